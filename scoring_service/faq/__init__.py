@@ -1,0 +1,1 @@
+"""The FAQ matcher: text, features, training, evaluation."""

@@ -1,0 +1,1 @@
+"""One module per kind of model; base.py says what a runtime is."""

@@ -1,0 +1,1 @@
+"""The site: everything a person or an API client talks to."""
