@@ -1,0 +1,45 @@
+from typing import ClassVar
+
+from django.contrib.auth.models import AbstractUser, BaseUserManager
+from django.db import models
+from django.db.models.functions import Lower
+
+
+class UserManager(BaseUserManager["User"]):
+    """Creates people; the e-mail address is what identifies them."""
+
+    def create_user(self, email: str, password: str | None = None, **extra: object) -> "User":
+        user = self.model(email=self.normalize_email(email), **extra)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **extra: object) -> "User":
+        return self.create_user(email, password, **{"is_staff": True, "is_superuser": True, **extra})
+
+
+class User(AbstractUser):
+    """A person. Signs in with the e-mail address; there is no user name."""
+
+    username = None  # type: ignore[assignment]  # Django's way to leave the field out
+    first_name = None  # type: ignore[assignment]  # one `name` serves every culture
+    last_name = None  # type: ignore[assignment]
+    name = models.CharField(max_length=120, blank=True)
+    email = models.EmailField("e-mail address", unique=True)
+
+    USERNAME_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+
+    objects = UserManager()  # type: ignore[misc,assignment]  # narrower than AbstractUser's, on purpose
+
+    class Meta:
+        constraints = [models.UniqueConstraint(Lower("email"), name="one_user_per_email_whatever_its_case")]
+
+    def __str__(self) -> str:
+        return self.email
+
+    def get_full_name(self) -> str:
+        return self.name
+
+    def get_short_name(self) -> str:
+        return self.name or self.email

@@ -1,0 +1,1 @@
+"""FAQ search: collections and their entries, the page, the API."""

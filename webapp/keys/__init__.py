@@ -1,0 +1,1 @@
+"""API keys: create, show once, revoke, recognise; who is asking, and how often they may."""

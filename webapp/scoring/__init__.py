@@ -1,0 +1,1 @@
+"""The client of the scoring pods; the only importer of the contract."""

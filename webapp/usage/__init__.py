@@ -1,0 +1,1 @@
+"""What was scored, for whom, by which version."""
