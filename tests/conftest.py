@@ -1,0 +1,93 @@
+"""What every test stands on: the environment of the site, and the groups that need a program beside Python.
+
+A group whose program is missing is left out and named at the end, with the command that installs it; under CI=true that
+is a failure.
+"""
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SCRATCH = Path(tempfile.mkdtemp(prefix="scorepod-tests-"))
+
+os.environ.update(
+    SECRET_KEY="only-for-tests-" + "x" * 50,
+    API_KEY_HMAC_SECRET="only-for-tests-" + "y" * 50,
+    DATABASE_URL=f"sqlite:///{SCRATCH / 'db.sqlite3'}",
+    VAR_DIR=str(SCRATCH),
+    PUBLIC_URL="http://127.0.0.1:8000",
+    # Nobody listens there: a test that reaches a pod starts one or swaps the transport.
+    SCORING_CPU_URL="http://127.0.0.1:9",
+    SCORING_GPU_URL="http://127.0.0.1:9",
+    LOG_FORMAT="json",
+)
+for inherited in ("REDIS_URL", "EMAIL_URL", "SCORING_TOKEN", "DEBUG", "MODEL_STORE"):
+    os.environ.pop(inherited, None)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Tests below one folder that need a program which pip cannot install."""
+
+    name: str
+    folder: str
+    program: str
+    install: str
+
+    @property
+    def missing(self) -> bool:
+        return shutil.which(self.program) is None
+
+    def holds(self, item: pytest.Item) -> bool:
+        return f"tests/{self.folder}/" in item.path.as_posix()
+
+
+GROUPS = (
+    Group("browser tests", folder="browser", program="chromium", install="apt-get install chromium"),
+    Group("frontend tests", folder="frontend", program="node", install="apt-get install nodejs"),
+)
+LEFT_OUT = pytest.StashKey[list[Group]]()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    left_out = [group for group in GROUPS if group.missing and any(group.holds(item) for item in items)]
+    config.stash[LEFT_OUT] = left_out
+    without = [item for item in items if any(group.holds(item) for group in left_out)]
+    config.hook.pytest_deselected(items=without)
+    items[:] = [item for item in items if item not in without]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if session.config.stash.get(LEFT_OUT, []) and os.environ.get("CI") == "true":
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for group in config.stash.get(LEFT_OUT, []):
+        terminalreporter.write_line(f"Left out: {group.name}, for want of {group.program}. Install it: {group.install}")
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(SCRATCH, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings() -> None:
+    """Puts the test database into a file: threads and processes then share it as they do in earnest."""
+    from django.conf import settings
+
+    settings.DATABASES["default"]["TEST"]["NAME"] = str(SCRATCH / "test.sqlite3")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def static_files() -> None:
+    """Collects the static files once: templates name them by their hash, as in production."""
+    import django
+    from django.core.management import call_command
+
+    django.setup()
+    call_command("collectstatic", interactive=False, verbosity=0)

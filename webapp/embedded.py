@@ -1,0 +1,262 @@
+"""`make run`: every process of the product on this machine, under one supervisor.
+
+Secrets and passwords are made up at the first start and kept in var/secrets.env; the sample models are trained when the
+store has none. The processes are those of a big installation, only the addresses in their environment differ.
+"""
+
+import os
+import secrets
+import shlex
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from multiprocessing import Event
+from multiprocessing.synchronize import Event as EventType
+from pathlib import Path
+
+from honcho.manager import Manager
+from honcho.process import Process
+
+ROOT = Path(__file__).resolve().parent.parent
+HOST = "127.0.0.1"
+SECRET_NAMES = ("SECRET_KEY", "API_KEY_HMAC_SECRET", "SCORING_TOKEN", "DEMO_PASSWORD", "ADMIN_PASSWORD")
+DEMO_EMAIL, ADMIN_EMAIL = "demo@example.com", "admin@example.com"
+READY_WITHIN = 180.0  # seconds; a cold disk reads PyTorch slowly
+
+
+class CannotStart(Exception):
+    """Something the person at the terminal must mend first; the message says what and how."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """One process of the product: its name in the logs, its command, the address that says when it is ready."""
+
+    name: str
+    command: list[str]
+    ready_url: str
+    env: Mapping[str, str]
+
+
+def main() -> int:
+    """Prepares, starts everything, and returns the exit status once all of it has stopped."""
+    began = time.monotonic()
+    os.chdir(ROOT)
+    try:
+        ports = {name: read_port(name, default) for name, default in PORTS.items()}
+        for name, port in ports.items():
+            require_free(name, port)
+        var = Path(os.environ.get("VAR_DIR", ROOT / "var")).resolve()
+        var.mkdir(parents=True, exist_ok=True)
+        made_up = read_or_make_secrets(var / "secrets.env")
+        env = environment(var, ports, made_up)
+        train_missing_samples(env)
+        run([sys.executable, "manage.py", "prepare"], env)
+    except CannotStart as problem:
+        print(f"Cannot start: {problem}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped before anything was started.", file=sys.stderr)
+        return 130
+    return supervise(services(ports, env), announcement(ports["PORT"], made_up, var / "secrets.env"), began)
+
+
+# What has to be there first -------------------------------------------------------------------------------------------
+
+PORTS = {"PORT": 8000, "SCORING_CPU_PORT": 8001, "SCORING_GPU_PORT": 8002}
+
+
+def read_port(name: str, default: int) -> int:
+    value = os.environ.get(name, str(default))
+    if not value.isdecimal() or not 0 < int(value) < 65536:
+        raise CannotStart(f"{name} must be a port from 1 to 65535, not {value!r}.")
+    return int(value)
+
+
+def require_free(name: str, port: int) -> None:
+    """Raises CannotStart when another program listens on the port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise CannotStart(
+                f"port {port} cannot be used ({error.strerror}). Stop the program that holds it, or choose another "
+                f"port: {name}={port + 1000} make run"
+            ) from error
+
+
+def read_or_make_secrets(path: Path) -> dict[str, str]:
+    """The secrets kept in the file, after making up the ones it lacks. Only the owner can read the file."""
+    kept = dict(line.split("=", 1) for line in path.read_text().splitlines() if "=" in line) if path.exists() else {}
+    missing = [name for name in SECRET_NAMES if name not in kept]
+    if missing:
+        for name in missing:
+            kept[name] = secrets.token_urlsafe(12 if name.endswith("PASSWORD") else 48)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.writelines(f"{name}={value}\n" for name, value in kept.items())
+    path.chmod(0o600)
+    return kept
+
+
+def environment(var: Path, ports: Mapping[str, int], made_up: Mapping[str, str]) -> dict[str, str]:
+    """The environment of all processes. What the caller has set wins over our defaults."""
+    defaults = {
+        "VAR_DIR": str(var),
+        "MODEL_STORE": str(var / "models"),
+        "PUBLIC_URL": f"http://{HOST}:{ports['PORT']}",
+        "SCORING_CPU_URL": f"http://{HOST}:{ports['SCORING_CPU_PORT']}",
+        "SCORING_GPU_URL": f"http://{HOST}:{ports['SCORING_GPU_PORT']}",
+        "LOG_FORMAT": "console",
+        "PYTHONUNBUFFERED": "1",
+        "DEMO_EMAIL": DEMO_EMAIL,
+        "ADMIN_EMAIL": ADMIN_EMAIL,
+    }
+    return {**defaults, **made_up, **os.environ}
+
+
+def train_missing_samples(env: Mapping[str, str]) -> None:
+    """Trains each sample model the store does not have yet; the trainers show their own progress."""
+    store = Path(env["MODEL_STORE"])
+    samples = sorted(str(path) for path in (ROOT / "webapp" / "faq" / "sample").glob("*.jsonl"))
+    faq = ["train-faq", "--model", "faq-javascript", "--title", "JavaScript FAQ (sample)", "--sample"]
+    commands = {
+        "faq-javascript": [*faq, *(word for path in samples for word in ("--entries", path))],
+        "digits": ["train-digits"],
+    }
+    for model, command in commands.items():
+        if not (store / model / "routing.json").exists():
+            print(f"Training the sample model {model}; this happens once.", flush=True)
+            run([sys.executable, "-m", "scoring_service", *command], env)
+
+
+def run(command: list[str], env: Mapping[str, str]) -> None:
+    if subprocess.run(command, env=dict(env), cwd=ROOT, check=False).returncode:
+        raise CannotStart(f"`{shlex.join(command[1:4])}` failed; the lines above say why.")
+
+
+# What runs ------------------------------------------------------------------------------------------------------------
+
+
+def services(ports: Mapping[str, int], env: Mapping[str, str]) -> list[Service]:
+    pods = [
+        Service(
+            name=f"scoring-{pool}",
+            command=[sys.executable, "-m", "scoring_service", "serve"],
+            ready_url=f"http://{HOST}:{ports[port]}/v2/health/ready",
+            # No load balancer has to notice that this pod goes, so it need not linger.
+            env={**env, "SCORING_POOL": pool, "SCORING_PORT": str(ports[port]), "SCORING_NOT_READY_S": "0"},
+        )
+        for pool, port in (("cpu", "SCORING_CPU_PORT"), ("gpu", "SCORING_GPU_PORT"))
+    ]
+    web = Service(
+        name="web",
+        command=[sys.executable, "-m", "gunicorn", "--config", "webapp/gunicorn_conf.py", "webapp.wsgi"],
+        ready_url=f"http://{HOST}:{ports['PORT']}/health/ready",
+        env={**env, "WEB_BIND": f"{HOST}:{ports['PORT']}"},
+    )
+    return [web, *pods]
+
+
+class Restarting(Process):  # type: ignore[misc]  # honcho ships no types
+    """A process that is started again when it ends by itself, until it ends `MAX_QUICK_ENDS` times in a row at once."""
+
+    MAX_QUICK_ENDS = 3
+    QUICK = 10.0  # seconds
+
+    stopping: EventType  # set by the supervisor before it ends its processes
+
+    def run(self, events: object = None, ignore_signals: bool = False) -> None:
+        self.quick_ends, self.again = 0, True
+        while self.again:
+            self.began = time.monotonic()
+            super().run(events, ignore_signals)
+
+    def _send_message(self, data: object, type: str = "line") -> None:  # noqa: A002  # honcho's own name
+        """Sends on what the supervisor may know: that the process stopped only when it stays so."""
+        if type == "stop":
+            quick = time.monotonic() - self.began < self.QUICK
+            self.quick_ends = self.quick_ends + 1 if quick else 0
+            self.again = self.quick_ends < self.MAX_QUICK_ENDS and not self.stopping.wait(timeout=1)
+            if self.again:
+                data, type = b"ended by itself; starting it again\n", "line"  # noqa: A001  # honcho's own name
+        super()._send_message(data, type)
+
+
+class Supervisor(Manager):  # type: ignore[misc]  # honcho ships no types
+    """honcho's manager, but one process that ends is started again instead of ending all the others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stopping = Event()
+        self._process_ctor = self._restarting
+
+    def _restarting(self, *args: object, **options: object) -> Restarting:
+        process = Restarting(*args, **options)
+        process.stopping = self.stopping
+        return process
+
+    def terminate(self) -> None:
+        self.stopping.set()
+        super().terminate()
+
+
+def supervise(running: list[Service], announce: str, began: float) -> int:
+    """Runs the services until Ctrl-C, and says when they are all ready."""
+    supervisor = Supervisor()
+    for service in running:
+        supervisor.add_process(
+            service.name, f"exec {shlex.join(service.command)}", env=dict(service.env), cwd=str(ROOT)
+        )
+    threading.Thread(target=announce_when_ready, args=(running, announce, began), daemon=True).start()
+    supervisor.loop()
+    # Ctrl-C is how one stops it: not a failure.
+    return (
+        0 if supervisor.stopping.is_set() and supervisor.returncode in {130, 143} else int(supervisor.returncode or 0)
+    )
+
+
+def announce_when_ready(running: list[Service], announce: str, began: float) -> None:
+    for waiting in not_ready_yet(running):
+        if time.monotonic() - began > READY_WITHIN:
+            print(f"Not ready after {READY_WITHIN:.0f} s: {', '.join(waiting)}. Their lines above say why.", flush=True)
+            return
+        time.sleep(0.1)
+    print(f"\n{announce}\n  Ready after {time.monotonic() - began:.1f} s. Ctrl-C stops everything.\n", flush=True)
+
+
+def not_ready_yet(running: list[Service]) -> Iterator[list[str]]:
+    """The names of the services that are not ready, each time it is asked, until there are none."""
+    while waiting := [service.name for service in running if not answers(service.ready_url)]:
+        yield waiting
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310  # our own loopback address
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def announcement(port: int, made_up: Mapping[str, str], kept_in: Path) -> str:
+    address = os.environ.get("PUBLIC_URL", f"http://{HOST}:{port}")
+    return "\n".join(
+        [
+            f"  Scorepod runs at  {address}",
+            f"  Demo user         {DEMO_EMAIL}   {made_up['DEMO_PASSWORD']}",
+            f"  Admin user        {ADMIN_EMAIL}  {made_up['ADMIN_PASSWORD']}   ({address}/admin/)",
+            f"  Passwords are kept in {kept_in}.",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
