@@ -1,4 +1,4 @@
-"""What every test stands on: the environment of the site, and the groups that need a program beside Python.
+"""What every test stands on: one database, collected static files, and the groups that need a program beside Python.
 
 A group whose program is missing is left out and named at the end, with the command that installs it; under CI=true that
 is a failure.
@@ -6,27 +6,11 @@ is a failure.
 
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
-SCRATCH = Path(tempfile.mkdtemp(prefix="scorepod-tests-"))
-
-os.environ.update(
-    SECRET_KEY="only-for-tests-" + "x" * 50,
-    API_KEY_HMAC_SECRET="only-for-tests-" + "y" * 50,
-    DATABASE_URL=f"sqlite:///{SCRATCH / 'db.sqlite3'}",
-    VAR_DIR=str(SCRATCH),
-    PUBLIC_URL="http://127.0.0.1:8000",
-    # Nobody listens there: a test that reaches a pod starts one or swaps the transport.
-    SCORING_CPU_URL="http://127.0.0.1:9",
-    SCORING_GPU_URL="http://127.0.0.1:9",
-    LOG_FORMAT="json",
-)
-for inherited in ("REDIS_URL", "EMAIL_URL", "SCORING_TOKEN", "DEBUG", "MODEL_STORE"):
-    os.environ.pop(inherited, None)
+from tests.environment import SCRATCH
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,21 @@
+"""The environment the tests run in. A plugin of its own, because Django's settings are read before any conftest.py."""
+
+import os
+import tempfile
+from pathlib import Path
+
+SCRATCH = Path(tempfile.mkdtemp(prefix="scorepod-tests-"))
+
+os.environ.update(
+    SECRET_KEY="only-for-tests-" + "x" * 50,
+    API_KEY_HMAC_SECRET="only-for-tests-" + "y" * 50,
+    DATABASE_URL=f"sqlite:///{SCRATCH / 'db.sqlite3'}",
+    VAR_DIR=str(SCRATCH),
+    PUBLIC_URL="http://127.0.0.1:8000",
+    # Nobody listens there: a test that reaches a pod starts one or swaps the transport.
+    SCORING_CPU_URL="http://127.0.0.1:9",
+    SCORING_GPU_URL="http://127.0.0.1:9",
+    LOG_FORMAT="json",
+)
+for inherited in ("REDIS_URL", "EMAIL_URL", "SCORING_TOKEN", "DEBUG", "MODEL_STORE"):
+    os.environ.pop(inherited, None)
