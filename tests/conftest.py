@@ -6,11 +6,13 @@ is a failure.
 
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
 from tests.environment import SCRATCH
+from tests.product import Product, running
 
 
 @dataclass(frozen=True)
@@ -75,3 +77,10 @@ def static_files() -> None:
 
     django.setup()
     call_command("collectstatic", interactive=False, verbosity=0)
+
+
+@pytest.fixture(scope="session")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    """The whole product with its sample models, started once for all tests; its folder's name has a space."""
+    with running(tmp_path_factory.mktemp("a folder with spaces") / "var") as product:
+        yield product

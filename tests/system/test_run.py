@@ -1,0 +1,100 @@
+"""`make run` on one machine: what it prints, what it keeps, how it stops, and what it does when a process dies."""
+
+import os
+import signal
+import socket
+import stat
+import time
+
+import httpx2 as httpx
+
+from tests.product import free_ports, running, started
+
+
+def sign_in(client: httpx.Client, email: str, password: str) -> httpx.Response:
+    client.get("/accounts/login/")
+    form = {"login": email, "password": password, "csrfmiddlewaretoken": client.cookies["csrftoken"]}
+    return client.post("/accounts/login/", data=form, follow_redirects=True)
+
+
+def test_it_prints_the_address_and_two_users_who_can_sign_in(product):
+    secrets = product.secrets
+    assert product.url in product.log
+    for email, password in (
+        ("demo@example.com", secrets["DEMO_PASSWORD"]),
+        ("admin@example.com", secrets["ADMIN_PASSWORD"]),
+    ):
+        assert f"{email} " in product.log
+        assert password in product.log
+        with httpx.Client(base_url=product.url) as client:
+            assert sign_in(client, email, password).url.path == "/faq/"
+
+
+def test_the_admin_user_may_open_the_admin_and_the_demo_user_may_not(product):
+    statuses = {}
+    for who in ("DEMO", "ADMIN"):
+        with httpx.Client(base_url=product.url) as client:
+            sign_in(client, f"{who.lower()}@example.com", product.secrets[f"{who}_PASSWORD"])
+            statuses[who] = client.get("/admin/").status_code
+    assert statuses == {"DEMO": 403, "ADMIN": 200}
+
+
+def test_only_the_owner_can_read_the_secrets(product):
+    assert stat.S_IMODE((product.var / "secrets.env").stat().st_mode) == 0o600
+
+
+def test_a_taken_port_is_one_line_that_says_what_to_do(tmp_path):
+    port, *others = free_ports(3)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        ports = dict(zip(("PORT", "SCORING_CPU_PORT", "SCORING_GPU_PORT"), (port, *others), strict=True))
+        with started(tmp_path / "var", ports) as product:
+            assert product.process.wait(timeout=60) == 1
+            time.sleep(0.2)
+    [line] = product.lines
+    assert f"port {port} cannot be used" in line
+    assert "PORT=" in line
+
+
+def test_a_second_start_keeps_users_models_and_secrets_and_ctrl_c_stops_everything(product, tmp_path):
+    var = tmp_path / "var"
+    var.mkdir()
+    (var / "models").symlink_to(product.var / "models")
+    with running(var) as first:
+        secrets = first.secrets
+        assert "Training" not in first.log, "the models are there already"
+        assert first.interrupt() == 0
+    with running(var) as second:
+        assert second.secrets == secrets
+        with httpx.Client(base_url=second.url) as client:
+            assert sign_in(client, "demo@example.com", secrets["DEMO_PASSWORD"]).url.path == "/faq/"
+        started_here = [pid for name in ("web", "scoring-cpu", "scoring-gpu") for pid in second.pids(name)]
+        assert second.interrupt() == 0
+    assert "Traceback" not in second.log
+    assert not [pid for pid in started_here if is_running(pid)]
+
+
+def test_a_killed_pod_is_started_again_and_the_site_stays_up(product):
+    os.kill(product.pids("scoring-cpu")[-1], signal.SIGKILL)
+    assert httpx.get(f"{product.url}/health/ready").status_code == 200
+    product.wait_for("ended by itself; starting it again")
+    until = time.monotonic() + 60
+    while not ready(product.cpu_url):
+        assert time.monotonic() < until, product.log[-4000:]
+        time.sleep(0.1)
+
+
+def ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/v2/health/ready").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
