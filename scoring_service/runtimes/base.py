@@ -1,0 +1,75 @@
+"""What a runtime is: the code that turns a model version on disk into rows scored."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from scoring_service.errors import BadRow
+    from scoring_service.store import Manifest
+
+NO_PARAMETERS: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Name, datatype and shape of an input or output. -1 in the shape stands for any length; the first one counts rows.
+
+    encoding: how an element travels in JSON: "text" as it is, "base64" for bytes that are not text.
+    optional: an output that is given only to those who ask for it.
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    encoding: str = "text"
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One thing to score.
+
+    inputs: one element per input of the signature, in its order (a question: str; a picture: the bytes of its file).
+    parameters: of the request, such as "top_k".
+    outputs: the optional outputs that are wanted.
+    """
+
+    inputs: tuple[Any, ...]
+    parameters: Mapping[str, Any] = NO_PARAMETERS
+    outputs: frozenset[str] = field(default=frozenset())
+
+
+RowResult = dict[str, list[Any]]  # the values of one row for each output
+
+
+class Runtime(Protocol):
+    """A loaded model version. `load` and all calls of `score` happen on one and the same thread."""
+
+    signature: Signature
+    parameters: dict[str, Any]  # sent with every answer, for example the FAQ matcher's threshold
+
+    def score(self, rows: Sequence[Row]) -> Sequence["RowResult | BadRow"]:
+        """As many results as rows, in their order. A row that cannot be scored gets a BadRow in its place.
+
+        Raises OutOfDeviceMemory when fewer rows might do, DeviceLost when only a new process helps.
+        """
+        ...
+
+    def close(self) -> None:
+        """Gives back what the version holds."""
+        ...
+
+
+class Loader(Protocol):
+    """`load` of a runtime's module: reads a version's folder, or raises VersionUnusable with the reason."""
+
+    def __call__(self, directory: Path, manifest: "Manifest") -> Runtime: ...

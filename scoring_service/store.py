@@ -1,0 +1,197 @@
+"""The model store: versions on disk, each with a manifest, immutable once written, and verified before they are loaded.
+
+    <store>/<model>/<version>/manifest.json   what the version is, with size and SHA-256 of each of its files
+    <store>/<model>/routing.json              {"champion": "7"}: which version serves; replaced in one step
+
+Nothing here runs code from the store.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from scoring_service.errors import VersionUnusable
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+class File(Struct, frozen=True):
+    sha256: str
+    size: int  # bytes
+
+
+class Smoke(Struct, frozen=True, omit_defaults=True):
+    """An input that the version must be able to score: a text, or a file of the version."""
+
+    text: str | None = None
+    file: str | None = None
+
+
+class Manifest(Struct, frozen=True, kw_only=True):
+    """What a version is. docs/architecture.md describes the store around it."""
+
+    format: Literal[1] = 1
+    model: str
+    version: str
+    kind: Literal["faq", "image", "tensors"]
+    runtime: str  # module below scoring_service.runtimes
+    pool: Literal["cpu", "gpu"]
+    title: str  # for people: "ResNet-152, ImageNet-1K"
+    description: str = ""
+    sample: bool = False  # only demonstrates; a version that is not a sample is offered first
+    created_at: str  # RFC 3339, UTC
+    libraries: dict[str, str] = {}  # distribution name to the version it was written with
+    files: dict[str, File] = {}  # path within the version's folder, with forward slashes
+    parameters: dict[str, Any] = {}  # the runtime's own
+    metrics: dict[str, Any] = {}
+    smoke: list[Smoke] = []
+
+
+class Routing(Struct, frozen=True):
+    """Which version serves a model. Names of the store that this pod does not use are passed over."""
+
+    champion: str
+
+
+def list_models(store: Path) -> list[str]:
+    """Names of the models that have a routing file, sorted."""
+    return sorted(path.parent.name for path in store.glob("*/routing.json"))
+
+
+def read_routing(store: Path, model: str) -> Routing:
+    """What should serve the model. Raises VersionUnusable when the file cannot be read or makes no sense."""
+    path = store / model / "routing.json"
+    try:
+        routing = msgspec.json.decode(path.read_bytes(), type=Routing)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise VersionUnusable(f"{model}/routing.json: {error}") from error
+    if not NAME.fullmatch(routing.champion):
+        raise VersionUnusable(f"{model}/routing.json: {routing.champion!r} is not the name of a version")
+    return routing
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """The manifest of a version's folder. Raises VersionUnusable when it is missing or makes no sense."""
+    path = directory / "manifest.json"
+    try:
+        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except FileNotFoundError as error:
+        raise VersionUnusable(f"there is no {path.name} in {directory.parent.name}/{directory.name}") from error
+    except (OSError, msgspec.MsgspecError) as error:
+        raise VersionUnusable(f"manifest.json: {error}") from error
+    if (manifest.model, manifest.version) != (directory.parent.name, directory.name):
+        raise VersionUnusable(f"manifest.json is that of {manifest.model} version {manifest.version}")
+    return manifest
+
+
+def verify(directory: Path, manifest: Manifest) -> None:
+    """Raises VersionUnusable, naming the first file or library that is not as the manifest says."""
+    for name, expected in manifest.files.items():
+        path = directory / within(name)
+        if not path.is_file():
+            raise VersionUnusable(f"{name} is missing")
+        if path.stat().st_size != expected.size:
+            raise VersionUnusable(f"{name} has {path.stat().st_size} bytes, the manifest says {expected.size}")
+        if sha256_of(path) != expected.sha256:
+            raise VersionUnusable(f"{name} is not the file that was registered: its SHA-256 differs")
+    for name, written_with in manifest.libraries.items():
+        try:
+            installed = metadata.version(name)
+        except metadata.PackageNotFoundError as error:
+            raise VersionUnusable(f"it needs {name} {written_with}, which is not installed here") from error
+        if installed.split(".")[0] != written_with.split(".")[0]:
+            raise VersionUnusable(f"it was written with {name} {written_with}; {installed} is installed here")
+
+
+def within(name: str) -> PurePosixPath:
+    """The relative path, or VersionUnusable when it would lead out of the version's folder."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise VersionUnusable(f"{name!r} leads out of the version's folder")
+    return path
+
+
+def write_version(
+    store: Path, model: str, build: Callable[[Path], dict[str, Any]], *, version: str | None = None
+) -> Manifest:
+    """Writes a new version and returns its manifest; the version appears in the store whole or not at all.
+
+    build: puts the version's files into the empty folder it is given, and returns the manifest's other fields
+        (`kind`, `runtime`, `pool`, `title`, … as in Manifest).
+    version: its name; by default the next whole number.
+    Raises ValueError for a bad name, FileExistsError when the version is there already.
+    """
+    for name in filter(None, (model, version)):
+        if not NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is not a name: letters, digits, dot, dash and underscore only, at most 128")
+    folder = store / model
+    folder.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".new-", dir=folder))
+    try:
+        fields = build(scratch)
+        chosen = version or next_version(folder)
+        files = {
+            path.relative_to(scratch).as_posix(): File(sha256_of(path), path.stat().st_size)
+            for path in sorted(scratch.rglob("*"))
+            if path.is_file()
+        }
+        created_at = datetime.now(UTC).isoformat(timespec="seconds")
+        manifest = msgspec.convert(
+            {"created_at": created_at, **fields, "model": model, "version": chosen}, type=Manifest, strict=True
+        )
+        manifest = msgspec.structs.replace(manifest, files=files)
+        (scratch / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+        flush(scratch)
+        scratch.chmod(0o755)
+        target = folder / chosen
+        if target.exists():
+            raise FileExistsError(f"{model} version {chosen} is in the store already; versions are never overwritten")
+        scratch.rename(target)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    return manifest
+
+
+def set_champion(store: Path, model: str, version: str) -> None:
+    """Names the version that serves. Pods follow within their polling interval."""
+    if not (store / model / version / "manifest.json").is_file():
+        raise FileNotFoundError(f"there is no version {version} of {model} in {store}")
+    target = store / model / "routing.json"
+    descriptor, scratch = tempfile.mkstemp(prefix=".routing-", dir=target.parent)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(msgspec.json.encode(Routing(champion=version)))
+        file.flush()
+        os.fsync(file.fileno())
+    Path(scratch).chmod(0o644)
+    Path(scratch).replace(target)
+
+
+def next_version(folder: Path) -> str:
+    numbers = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
+    return str(max(numbers, default=0) + 1)
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def flush(folder: Path) -> None:
+    """Makes sure that the folder's files are on disk before its name says so."""
+    for path in (*folder.rglob("*"), folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
