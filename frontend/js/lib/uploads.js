@@ -1,0 +1,41 @@
+/**
+ * Which of the chosen files are sent, and why the others are not.
+ *
+ * files: anything with name and size (bytes). Returns {accepted: [file], refused: [{file, title, detail}], left: count},
+ * `left` being those beyond maxFiles.
+ */
+export function sortOut(files, { maxFiles, maxBytes }) {
+  const accepted = [];
+  const refused = [];
+  for (const file of files.slice(0, maxFiles)) {
+    if (file.size > maxBytes) {
+      const detail = `It has ${megabytes(file.size)}; up to ${megabytes(maxBytes)} are read. Make it smaller and try again.`;
+      refused.push({ file, title: "Too large", detail });
+    } else if (file.size === 0) {
+      refused.push({ file, title: "Empty file", detail: "There is nothing in it. Choose another picture." });
+    } else {
+      accepted.push(file);
+    }
+  }
+  return { accepted, refused, left: Math.max(0, files.length - maxFiles) };
+}
+
+/** Bytes as megabytes of 1,048,576 bytes with at most one decimal: "10 MB", "12.3 MB". */
+export function megabytes(bytes) {
+  return `${Number((bytes / 1048576).toFixed(1))} MB`;
+}
+
+/** The order of cards: "added" keeps the newest first, "confidence" the most certain; failed ones (-1) come last. */
+export function inOrder(cards, order) {
+  const key = order === "confidence" ? (card) => card.confidence : (card) => card.added;
+  return [...cards].sort((one, other) => key(other) - key(one) || other.added - one.added);
+}
+
+/** Runs `work` on each item, `limit` at a time, in their order. Resolves when all are done. */
+export async function eachOf(items, limit, work) {
+  const waiting = [...items];
+  const lane = async () => {
+    while (waiting.length) await work(waiting.shift());
+  };
+  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, lane));
+}

@@ -1,0 +1,40 @@
+// Mounts the behaviour that an element names in data-module; also in what htmx or another module puts into the page.
+
+const modules = {
+  copy: () => import("./modules/copy.js"),
+  dialog: () => import("./modules/dialog.js"),
+  "faq-search": () => import("./modules/faq-search.js"),
+  "image-drop": () => import("./modules/image-drop.js"),
+  "local-time": () => import("./modules/local-time.js"),
+  offline: () => import("./modules/offline.js"),
+  "password-reveal": () => import("./modules/password-reveal.js"),
+  "section-nav": () => import("./modules/section-nav.js"),
+  tabs: () => import("./modules/tabs.js"),
+  "theme-switch": () => import("./modules/theme-switch.js"),
+};
+
+async function mount(element) {
+  if (element.dataset.mounted !== undefined) return;
+  element.dataset.mounted = "";
+  const module = await modules[element.dataset.module]();
+  module.mount(element);
+}
+
+function mountWithin(root) {
+  if (root.matches?.("[data-module]")) mount(root);
+  for (const element of root.querySelectorAll("[data-module]")) mount(element);
+}
+
+mountWithin(document);
+document.addEventListener("htmx:load", (event) => mountWithin(event.detail.elt));
+document.addEventListener("content-added", (event) => mountWithin(event.target));
+
+// A form that is being sent is not sent twice by a double click. Back may bring the page as it was left, so it is undone.
+document.addEventListener("submit", (event) => {
+  if (event.defaultPrevented || event.target.method !== "post") return;
+  if (event.target.dataset.sent !== undefined) event.preventDefault();
+  event.target.dataset.sent = "";
+});
+window.addEventListener("pageshow", () => {
+  for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+});

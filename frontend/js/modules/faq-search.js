@@ -1,0 +1,87 @@
+import { arrivals, questionAddress, step } from "../lib/matches.js";
+import { copyText } from "./clipboard.js";
+import { toast } from "./toast.js";
+
+/** The FAQ page: keys, the address, and what htmx cannot know about the results it brings. */
+export function mount(page) {
+  const field = page.querySelector("#question");
+  const form = field.form;
+  const results = page.querySelector("#results");
+  const summary = page.querySelector("[data-summary]");
+  const matchIds = () => [...results.querySelectorAll(".match")].map((match) => match.id);
+  let idsBefore = matchIds();
+  // Any answer that comes moves on from what the address said; Back asks again.
+  window.addEventListener("popstate", () => location.reload());
+
+  page.addEventListener("htmx:configRequest", (event) => {
+    // The history keeps one entry for a question, not one for each key press.
+    if (event.detail.triggeringEvent?.type === "input") event.detail.parameters.set("live", "1");
+  });
+
+  page.addEventListener("htmx:beforeSwap", (event) => {
+    const { xhr } = event.detail;
+    // Signed out meanwhile: the answer is the sign-in page, and belongs into the window.
+    if (new URL(xhr.responseURL).pathname !== new URL(form.action).pathname) {
+      event.detail.shouldSwap = false;
+      location.assign(questionAddress(form.action, field.value));
+    }
+    idsBefore = matchIds();
+  });
+
+  page.addEventListener("htmx:afterSwap", () => {
+    history.replaceState(null, "", questionAddress(new URL(form.action).pathname, field.value.trim()));
+    for (const id of arrivals(idsBefore, matchIds())) document.getElementById(id).classList.add("arrives");
+    afterResults();
+  });
+
+  page.addEventListener("htmx:sendError", () => toast("The site cannot be reached. What you typed is still here."));
+  page.addEventListener("htmx:responseError", (event) => {
+    if (event.detail.xhr.status === 500) toast("Something went wrong on our side. Try again in a moment.");
+  });
+
+  page.addEventListener("click", async (event) => {
+    const example = event.target.closest("[data-example]");
+    if (example && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
+      event.preventDefault();
+      field.value = example.textContent;
+      field.focus();
+      form.requestSubmit();
+    }
+    if (event.target.closest("[data-copy-link]")) {
+      await copyText(location.href);
+      toast("Link copied");
+    }
+  });
+
+  document.addEventListener("keydown", (event) => {
+    const typing = event.target.matches("input, textarea, select, [contenteditable]");
+    if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
+      event.preventDefault();
+      field.focus();
+      field.select();
+    }
+  });
+
+  page.addEventListener("keydown", (event) => {
+    const summaries = [...results.querySelectorAll(".match summary")];
+    const index = summaries.indexOf(event.target);
+    const inField = event.target === field;
+    if (!(index >= 0 || (inField && event.key === "ArrowDown")) || !summaries.length) return;
+    const next = step(index, summaries.length, event.key);
+    if (next === index) return;
+    event.preventDefault();
+    (summaries[next] ?? field).focus();
+  });
+
+  function afterResults() {
+    const answer = results.querySelector("[data-found]");
+    summary.textContent = answer?.dataset.found ?? "";
+    document.title = answer ? `${answer.dataset.question} · FAQ · Scorepod` : "FAQ · Scorepod";
+    // Code wider than the column scrolls, and what scrolls must be in reach of the keyboard.
+    for (const block of results.querySelectorAll(".prose pre")) block.tabIndex = 0;
+  }
+
+  for (const block of results.querySelectorAll(".prose pre")) block.tabIndex = 0;
+  // The cursor stands behind a question that came with the address.
+  if (field.value) field.setSelectionRange(field.value.length, field.value.length);
+}

@@ -1,0 +1,76 @@
+"""What templates need to write figures, times and icons the same way everywhere."""
+
+from datetime import datetime
+
+from django import template
+from django.templatetags.static import static
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+register = template.Library()
+
+_STEPS = ((60, 1, "second"), (3600, 60, "minute"), (86_400, 3600, "hour"), (86_400 * 30, 86_400, "day"))
+
+
+@register.filter
+def percent(probability: float) -> str:
+    """A probability from 0 to 1 as people read it: "87.3 %".
+
+    A whole hundred is only said of what is certain: 0.9996 reads "> 99.9 %", 0.0004 "< 0.1 %".
+    """
+    if 0 < probability < 0.0005:
+        return "< 0.1 %"
+    if 0.9995 <= probability < 1:
+        return "> 99.9 %"
+    return f"{probability * 100:.1f}".removesuffix(".0") + " %"
+
+
+@register.filter
+def percentage(probability: float) -> str:
+    """The same as a bare number from 0 to 100 with a decimal point, for attributes of SVG and ARIA."""
+    return f"{probability * 100:.1f}"
+
+
+@register.filter
+def milliseconds(duration: float) -> str:
+    """A duration in milliseconds with its unit: "0.8 ms", "42 ms", "1.3 s"."""
+    if duration < 10:
+        return f"{duration:.1f} ms"
+    if duration < 1000:
+        return f"{duration:.0f} ms"
+    return f"{duration / 1000:.1f} s"
+
+
+@register.filter
+def ago(moment: datetime | None) -> SafeString:
+    """How long since (or until) a moment as a <time> whose title says exactly when, in UTC."""
+    if moment is None:
+        return format_html('<span class="quiet">{}</span>', "never")
+    return format_html(
+        '<time datetime="{}" title="{}" data-module="local-time">{}</time>',
+        moment.isoformat(timespec="seconds"),
+        f"{moment:%-d %B %Y, %H:%M:%S} UTC",
+        _distance((timezone.now() - moment).total_seconds(), moment),
+    )
+
+
+def _distance(seconds: float, moment: datetime) -> str:
+    if abs(seconds) < 10:
+        return "just now"
+    for limit, size, name in _STEPS:
+        if abs(seconds) < limit:
+            count = int(abs(seconds) // size)
+            span = f"{count} {name}{'' if count == 1 else 's'}"
+            return f"{span} ago" if seconds > 0 else f"in {span}"
+    return f"{moment:%-d %B %Y}"
+
+
+@register.simple_tag
+def icon(name: str) -> SafeString:
+    """The symbol of that name in img/icons.svg; says nothing to a screen reader, the text beside it does."""
+    return format_html(
+        '<svg class="icon" aria-hidden="true" focusable="false"><use href="{}#{}"></use></svg>',
+        static("img/icons.svg"),
+        name,
+    )
