@@ -1,28 +1,50 @@
 """The error tree of the site. What each looks like to a client is decided in problems.py alone.
 
 AppError
+├── BadRequest              what was sent cannot be read at all
 ├── InvalidInput            what was sent has the wrong shape or value; names the field
 ├── NotSignedIn             no key or session, or one that is not valid
 ├── NotAllowed              known, but without the scope or right
 ├── NotFound                there is no such thing, or it belongs to somebody else
+├── MethodNotAllowed        the address does not take this method
+├── NotAcceptable           the client takes no form that we can answer in
 ├── TooLarge                the body is over a limit
 ├── UnsupportedMedia        a content type nobody here reads
 ├── RateLimited             too many requests; says when to come back
+├── Unavailable             our own database is away
 └── ScoringError            a pod answered something we cannot use
     ├── ScoringRefused      the pod refused the input; says why
     ├── ScoringUnavailable  no pod, or all of them are full
     └── ScoringTimeout      no answer within the deadline
 """
 
+from collections.abc import Mapping
+
 
 class AppError(Exception):
-    """Something the client is told about. `detail` is for people: what happened and what to do."""
+    """Something the client is told about.
 
-    def __init__(self, detail: str, *, field: str | None = None, retry_after: float | None = None) -> None:
+    detail: for people: what happened and what to do. field: the one input it is about; fields: several, each with its
+    own sentence. retry_after: seconds after which another attempt makes sense.
+    """
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        field: str | None = None,
+        fields: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.field = field
-        self.retry_after = retry_after  # seconds
+        self.fields = dict(fields or {})
+        self.retry_after = retry_after
+
+
+class BadRequest(AppError):
+    pass
 
 
 class InvalidInput(AppError):
@@ -41,6 +63,14 @@ class NotFound(AppError):
     pass
 
 
+class MethodNotAllowed(AppError):
+    pass
+
+
+class NotAcceptable(AppError):
+    pass
+
+
 class TooLarge(AppError):
     pass
 
@@ -50,6 +80,10 @@ class UnsupportedMedia(AppError):
 
 
 class RateLimited(AppError):
+    pass
+
+
+class Unavailable(AppError):
     pass
 
 

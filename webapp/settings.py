@@ -7,11 +7,17 @@ NAME_FILE=/run/secrets/name. docs/operations.md lists every variable.
 import os
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import dj_database_url
+import django_stubs_ext
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
+
+from webapp.logs import logging_config
+
+# Lets Django's classes be written with their type, as in ModelAdmin[User].
+django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(os.environ.get("VAR_DIR", BASE_DIR / "var"))
@@ -37,11 +43,11 @@ def env_bool(name: str, *, default: bool) -> bool:
 
 
 def env_int(name: str, default: int) -> int:
+    """A whole number, zero or more."""
     value = os.environ.get(name, str(default))
-    try:
-        return int(value)
-    except ValueError:
-        raise ImproperlyConfigured(f"{name} must be a whole number, not {value!r}.") from None
+    if not value.isdecimal():
+        raise ImproperlyConfigured(f"{name} must be a whole number, not {value!r}.")
+    return int(value)
 
 
 def env_choice(name: str, default: str, choices: tuple[str, ...]) -> str:
@@ -56,14 +62,23 @@ def env_choice(name: str, default: str, choices: tuple[str, ...]) -> str:
 DEBUG = env_bool("DEBUG", default=False)
 PUBLIC_URL = os.environ.get("PUBLIC_URL", "http://127.0.0.1:8000").rstrip("/")
 _public = urlsplit(PUBLIC_URL)
-if _public.scheme not in {"http", "https"} or not _public.hostname:
-    raise ImproperlyConfigured(f"PUBLIC_URL must be an address such as https://scoring.example.org, not {PUBLIC_URL!r}.")
+if _public.scheme not in {"http", "https"} or not _public.hostname or _public.path:
+    raise ImproperlyConfigured(
+        f"PUBLIC_URL must be an address such as https://scoring.example.org, not {PUBLIC_URL!r}."
+    )
 HTTPS = _public.scheme == "https"
-ALLOWED_HOSTS = [_public.hostname, *filter(None, os.environ.get("ALLOWED_HOSTS", "127.0.0.1,localhost").split(","))]
+# On one machine people also type the other name of the loopback address; a public site has its one name.
+ALLOWED_HOSTS = [
+    _public.hostname,
+    *filter(None, os.environ.get("ALLOWED_HOSTS", "" if HTTPS else "127.0.0.1,localhost").split(",")),
+]
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+# How many proxies of our own stand in front. Their X-Forwarded-For and X-Forwarded-Proto are believed, nobody else's.
+TRUSTED_PROXY_COUNT = env_int("TRUSTED_PROXY_COUNT", 0)
 SECRET_KEY = env_secret("SECRET_KEY")
 ROOT_URLCONF = "webapp.urls"
 WSGI_APPLICATION = "webapp.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
 USE_TZ = True
@@ -72,7 +87,7 @@ USE_I18N = False
 # Parts ----------------------------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "webapp",
+    "webapp.apps.SiteConfig",
     "webapp.accounts",
     "webapp.keys",
     "webapp.usage",
@@ -95,10 +110,15 @@ INSTALLED_APPS = [
     "rest_framework",
 ]
 MIDDLEWARE = [
+    "webapp.middleware.RequestIdMiddleware",
+    "webapp.middleware.AccessLogMiddleware",
+    "webapp.middleware.HealthMiddleware",
+    "webapp.middleware.SafetyHeadersMiddleware",
+    "csp.middleware.CSPMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "django_structlog.middlewares.RequestMiddleware",
-    "csp.middleware.CSPMiddleware",
+    "webapp.middleware.BodyLimitMiddleware",
+    "webapp.middleware.RateLimitHeadersMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -107,7 +127,9 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "webapp.middleware.ProblemMiddleware",
 ]
+APPEND_SLASH = True
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -139,8 +161,12 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
 REDIS_URL = os.environ.get("REDIS_URL", "")
-CACHES = {
-    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+CACHES: dict[str, dict[str, Any]] = {
+    "default": {
+        "BACKEND": "webapp.cache.ForgivingRedisCache",
+        "LOCATION": REDIS_URL,
+        "OPTIONS": {"socket_connect_timeout": 0.5, "socket_timeout": 0.5},  # seconds; a cache is there to be quick
+    }
     if REDIS_URL
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
 }
@@ -156,23 +182,177 @@ SCORING_TOKEN = env_secret("SCORING_TOKEN", "")
 
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {
+        "NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator",
+        "OPTIONS": {"user_attributes": ["email", "name"]},
+    },
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "faq:search"
+LOGOUT_REDIRECT_URL = "home"
+SESSION_COOKIE_AGE = 14 * 24 * 3600  # seconds
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_HTTPONLY = True
+
+# EMAIL_URL: console: (prints), smtp://user:password@host:25, smtp+tls://…:587 (STARTTLS) or smtps://…:465.
+_email = urlsplit(env_secret("EMAIL_URL", "console:"))
+_email_tls = {"console": "", "smtp": "", "smtp+tls": "starttls", "smtps": "tls"}
+if _email.scheme not in _email_tls or (_email.scheme != "console" and not _email.hostname):
+    raise ImproperlyConfigured("EMAIL_URL must be console: or such as smtp+tls://user:password@mail.example.org:587.")
+EMAIL_ON_CONSOLE = _email.scheme == "console"
+EMAIL_BACKEND = f"django.core.mail.backends.{'console' if EMAIL_ON_CONSOLE else 'smtp'}.EmailBackend"
+EMAIL_HOST = _email.hostname or ""
+EMAIL_PORT = _email.port or {"smtp+tls": 587, "smtps": 465}.get(_email.scheme, 25)
+EMAIL_HOST_USER = unquote(_email.username or "")
+EMAIL_HOST_PASSWORD = unquote(_email.password or "")
+EMAIL_USE_TLS = _email_tls[_email.scheme] == "starttls"
+EMAIL_USE_SSL = _email_tls[_email.scheme] == "tls"
+EMAIL_TIMEOUT = 10  # seconds
+DEFAULT_FROM_EMAIL = os.environ.get("EMAIL_FROM", f"Scorepod <no-reply@{_public.hostname}>")
+SERVER_EMAIL = DEFAULT_FROM_EMAIL
+
+ACCOUNT_ADAPTER = "webapp.accounts.adapter.AccountAdapter"
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_EMAIL_VERIFICATION = env_choice(
+    "EMAIL_VERIFICATION", "optional" if EMAIL_ON_CONSOLE else "mandatory", ("mandatory", "optional")
+)
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
+ACCOUNT_DEFAULT_HTTP_PROTOCOL = _public.scheme
+ACCOUNT_PREVENT_ENUMERATION = True
+ACCOUNT_LOGIN_ON_PASSWORD_RESET = False
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
+ACCOUNT_MAX_EMAIL_ADDRESSES = 5
+ACCOUNT_SESSION_REMEMBER = None
+ACCOUNT_RATE_LIMITS = {"login": "30/m/ip", "login_failed": "10/m/ip,5/5m/key", "signup": "20/m/ip"}
+ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXY_COUNT
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_TOTP_ISSUER = "Scorepod"
+MFA_TOTP_TOLERANCE = 1  # the code before and after counts too: phones' clocks differ
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+
+# Whom `manage.py ensure_users` makes, once.
+FIRST_USERS = {
+    "demo": {
+        "name": "Demo",
+        "email": os.environ.get("DEMO_EMAIL", "demo@example.com"),
+        "password": env_secret("DEMO_PASSWORD", ""),
+    },
+    "admin": {
+        "name": "Administrator",
+        "email": os.environ.get("ADMIN_EMAIL", "admin@example.com"),
+        "password": env_secret("ADMIN_PASSWORD", ""),
+    },
+}
+
+# API ------------------------------------------------------------------------------------------------------------------
+
 API_KEY_HMAC_SECRET = env_secret("API_KEY_HMAC_SECRET")
+# Requests (for images: pictures) a minute. A person's limit counts the pages and all keys together.
+RATE_LIMITS_PER_KEY = {
+    "faq": env_int("RATE_LIMIT_FAQ_PER_KEY", 600),
+    "images": env_int("RATE_LIMIT_IMAGES_PER_KEY", 240),
+    "other": env_int("RATE_LIMIT_OTHER_PER_KEY", 300),
+}
+RATE_LIMITS_PER_USER = {
+    "faq": env_int("RATE_LIMIT_FAQ_PER_USER", 1200),
+    "images": env_int("RATE_LIMIT_IMAGES_PER_USER", 480),
+    "other": env_int("RATE_LIMIT_OTHER_PER_USER", 600),
+}
+RATE_LIMIT_BAD_KEYS = env_int("RATE_LIMIT_BAD_KEYS", 30)  # a minute and network address
+
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "webapp.keys.authentication.KeyAuthentication",
+        "webapp.keys.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["webapp.keys.authentication.HasScope"],
+    "DEFAULT_PARSER_CLASSES": ["webapp.keys.parsers.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "webapp.problems.answer_api_error",
+    "DEFAULT_METADATA_CLASS": None,
+    "URL_FORMAT_OVERRIDE": None,
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+}
+SPECTACULAR_SETTINGS: dict[str, Any] = {
+    "TITLE": "Scorepod API",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.1",
+    "SERVERS": [{"url": PUBLIC_URL}],
+    "SERVE_INCLUDE_SCHEMA": False,
+    "COMPONENT_SPLIT_REQUEST": True,
+    "SCHEMA_PATH_PREFIX": r"/api/v[0-9]",
+}
 
 # Static files ---------------------------------------------------------------------------------------------------------
 
 STATIC_URL = "/static/"
 STATIC_ROOT = VAR_DIR / "static"
-STATICFILES_DIRS = [BASE_DIR / "frontend" / name for name in ("css", "js", "img")]
+STATICFILES_DIRS = [(name, BASE_DIR / "frontend" / name) for name in ("css", "js", "img")]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "webapp.static.HashedStaticFiles"},
+}
 
 # Safety ---------------------------------------------------------------------------------------------------------------
 
-CONTENT_SECURITY_POLICY = {
+MIB = 1024 * 1024
+MAX_IMAGES = 8  # in one request
+MAX_IMAGE_BYTES = 10_000_000  # as much as the pods read
+MAX_IMAGE_PIXELS = 50_000_000
+MAX_BODY_BYTES = MIB  # of a request that brings no pictures; a question of 10,000 characters fits however it is escaped
+MAX_UPLOAD_BYTES = MAX_IMAGES * MAX_IMAGE_BYTES + MIB  # the last part leaves room for the parts' headers
+UPLOAD_PATHS = ("/images/", "/api/v1/images/", "/score")
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 100
+DATA_UPLOAD_MAX_NUMBER_FILES = 50
+FILE_UPLOAD_MAX_MEMORY_SIZE = MAX_IMAGE_BYTES + MIB  # of the whole body; a larger one waits in temporary files
+
+CONTENT_SECURITY_POLICY: dict[str, Any] = {
     "DIRECTIVES": {
-        "default-src": [SELF],
-        "img-src": [SELF, "data:", "blob:"],
-        "object-src": [NONE],
-        "base-uri": [NONE],
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:", "blob:"],  # data: the QR code of two-factor sign-in; blob: previews before upload
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "manifest-src": [SELF],
         "form-action": [SELF],
+        "base-uri": [NONE],
+        "object-src": [NONE],
         "frame-ancestors": [NONE],
+        "upgrade-insecure-requests": HTTPS,
     }
 }
+X_FRAME_OPTIONS = "DENY"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+SECURE_SSL_REDIRECT = HTTPS
+SECURE_HSTS_SECONDS = env_int("HSTS_SECONDS", 365 * 24 * 3600) if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
+SECURE_HSTS_PRELOAD = HTTPS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXY_COUNT else None
+SESSION_COOKIE_SECURE = HTTPS
+SESSION_COOKIE_NAME = "__Host-session" if HTTPS else "session"
+CSRF_COOKIE_SECURE = HTTPS
+CSRF_COOKIE_NAME = "__Host-csrf" if HTTPS else "csrf"
+CSRF_COOKIE_HTTPONLY = True  # scripts read the token from the page
+CSRF_COOKIE_SAMESITE = "Lax"
+CSRF_FAILURE_VIEW = "webapp.problems.csrf_failure"
+
+# Logs -----------------------------------------------------------------------------------------------------------------
+
+LOG_FORMAT = env_choice("LOG_FORMAT", "json", ("json", "console"))
+LOG_LEVEL = env_choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
+LOGGING = logging_config(form=LOG_FORMAT, level=LOG_LEVEL)
+DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True  # RequestIdMiddleware has let only well-formed ones through
+DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = 10  # debug: the line at the end of a request says it all
+DJANGO_STRUCTLOG_STATUS_4XX_LOG_LEVEL = 20  # info: the client's mistake is not our warning

@@ -1,9 +1,32 @@
-"""One include per app."""
+"""One include per app, and the few pages that belong to none."""
 
+from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
 
+from webapp import pages
+from webapp.openapi import SchemaView
+
+# The admin has no sign-in of its own: people sign in, with their second factor, where everybody does.
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+
 urlpatterns = [
+    path("", pages.home, name="home"),
+    path("faq/", include("webapp.faq.urls")),
+    path("images/", include("webapp.images.urls")),
+    path("keys/", include("webapp.keys.urls")),
+    path("account/", include("webapp.accounts.urls")),
+    path("", include("webapp.usage.urls")),
     path("accounts/", include("allauth.urls")),
+    path("api/docs", pages.api_docs, name="api-docs"),
+    path("api/v1/schema", SchemaView.as_view(), name="api-schema"),
+    path("api/v1/", include("webapp.api_urls")),
+    path("", include("webapp.scoring.urls")),
+    path("problems/<slug:slug>", pages.problem, name="problem"),
     path("admin/", admin.site.urls),
 ]
+
+handler400 = "webapp.problems.bad_request"
+handler403 = "webapp.problems.permission_denied"
+handler404 = "webapp.problems.page_not_found"
+handler500 = "webapp.problems.server_error"

@@ -1,0 +1,11 @@
+"""The REST API, version 1. Each app brings its own part."""
+
+from django.urls import include, path
+
+app_name = "api"
+urlpatterns = [
+    path("", include("webapp.keys.api_urls")),
+    path("", include("webapp.scoring.api_urls")),
+    path("faq/", include("webapp.faq.api_urls")),
+    path("images/", include("webapp.images.api_urls")),
+]

@@ -1,0 +1,27 @@
+"""Whether this process lives, and whether it can do its work."""
+
+from collections.abc import Callable
+
+from django.db import DatabaseError, connection
+from django.http import HttpRequest, HttpResponse, JsonResponse
+
+from webapp import problems
+from webapp.errors import Unavailable
+
+
+def live(_request: HttpRequest) -> HttpResponse:
+    """The process answers. Asks nothing else: a broken database is no reason to restart us."""
+    return JsonResponse({"status": "live"}, headers={"Cache-Control": "no-store"})
+
+
+def ready(request: HttpRequest) -> HttpResponse:
+    """200 when the database answers, else a 503 problem. Scoring pods do not count: the site explains their absence."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError:
+        return problems.answer(request, Unavailable("The database does not answer.", retry_after=5))
+    return JsonResponse({"status": "ready"}, headers={"Cache-Control": "no-store"})
+
+
+VIEWS: dict[str, Callable[[HttpRequest], HttpResponse]] = {"/health/live": live, "/health/ready": ready}

@@ -1,0 +1,88 @@
+"""What all API views share, and who the caller is."""
+
+from typing import Any, TypeVar
+
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from webapp.keys import limits
+from webapp.keys.authentication import api_principal
+from webapp.keys.principal import Principal
+
+S = TypeVar("S", bound=serializers.Serializer[Any])
+
+
+class ApiRequest(Request):
+    """A request to the API from somebody who has been recognised."""
+
+    @property
+    def auth_principal(self) -> Principal:
+        return api_principal(self)
+
+
+class ApiView(APIView):
+    """A view of the API: key or session, scope, rate limit, problem+json.
+
+    required_scope: what the caller must be allowed; None: nothing but to be known.
+    rate_bucket: the limit that each request counts one in; more with `self.charge`.
+    """
+
+    http_method_names = ["get", "post", "put", "patch", "delete", "head"]
+    required_scope: str | None = None
+    rate_bucket = "other"
+
+    request: ApiRequest
+
+    def initialize_request(self, request: Any, *_args: Any, **_kwargs: Any) -> ApiRequest:
+        return ApiRequest(
+            request,
+            parsers=self.get_parsers(),
+            authenticators=self.get_authenticators(),
+            negotiator=self.get_content_negotiator(),
+            parser_context=self.get_parser_context(request),
+        )
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        self.charge()
+
+    def charge(self, cost: int = 1) -> None:
+        """Counts more than the one request; raises RateLimited when there is no room for it."""
+        limits.charge(self.request._request, self.request.auth_principal, self.rate_bucket, cost=cost)
+
+
+def parse(serializer: type[S], data: Any) -> S:
+    """The serializer filled with valid data. Raises a problem that names each field that is not valid."""
+    filled = serializer(data=data)
+    filled.is_valid(raise_exception=True)
+    return filled
+
+
+class UserSerializer(serializers.Serializer[Any]):
+    email = serializers.EmailField()
+    name = serializers.CharField(help_text="As entered in the profile; may be empty.")
+
+
+class KeySerializer(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    prefix = serializers.CharField(help_text="What comes after `sp_`: public, tells keys apart.")
+    expires_at = serializers.DateTimeField(allow_null=True)
+
+
+class MeSerializer(serializers.Serializer[Any]):
+    user = UserSerializer()
+    key = KeySerializer(allow_null=True, help_text="The key this request was made with; null for a session.")
+    scopes = serializers.ListField(child=serializers.CharField(), help_text="What this request may do.")
+    limits = serializers.DictField(
+        child=serializers.DictField(child=serializers.IntegerField()),
+        help_text="Requests a minute for each kind of work, by what counts them: the key, and the user over all keys.",
+    )
+
+
+class MeView(ApiView):
+    def get(self, request: ApiRequest) -> Response:
+        who = request.auth_principal
+        me = {"user": who.user, "key": who.key, "scopes": sorted(who.scopes), "limits": limits.quotas_of(who)}
+        return Response(MeSerializer(me).data)

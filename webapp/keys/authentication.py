@@ -1,0 +1,83 @@
+"""Who calls the API, and whether they may: an API key, or the session of a signed-in page."""
+
+from typing import TYPE_CHECKING
+
+from django.http import HttpRequest
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.authentication import SessionAuthentication as DRFSessionAuthentication
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+
+from webapp.accounts.models import User
+from webapp.errors import NotAllowed, NotSignedIn
+from webapp.keys import limits, services
+from webapp.keys.models import ApiKey
+from webapp.keys.principal import Principal, principal_of, principal_of_key
+from webapp.network import client_network
+
+if TYPE_CHECKING:  # DRF's views import this module through its settings
+    from rest_framework.views import APIView
+
+BAD_KEY = "This API key is not valid. It may be mistyped, revoked or expired."
+NO_KEY = "Send an API key as `Authorization: Bearer sp_…`, or sign in."
+
+
+class KeyAuthentication(BaseAuthentication):
+    """An API key in `Authorization: Bearer` or `X-API-Key`.
+
+    A request that names a key stands or falls with it: a bad one is not made good by a session. Bad ones are counted
+    by network, after the look-up, so that somebody's broken script does not lock out their colleagues' good keys;
+    guessing is hopeless anyway against 256 random bits.
+    """
+
+    def authenticate(self, request: Request) -> tuple[User, ApiKey] | None:
+        text = key_in(request._request)
+        if text is None:
+            return None
+        key = services.recognise(text)
+        if key is None:
+            limits.charge_bad_key(request._request, client_network(request._request))
+            raise NotSignedIn(BAD_KEY)
+        return key.owner, key
+
+    def authenticate_header(self, _request: Request) -> str:
+        return 'Bearer realm="scorepod"'
+
+
+class SessionAuthentication(DRFSessionAuthentication):
+    """The session of the pages, with Django's CSRF check on all that is not a read."""
+
+    def enforce_csrf(self, request: Request) -> None:
+        try:
+            super().enforce_csrf(request)
+        except Exception as error:
+            raise NotAllowed("Send the X-CSRFToken header with the session, or use an API key.") from error
+
+
+class HasScope(BasePermission):
+    """Lets a signed-in caller through when they have the view's `required_scope`, if it names one."""
+
+    def has_permission(self, request: Request, view: "APIView") -> bool:
+        principal = api_principal(request)
+        scope: str | None = getattr(view, "required_scope", None)
+        if scope is not None and scope not in principal.scopes:
+            raise NotAllowed(f"This needs a key with the scope `{scope}`.")
+        return True
+
+
+def key_in(request: HttpRequest) -> str | None:
+    """The key that the headers name, "" when they name one in a way we do not know; None when they name none."""
+    authorization = request.headers.get("Authorization")
+    if authorization is not None:
+        scheme, _, key = authorization.partition(" ")
+        return key.strip() if scheme.lower() == "bearer" else ""
+    return request.headers.get("X-API-Key")
+
+
+def api_principal(request: Request) -> Principal:
+    """Who calls. Raises NotSignedIn for a stranger."""
+    if isinstance(request.auth, ApiKey):
+        return principal_of_key(request.auth)
+    if not isinstance(request.user, User):
+        raise NotSignedIn(NO_KEY)
+    return principal_of(request._request)

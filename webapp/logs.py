@@ -1,0 +1,79 @@
+"""How log lines look. One line an event, with the request's id; never a secret, never what somebody asked."""
+
+import re
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+HIDDEN = "[hidden]"
+SECRET_WORDS = ("password", "secret", "token", "authorization", "cookie", "api_key", "question")
+# A whole API key; its public prefix may stay, so that a person can say which key a line is about.
+API_KEY = re.compile(r"(sp_[a-z0-9]{1,16}_)[A-Za-z0-9_-]+")
+# The part of a link from an e-mail that lets its bearer confirm an address or set a password.
+MAILED_LINK = re.compile(r"(/confirm-email/|/password/reset/key/)[^/\s?]+")
+
+
+def hide_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """The event without values whose name says secret, and without keys and mailed links inside other values."""
+    for name, value in event.items():
+        if any(word in name.lower() for word in SECRET_WORDS):
+            event[name] = HIDDEN
+        elif isinstance(value, str):
+            event[name] = without_secrets(value)
+    return event
+
+
+def without_secrets(text: str) -> str:
+    return MAILED_LINK.sub(rf"\1{HIDDEN}", API_KEY.sub(rf"\1{HIDDEN}", text))
+
+
+def logging_config(*, form: str, level: str) -> dict[str, Any]:
+    """Django's LOGGING: everything through structlog. form: "json" (one object a line) or "console" (for people)."""
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso" if form == "json" else "%H:%M:%S", utc=form == "json"),
+    ]
+    # Tracebacks without local variables: those hold passwords and questions.
+    ending: list[Processor] = [structlog.processors.format_exc_info, hide_secrets]
+    if form == "json":
+        ending.append(structlog.processors.JSONRenderer(ensure_ascii=False))
+    else:
+        ending.append(structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0))
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "line": {
+                "()": structlog.stdlib.ProcessorFormatter,
+                "foreign_pre_chain": shared,
+                "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending],
+            }
+        },
+        "handlers": {"out": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "root": {"handlers": ["out"], "level": level},
+        "loggers": {
+            # Django's own handlers would write everything a second time.
+            "django": {"handlers": [], "propagate": True},
+            # The access log says the same with the request's id, and without the query.
+            "django.request": {"handlers": [], "propagate": False},
+            "django.server": {"handlers": [], "propagate": False},
+            "gunicorn.error": {"handlers": [], "propagate": True},
+            # These tell each call with its address.
+            "httpx2": {"level": "WARNING"},
+            "httpcore2": {"level": "WARNING"},
+        },
+    }

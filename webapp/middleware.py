@@ -1,0 +1,120 @@
+"""What every request passes: its id, its line in the log, the limits on its size, the mapping of its errors."""
+
+import re
+import uuid
+from collections.abc import Callable
+
+import structlog
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django_structlog.middlewares import RequestMiddleware
+
+from webapp import health, problems
+from webapp.errors import BadRequest, TooLarge
+from webapp.keys import limits
+from webapp.network import client_network
+
+Next = Callable[[HttpRequest], HttpResponse]
+WELL_FORMED_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{7,99}", re.ASCII)
+
+
+class Middleware:
+    """The part all of ours share. `request` passes it on the way in, `answer` on the way out."""
+
+    def __init__(self, get_response: Next) -> None:
+        self.get_response = get_response
+
+
+class RequestIdMiddleware(Middleware):
+    """Gives each request an id, the caller's own where it is well formed, and sends it back as X-Request-ID."""
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        given = request.headers.get("X-Request-ID", "")
+        request_id = given if WELL_FORMED_ID.fullmatch(given) else str(uuid.uuid4())
+        request.META["HTTP_X_REQUEST_ID"] = request_id
+        request.request_id = request_id  # type: ignore[attr-defined]  # ours
+        answer = self.get_response(request)
+        answer["X-Request-ID"] = request_id
+        return answer
+
+
+class AccessLogMiddleware(RequestMiddleware):
+    """One line a request, without its query: that holds questions."""
+
+    @staticmethod
+    def format_request(request: HttpRequest) -> str:
+        return f"{request.method} {request.path}"
+
+    @classmethod
+    def bind_ip(cls, request: HttpRequest) -> None:
+        structlog.contextvars.bind_contextvars(ip=client_network(request))
+
+
+class HealthMiddleware(Middleware):
+    """Answers probes before anything checks the Host header or asks for https: they call the pod by its address."""
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        view = health.VIEWS.get(request.path)
+        return view(request) if view and request.method in {"GET", "HEAD"} else self.get_response(request)
+
+
+class SafetyHeadersMiddleware(Middleware):
+    """The safety headers that neither Django nor django-csp knows."""
+
+    PERMISSIONS_POLICY = ", ".join(
+        [
+            *(
+                f"{feature}=()"
+                for feature in ("camera", "geolocation", "microphone", "payment", "usb", "browsing-topics")
+            ),
+            "clipboard-write=(self)",
+        ]
+    )
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        answer = self.get_response(request)
+        answer.setdefault("Permissions-Policy", self.PERMISSIONS_POLICY)
+        answer.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+        return answer
+
+
+class BodyLimitMiddleware(Middleware):
+    """Refuses a body that is too large by its announced length, before a byte of it is read.
+
+    A body without Content-Length (chunked) is never read by Django, so it is refused too rather than taken as empty.
+    """
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if "chunked" in request.headers.get("Transfer-Encoding", "").lower():
+            return problems.answer(request, BadRequest("Send the body with a Content-Length."))
+        announced = request.META.get("CONTENT_LENGTH") or "0"
+        uploads = request.path.startswith(settings.UPLOAD_PATHS)
+        limit = settings.MAX_UPLOAD_BYTES if uploads else settings.MAX_BODY_BYTES
+        if announced.isdecimal() and int(announced) > limit:
+            detail = f"The request has {int(announced):,} bytes; at most {limit:,} are allowed here."
+            return problems.answer(request, TooLarge(detail))
+        return self.get_response(request)
+
+
+class RateLimitHeadersMiddleware(Middleware):
+    """Tells in the headers how much of its limits the request has left, whichever way it ended."""
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        answer = self.get_response(request)
+        for name, value in limits.headers_of(request).items():
+            answer[name] = value
+        return answer
+
+
+class ProblemMiddleware(Middleware):
+    """Turns our errors that leave a page's view into their page or problem."""
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        error = problems.app_error_of(exception)
+        # The others have a door of Django's own, which also logs them.
+        if error is None or error is not exception:
+            return None
+        return problems.answer(request, error)
