@@ -1,0 +1,341 @@
+"""The Open Inference Protocol v2 as types and codecs: all that the site and the scoring service share.
+
+Specification: https://github.com/kserve/open-inference-protocol, with the binary tensor data extension of
+https://github.com/triton-inference-server/server (docs/protocol/extension_binary_data.md). Needs only msgspec.
+
+Here a tensor's `data` is a flat list in row-major order, whichever way it travelled: bool, int, float, and for
+BYTES either str (it came as JSON) or bytes (it came in the binary extension).
+"""
+
+import base64
+import math
+import struct
+from collections.abc import Collection, Iterable, Iterator
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+JSON_LENGTH_HEADER = "Inference-Header-Content-Length"
+REQUEST_ID_HEADER = "X-Request-ID"
+DEADLINE_HEADER = "X-Request-Deadline-Ms"
+
+# Datatype to struct's format character; BYTES and BF16 have codes of their own below.
+_FORMATS = {
+    "BOOL": "?",
+    "UINT8": "B",
+    "UINT16": "H",
+    "UINT32": "I",
+    "UINT64": "Q",
+    "INT8": "b",
+    "INT16": "h",
+    "INT32": "i",
+    "INT64": "q",
+    "FP16": "e",
+    "FP32": "f",
+    "FP64": "d",
+}
+DATATYPES = frozenset({*_FORMATS, "BF16", "BYTES"})
+_LENGTH = struct.Struct("<I")
+
+T = TypeVar("T")
+
+
+class ContractError(ValueError):
+    """A message that breaks the protocol; says which part and how."""
+
+
+# Messages -------------------------------------------------------------------------------------------------------------
+
+
+class Tensor(Struct, kw_only=True, omit_defaults=True):
+    """One named tensor. In `data` lies what the shape promises, or nothing while its bytes follow the JSON."""
+
+    name: str
+    shape: list[Annotated[int, Meta(ge=0)]]
+    datatype: str
+    parameters: dict[str, Any] = {}
+    data: list[Any] | None = None
+
+
+class RequestedOutput(Struct, omit_defaults=True):
+    name: str
+    parameters: dict[str, Any] = {}
+
+
+class InferRequest(Struct, kw_only=True, omit_defaults=True):
+    inputs: list[Tensor]
+    id: str = ""
+    parameters: dict[str, Any] = {}
+    outputs: list[RequestedOutput] = []
+
+    def wants_binary(self, output: str) -> bool:
+        """Whether the output's bytes shall follow the JSON of the answer."""
+        everything = bool(self.parameters.get("binary_data_output", False))
+        asked = next((each for each in self.outputs if each.name == output), None)
+        return bool(asked.parameters.get("binary_data", everything)) if asked else everything
+
+
+class InferResponse(Struct, kw_only=True, omit_defaults=True):
+    model_name: str
+    outputs: list[Tensor]
+    model_version: str = ""
+    id: str = ""
+    parameters: dict[str, Any] = {}
+
+    def output(self, name: str) -> Tensor:
+        """The output of that name. Raises ContractError when the answer lacks it."""
+        for tensor in self.outputs:
+            if tensor.name == name:
+                return tensor
+        raise ContractError(f"the answer has no output {name!r}")
+
+
+class TensorMetadata(Struct, kw_only=True, omit_defaults=True):
+    name: str
+    datatype: str
+    shape: list[int]
+    parameters: dict[str, Any] = {}
+
+
+class ModelMetadata(Struct, kw_only=True):
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+    parameters: dict[str, Any] = {}
+
+
+class ServerMetadata(Struct):
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class IndexEntry(Struct, kw_only=True):
+    """One version in the repository index. state: READY, LOADING or UNAVAILABLE; reason: why not READY."""
+
+    name: str
+    version: str
+    state: str
+    reason: str = ""
+
+
+class ErrorBody(Struct):
+    error: str
+
+
+# Between messages and what travels ------------------------------------------------------------------------------------
+
+
+def encode_request(request: InferRequest, *, binary: bool = False) -> tuple[bytes, dict[str, str]]:
+    """Body and headers of a request. With `binary` all inputs travel as bytes behind the JSON."""
+    names = {tensor.name for tensor in request.inputs} if binary else ()
+    head, tails = _split(request.inputs, names)
+    return _join(msgspec.structs.replace(request, inputs=head), tails)
+
+
+def decode_request(body: bytes, json_length: str | None = None) -> InferRequest:
+    """The request in a body. json_length: the header JSON_LENGTH_HEADER, if it was there. Raises ContractError."""
+    request, tail = _decode(InferRequest, body, json_length)
+    _fill(request.inputs, tail)
+    return request
+
+
+def encode_response(response: InferResponse, *, binary: Collection[str] = ()) -> tuple[bytes, dict[str, str]]:
+    """Body and headers of an answer. binary: names of the outputs that travel as bytes behind the JSON."""
+    head, tails = _split(response.outputs, binary)
+    return _join(msgspec.structs.replace(response, outputs=head), tails)
+
+
+def decode_response(body: bytes, json_length: str | None = None) -> InferResponse:
+    """The answer in a body. Raises ContractError."""
+    response, tail = _decode(InferResponse, body, json_length)
+    _fill(response.outputs, tail)
+    return response
+
+
+def decode_json(body: bytes, kind: type[T]) -> T:
+    """A message of one of the types above that is JSON alone. Raises ContractError."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise ContractError(str(error)) from error
+
+
+def bytes_of(element: str | bytes) -> bytes:
+    """The bytes of an element that is not text: as they are from the binary extension, base64 in JSON."""
+    if isinstance(element, bytes):
+        return element
+    try:
+        return base64.b64decode(element, validate=True)
+    except ValueError as error:
+        raise ContractError("bytes in JSON must be base64") from error
+
+
+def text_of(element: str | bytes) -> str:
+    """The text of an element, UTF-8 where it came as bytes. Raises ContractError."""
+    if isinstance(element, str):
+        return element
+    try:
+        return element.decode()
+    except UnicodeDecodeError as error:
+        raise ContractError("text must be UTF-8") from error
+
+
+def _split(tensors: Iterable[Tensor], binary: Collection[str]) -> tuple[list[Tensor], list[bytes]]:
+    """The tensors as they stand in the JSON, and the bytes that follow it."""
+    head, tails = [], []
+    for tensor in tensors:
+        if tensor.name in binary:
+            data = _pack(tensor)
+            parameters = {**tensor.parameters, "binary_data_size": len(data)}
+            head.append(msgspec.structs.replace(tensor, data=None, parameters=parameters))
+            tails.append(data)
+        else:
+            head.append(msgspec.structs.replace(tensor, data=[_for_json(each) for each in tensor.data or ()]))
+    return head, tails
+
+
+def _join(message: Struct, tails: list[bytes]) -> tuple[bytes, dict[str, str]]:
+    head = msgspec.json.encode(message)
+    if not tails:
+        return head, {"Content-Type": "application/json"}
+    headers = {"Content-Type": "application/octet-stream", JSON_LENGTH_HEADER: str(len(head))}
+    return b"".join((head, *tails)), headers
+
+
+def _decode(kind: type[T], body: bytes, json_length: str | None) -> tuple[T, memoryview]:
+    """The message at the start of the body, and the bytes behind it."""
+    length = len(body)
+    if json_length is not None:
+        if not json_length.isascii() or not json_length.isdecimal() or len(json_length) > 12:
+            raise ContractError(f"{JSON_LENGTH_HEADER} must be a whole number of bytes")
+        length = int(json_length)
+        if length > len(body):
+            raise ContractError(f"{JSON_LENGTH_HEADER} says {length} bytes, the body has {len(body)}")
+    view = memoryview(body)
+    return decode_json(bytes(view[:length]) if length < len(body) else body, kind), view[length:]
+
+
+def _fill(tensors: list[Tensor], tail: memoryview) -> None:
+    """Gives each tensor its data, checked against shape and datatype."""
+    at = 0
+    for tensor in tensors:
+        if tensor.datatype not in DATATYPES:
+            raise ContractError(f"tensor {tensor.name!r}: unknown datatype {tensor.datatype!r}")
+        count = math.prod(tensor.shape)
+        if "binary_data_size" in tensor.parameters:
+            size = tensor.parameters["binary_data_size"]
+            if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+                raise ContractError(f"tensor {tensor.name!r}: binary_data_size must be a whole number of bytes")
+            if tensor.data is not None:
+                raise ContractError(f"tensor {tensor.name!r} has both data and binary_data_size")
+            if at + size > len(tail):
+                raise ContractError(f"tensor {tensor.name!r}: the body ends before its {size} bytes")
+            tensor.data = _unpack(tensor, tail[at : at + size], count)
+            at += size
+        elif tensor.data is None:
+            raise ContractError(f"tensor {tensor.name!r} has neither data nor binary_data_size")
+        else:
+            tensor.data = [_from_json(each, tensor) for each in _flat(tensor.data, tensor)]
+        if len(tensor.data) != count:
+            raise ContractError(
+                f"tensor {tensor.name!r}: shape {tensor.shape} needs {count} elements, {len(tensor.data)} came"
+            )
+    if at != len(tail):
+        raise ContractError(f"{len(tail) - at} bytes follow the last tensor")
+
+
+# Elements -------------------------------------------------------------------------------------------------------------
+
+
+def _pack(tensor: Tensor) -> bytes:
+    """Little-endian bytes; each element of BYTES behind its length in four bytes."""
+    data = tensor.data or []
+    if tensor.datatype == "BYTES":
+        elements = [each.encode() if isinstance(each, str) else each for each in data]
+        return b"".join(part for element in elements for part in (_LENGTH.pack(len(element)), element))
+    if tensor.datatype == "BF16":  # the upper half of a float32
+        return b"".join(struct.pack("<f", each)[2:] for each in data)
+    return struct.pack(f"<{len(data)}{_FORMATS[tensor.datatype]}", *data)
+
+
+def _unpack(tensor: Tensor, data: memoryview, count: int) -> list[Any]:
+    if tensor.datatype == "BYTES":
+        return list(_unpack_bytes(tensor, data))
+    width = 2 if tensor.datatype == "BF16" else struct.calcsize(f"<{_FORMATS[tensor.datatype]}")
+    if len(data) != count * width:
+        raise ContractError(
+            f"tensor {tensor.name!r}: {count} elements of {tensor.datatype} are {count * width} bytes, {len(data)} came"
+        )
+    if tensor.datatype == "BF16":
+        return [struct.unpack("<f", b"\0\0" + data[at : at + 2])[0] for at in range(0, len(data), 2)]
+    return list(struct.unpack(f"<{count}{_FORMATS[tensor.datatype]}", data))
+
+
+def _unpack_bytes(tensor: Tensor, data: memoryview) -> Iterator[bytes]:
+    at = 0
+    while at < len(data):
+        if at + _LENGTH.size > len(data):
+            raise ContractError(f"tensor {tensor.name!r}: its bytes end inside the length of an element")
+        (size,) = _LENGTH.unpack_from(data, at)
+        at += _LENGTH.size
+        if at + size > len(data):
+            raise ContractError(f"tensor {tensor.name!r}: its bytes end inside an element")
+        yield bytes(data[at : at + size])
+        at += size
+
+
+def _flat(data: list[Any], tensor: Tensor) -> Iterator[Any]:
+    """The elements of nested lists, which the protocol allows as well as flat ones; at most as deep as the shape."""
+    for each in data:
+        if isinstance(each, list):
+            yield from _flat_below(each, tensor, len(tensor.shape) - 1)
+        else:
+            yield each
+
+
+def _flat_below(data: list[Any], tensor: Tensor, depth: int) -> Iterator[Any]:
+    if depth < 1:
+        raise ContractError(f"tensor {tensor.name!r}: data is nested deeper than shape {tensor.shape}")
+    for each in data:
+        if isinstance(each, list):
+            yield from _flat_below(each, tensor, depth - 1)
+        else:
+            yield each
+
+
+def _from_json(element: Any, tensor: Tensor) -> Any:
+    """The element as its datatype has it. Raises ContractError when it is of another kind or out of range."""
+    datatype = tensor.datatype
+    if datatype == "BYTES":
+        good = isinstance(element, str)
+    elif datatype == "BOOL":
+        good = isinstance(element, bool)
+    elif datatype in {"FP16", "FP32", "FP64", "BF16"}:
+        good = isinstance(element, int | float) and not isinstance(element, bool)
+        if good:
+            return _float(element, tensor)
+    else:
+        good = isinstance(element, int) and not isinstance(element, bool)
+        if good:
+            try:
+                struct.pack(f"<{_FORMATS[datatype]}", element)
+            except struct.error as error:
+                raise ContractError(f"tensor {tensor.name!r}: {element} does not fit {datatype}") from error
+    if not good:
+        raise ContractError(f"tensor {tensor.name!r}: {type(element).__name__} where {datatype} was announced")
+    return element
+
+
+def _float(element: float, tensor: Tensor) -> float:
+    try:
+        return float(element)
+    except OverflowError as error:
+        raise ContractError(f"tensor {tensor.name!r}: a number does not fit {tensor.datatype}") from error
+
+
+def _for_json(element: Any) -> Any:
+    return base64.b64encode(element).decode() if isinstance(element, bytes) else element
