@@ -10,8 +10,6 @@ export function mount(page) {
   const summary = page.querySelector("[data-summary]");
   const matchIds = () => [...results.querySelectorAll(".match")].map((match) => match.id);
   let idsBefore = matchIds();
-  // Any answer that comes moves on from what the address said; Back asks again.
-  window.addEventListener("popstate", () => location.reload());
 
   page.addEventListener("htmx:configRequest", (event) => {
     // The history keeps one entry for a question, not one for each key press.
