@@ -1,0 +1,130 @@
+"""Networks by name, their weights from files that hold numbers only, and what makes them faster to run."""
+
+import pickle
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors.torch
+import timm
+import torch
+from safetensors import SafetensorError
+from torch import fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torchvision.models import get_model
+from torchvision.models.resnet import BasicBlock, ResNet
+
+Library = Literal["torchvision", "timm"]
+
+# torchvision's ResNet with one block a stage. It has no builder of its own there; it learns small pictures in seconds.
+_SMALL_RESNETS: dict[str, Callable[..., nn.Module]] = {
+    "resnet10": lambda num_classes: ResNet(BasicBlock, [1, 1, 1, 1], num_classes=num_classes)
+}
+
+
+class UnusableWeights(Exception):
+    """The architecture or its weights cannot be used; the text says which and why."""
+
+
+def build(library: Library, architecture: str, *, classes: int) -> nn.Module:
+    """The network with freshly initialised weights, in training mode.
+
+    Raises UnusableWeights when the library has no such architecture.
+    """
+    try:
+        if library == "timm":
+            network = timm.create_model(architecture, pretrained=False, num_classes=classes)
+        elif architecture in _SMALL_RESNETS:
+            network = _SMALL_RESNETS[architecture](num_classes=classes)
+        else:
+            network = get_model(architecture, weights=None, num_classes=classes, **_without_helpers(architecture))
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise UnusableWeights(f"{library} cannot build {architecture!r} with {classes} classes: {error}") from error
+    assert isinstance(network, nn.Module)
+    return network
+
+
+def _without_helpers(architecture: str) -> dict[str, Any]:
+    """Inception and GoogLeNet initialise slowly unless told not to, and warn; the weights replace it all anyway."""
+    return {"init_weights": False} if architecture in {"googlenet", "inception_v3"} else {}
+
+
+def fit(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> nn.Module:
+    """The network with these weights, ready to score (evaluation mode).
+
+    Heads that only training uses (GoogLeNet's and Inception's) may be missing from the weights or be left over.
+    Raises UnusableWeights naming the first tensors that are missing, left over or of another shape.
+    """
+    try:
+        missing, unexpected = network.load_state_dict(dict(weights), strict=False)
+    except RuntimeError as error:  # shapes differ
+        raise UnusableWeights(f"The weights do not fit the architecture: {_first_line(error)}") from error
+    wrong = [name for name in (*missing, *unexpected) if not _only_for_training(name)]
+    if wrong:
+        raise UnusableWeights(
+            f"The weights do not fit the architecture: {len(wrong)} tensors missing or left over, such as {wrong[0]}."
+        )
+    return network.eval()
+
+
+def _only_for_training(name: str) -> bool:
+    return name.startswith(("aux1.", "aux2.", "AuxLogits."))
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines()]
+    return lines[1] if len(lines) > 1 else lines[0]
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file, or of a PyTorch state dict (.pth, .pt).
+
+    A state dict is read with `weights_only`: a pickle that would run anything is refused, not run.
+    Raises UnusableWeights.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UnusableWeights(
+            f"{path.name} is refused: it holds more than tensors (a pickle that could run code). "
+            "Save the model's state_dict(), best as safetensors."
+        ) from error
+    except (SafetensorError, OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
+        raise UnusableWeights(f"{path.name} cannot be read as weights: {_first_line(error)}") from error
+    if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+        raise UnusableWeights(f"{path.name} is not a state dict: it must map names to tensors.")
+    return state
+
+
+def fold_batch_norms(network: nn.Module) -> nn.Module:
+    """The same function with each batch norm multiplied into the convolution before it; needs evaluation mode.
+
+    A network that torch.fx cannot follow (its code branches on values) comes back as it is.
+    """
+    try:
+        traced = fx.symbolic_trace(network)
+    except (TypeError, ValueError, RuntimeError, AttributeError, fx.proxy.TraceError):
+        return network
+    modules = dict(traced.named_modules())
+    calls = Counter(node.target for node in traced.graph.nodes if node.op == "call_module")
+    for node in list(traced.graph.nodes):
+        # Subclasses are left alone: timm's also apply the activation.
+        if node.op != "call_module" or type(modules[node.target]) is not nn.BatchNorm2d:
+            continue
+        before = node.args[0]
+        if before.op != "call_module" or type(modules[before.target]) is not nn.Conv2d:
+            continue
+        if len(before.users) > 1 or calls[before.target] > 1:  # something else needs the result without the norm
+            continue
+        folded = fuse_conv_bn_eval(modules[before.target], modules[node.target])
+        parent, _, name = before.target.rpartition(".")
+        setattr(traced.get_submodule(parent), name, folded)
+        modules[before.target] = folded
+        node.replace_all_uses_with(before)
+        traced.graph.erase_node(node)
+    traced.delete_all_unused_submodules()
+    traced.recompile()
+    return traced

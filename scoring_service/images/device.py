@@ -1,0 +1,111 @@
+"""Where a network runs, with how many threads, and in which precision."""
+
+import copy
+import math
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+_CGROUP = Path("/sys/fs/cgroup")
+_WORTHWHILE = 0.95  # of float32's time; less of a gain is within what timings scatter
+_TIMED_RUNS = 3
+
+
+class NoUsableNumbers(Exception):
+    """The network gives NaN or infinity on the pictures it is checked with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A precision and why it was taken, in words for a log."""
+
+    dtype: torch.dtype
+    reason: str
+
+    @property
+    def name(self) -> str:
+        """As shown to users: "bfloat16" or "float32"."""
+        return str(self.dtype).removeprefix("torch.")
+
+
+def best_device() -> torch.device:
+    """The first GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def cpu_limit(cgroup: Path = _CGROUP) -> int:
+    """CPUs this process may use at once, at least 1: those it is bound to, and a container's quota rounded up.
+
+    More threads than the quota would be stopped in turns by the kernel and wait for one another.
+    """
+    bound = len(os.sched_getaffinity(0))
+    quota = _quota(cgroup)
+    return bound if quota is None else max(1, min(bound, math.ceil(quota)))
+
+
+def _quota(cgroup: Path) -> float | None:
+    """CPUs allowed by the control group, version 2 or 1; None when there is no limit."""
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = (cgroup / "cpu/cpu.cfs_quota_us").read_text().strip()
+            period = (cgroup / "cpu/cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return None
+    if quota in {"max", "-1"}:
+        return None
+    return int(quota) / int(period)
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether the processor multiplies bfloat16 itself; elsewhere it is emulated, and slow."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    abilities = torch.cpu.get_capabilities()
+    return any(abilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+@torch.no_grad()
+def choose_precision(network: nn.Module, pictures: torch.Tensor) -> tuple[nn.Module, Choice]:
+    """bfloat16 where the device has it, its best label agrees with float32's on every picture, and it is faster.
+
+    network: float32, evaluation mode, on its device.
+    pictures: normalised float32 (n, 3, height, width) on the same device; n may be 0, then float32 is kept.
+    Returns the network in the chosen precision, and the choice.
+    Raises NoUsableNumbers when float32 itself gives NaN or infinity.
+    """
+    if len(pictures) == 0:
+        return network, Choice(dtype=torch.float32, reason="there are no smoke pictures to compare on")
+    exact = network(pictures)
+    if not exact.isfinite().all():
+        raise NoUsableNumbers("The weights give no usable numbers: NaN or infinity on the smoke pictures.")
+    if not has_fast_bfloat16(pictures.device):
+        return network, Choice(dtype=torch.float32, reason="this processor has no bfloat16 instructions")
+    rough_network, rough_pictures = copy.deepcopy(network).bfloat16(), pictures.bfloat16()
+    rough = rough_network(rough_pictures)
+    agreeing = int((rough.argmax(1) == exact.argmax(1)).sum())
+    if agreeing < len(pictures):
+        reason = f"bfloat16 agrees with float32 on the best label of {agreeing} of {len(pictures)} smoke pictures"
+        return network, Choice(dtype=torch.float32, reason=reason)
+    exact_time, rough_time = _seconds(network, pictures), _seconds(rough_network, rough_pictures)
+    timing = f"{1000 * rough_time:.1f} ms in bfloat16, {1000 * exact_time:.1f} ms in float32"
+    if rough_time > _WORTHWHILE * exact_time:
+        return network, Choice(dtype=torch.float32, reason=f"bfloat16 is not faster: {timing}")
+    return rough_network, Choice(dtype=torch.bfloat16, reason=f"the best labels agree, and it is faster: {timing}")
+
+
+def _seconds(network: nn.Module, pictures: torch.Tensor) -> float:
+    """The fastest of a few runs; the caller has already run both networks once."""
+    times = []
+    for _ in range(_TIMED_RUNS):
+        started = time.perf_counter()
+        network(pictures)
+        if pictures.is_cuda:
+            torch.cuda.synchronize(pictures.device)
+        times.append(time.perf_counter() - started)
+    return min(times)

@@ -1,0 +1,62 @@
+"""What a network was trained to look at: size, crop and colour statistics, as stored with a version."""
+
+from typing import Literal
+
+import torch
+from msgspec import Struct
+from PIL import Image
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as transform
+
+_LONGEST_TO_SHORTEST = 8
+
+
+class Preprocessing(Struct, frozen=True, kw_only=True):
+    """The steps from a decoded picture to a network's input, as torchvision's and timm's weights state them.
+
+    resize: pixels; one number is the shorter side, two are height and width exactly (the picture is stretched).
+    crop: pixels, height and width cut from the middle.
+    mean, std: one number a channel, of values from 0 to 1.
+    """
+
+    resize: tuple[int] | tuple[int, int]
+    crop: tuple[int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
+
+    @property
+    def enough(self) -> int:
+        """Pixels a side beyond which a decoder may save itself work: twice what is looked at, so that resizing still
+        averages."""
+        return 2 * max(*self.resize, *self.crop)
+
+    def pixels(self, picture: Image.Image) -> torch.Tensor:
+        """The part of the picture the network sees: uint8 (3, height, width).
+
+        Resized by Pillow, so always antialiased, and equal to what the weights' own transforms give.
+        """
+        resized = transform.resize(
+            _without_far_ends(picture), list(self.resize), InterpolationMode(self.interpolation), antialias=True
+        )
+        cut = transform.center_crop(resized, list(self.crop))
+        return transform.pil_to_tensor(cut)
+
+    def normalised(self, pixels: torch.Tensor) -> torch.Tensor:
+        """float32 (n, 3, height, width), in units of `std` from `mean`, from uint8 of the same shape."""
+        mean = torch.tensor(self.mean, device=pixels.device).view(1, 3, 1, 1)
+        std = torch.tensor(self.std, device=pixels.device).view(1, 3, 1, 1)
+        return pixels.float().div_(255).sub_(mean).div_(std)
+
+
+def _without_far_ends(picture: Image.Image) -> Image.Image:
+    """The middle of a picture that is very long and thin, any other as it is.
+
+    Resizing the shorter side of 1 × 50,000,000 pixels to 232 would fill the memory, for a crop that only sees the
+    middle.
+    """
+    width, height = picture.size
+    longest = _LONGEST_TO_SHORTEST * min(width, height)
+    if max(width, height) <= longest:
+        return picture
+    return transform.center_crop(picture, [min(height, longest), min(width, longest)])

@@ -1,0 +1,190 @@
+"""Image classifiers: any architecture of torchvision or timm, with its weights and labels, on a GPU or the CPU."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from msgspec import Struct
+from torch import nn
+
+from scoring_service.errors import BadRow, DeviceLost, OutOfDeviceMemory, VersionUnusable
+from scoring_service.images.architectures import Library, UnusableWeights, build, fit, fold_batch_norms, read_weights
+from scoring_service.images.decoding import decode
+from scoring_service.images.device import NoUsableNumbers, best_device, choose_precision, cpu_limit
+from scoring_service.images.labels import Label, read_labels
+from scoring_service.images.preprocessing import Preprocessing
+from scoring_service.runtimes.base import Row, RowResult, Signature, TensorSpec
+from scoring_service.store import Manifest, within
+
+DEFAULT_TOP_K = 5
+
+log = logging.getLogger(__name__)
+
+
+class Parameters(Struct, frozen=True, kw_only=True):
+    """What a manifest's `parameters` hold for this runtime.
+
+    weights: the file in the version's folder, safetensors or a state dict (.pth).
+    """
+
+    library: Library
+    architecture: str
+    preprocessing: Preprocessing
+    weights: str = "weights.safetensors"
+
+
+class ImageClassifier:
+    """A network, where it runs and what its outputs are called."""
+
+    signature = Signature(
+        inputs=(TensorSpec("image", "BYTES", (-1,), encoding="base64"),),
+        outputs=(
+            TensorSpec("label", "BYTES", (-1, -1)),
+            TensorSpec("label_id", "BYTES", (-1, -1)),
+            TensorSpec("probability", "FP32", (-1, -1)),
+        ),
+    )
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        labels: list[Label],
+        preprocessing: Preprocessing,
+        device: torch.device,
+        dtype: torch.dtype,
+        decoding_threads: int,
+    ) -> None:
+        """`network` is on `device`, in `dtype` and evaluation mode, with one output for each of `labels`."""
+        self._network = network
+        self._labels = labels
+        self._preprocessing = preprocessing
+        self._device = device
+        self._dtype = dtype
+        self._decoders = ThreadPoolExecutor(decoding_threads, thread_name_prefix="decode")
+        self.parameters: dict[str, Any] = {"precision": str(dtype).removeprefix("torch."), "device": device.type}
+
+    def score(self, rows: Sequence[Row]) -> list[RowResult | BadRow]:
+        """The most probable labels of each picture, best first; a BadRow where a file is no picture we can read.
+
+        Request parameter `top_k`: labels wanted a picture, 5 if not given, 0 for all.
+        """
+        prepared = self._prepare(rows)
+        good = [one for one in prepared if not isinstance(one, BadRow)]
+        if not good:
+            return [one for one in prepared if isinstance(one, BadRow)]
+        probabilities, indices = self._best(torch.stack([pixels for pixels, _ in good]), max(k for _, k in good))
+        scored = iter(zip(probabilities, indices, strict=True))
+        results: list[RowResult | BadRow] = []
+        for one in prepared:
+            if isinstance(one, BadRow):
+                results.append(one)
+                continue
+            values, positions = next(scored)
+            results.append(self._named(values[: one[1]], positions[: one[1]]))
+        return results
+
+    def close(self) -> None:
+        """Ends the decoding threads and gives the network's memory back."""
+        self._decoders.shutdown()
+        self._network = nn.Identity()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _prepare(self, rows: Sequence[Row]) -> list[tuple[torch.Tensor, int] | BadRow]:
+        """For each row what the network is to see, uint8 (3, height, width), and how many labels are wanted."""
+        with _device_errors():  # too many large pictures at once: fewer rows may do
+            if len(rows) == 1:
+                return [self._prepared(rows[0])]
+            return list(self._decoders.map(self._prepared, rows))
+
+    def _prepared(self, row: Row) -> tuple[torch.Tensor, int] | BadRow:
+        try:
+            wanted = self._wanted(row.parameters.get("top_k", DEFAULT_TOP_K))
+            return self._preprocessing.pixels(decode(row.inputs[0], enough=self._preprocessing.enough)), wanted
+        except BadRow as error:
+            return error
+
+    def _wanted(self, top_k: object) -> int:
+        if not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 0:
+            raise BadRow(f"top_k must be a whole number, 0 or more (0 means all labels), not {top_k!r}.")
+        return min(top_k or len(self._labels), len(self._labels))
+
+    def _best(self, pixels: torch.Tensor, k: int) -> tuple[list[list[float]], list[list[int]]]:
+        """The k highest probabilities of each picture and the positions of their labels, best first."""
+        with torch.inference_mode(), _device_errors():
+            network_input = self._preprocessing.normalised(pixels.to(self._device)).to(
+                self._dtype, memory_format=torch.channels_last
+            )
+            probabilities = self._network(network_input).float().softmax(1)
+            values, positions = probabilities.topk(k)
+            return values.tolist(), positions.tolist()
+
+    def _named(self, probabilities: list[float], positions: list[int]) -> RowResult:
+        labels = [self._labels[position] for position in positions]
+        return {
+            "label": [label.label for label in labels],
+            "label_id": [label.label_id for label in labels],
+            "probability": probabilities,
+        }
+
+
+def load(directory: Path, manifest: Manifest) -> ImageClassifier:
+    """The classifier of a version's folder, in the fastest form that still names its smoke pictures the same.
+
+    Raises VersionUnusable when labels, weights and architecture do not fit, or the weights give no usable numbers.
+    """
+    cpus = cpu_limit()
+    torch.set_num_threads(cpus)
+    device = best_device()
+    try:
+        parameters = msgspec.convert(manifest.parameters, Parameters)
+        labels = read_labels(directory)
+        network = build(parameters.library, parameters.architecture, classes=len(labels))
+        network = fit(network, read_weights(directory / within(parameters.weights)))
+        smoke = _smoke_pictures(directory, manifest, parameters.preprocessing)
+        with torch.no_grad(), _device_errors():
+            network = fold_batch_norms(network).to(device, memory_format=torch.channels_last)
+            network, choice = choose_precision(network, smoke.to(device, memory_format=torch.channels_last))
+    except (UnusableWeights, NoUsableNumbers, BadRow, msgspec.MsgspecError, OSError, OutOfDeviceMemory) as error:
+        raise VersionUnusable(str(error)) from error
+    log.info("%s version %s runs in %s on %s: %s", manifest.model, manifest.version, choice.name, device, choice.reason)
+    return ImageClassifier(
+        network,
+        labels=labels,
+        preprocessing=parameters.preprocessing,
+        device=device,
+        dtype=choice.dtype,
+        decoding_threads=cpus,
+    )
+
+
+def _smoke_pictures(directory: Path, manifest: Manifest, preprocessing: Preprocessing) -> torch.Tensor:
+    """The manifest's smoke pictures as the network sees them: float32 (n, 3, height, width)."""
+    files = [(directory / within(smoke.file)).read_bytes() for smoke in manifest.smoke if smoke.file is not None]
+    if not files:
+        return torch.empty(0, 3, *preprocessing.crop)
+    pixels = [preprocessing.pixels(decode(file, enough=preprocessing.enough)) for file in files]
+    return preprocessing.normalised(torch.stack(pixels))
+
+
+@contextmanager
+def _device_errors() -> Iterator[None]:
+    """Turns what torch raises into our tree: out of memory, which a smaller batch may cure, and a lost device."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        raise OutOfDeviceMemory("There was not enough memory for so many pictures at once.") from error
+    except torch.AcceleratorError as error:
+        raise DeviceLost(f"The device reports an error that sticks: {error}") from error
+    except RuntimeError as error:
+        if "can't allocate memory" in str(error):  # torch has no class of its own for the CPU
+            raise OutOfDeviceMemory("There was not enough memory for so many pictures at once.") from error
+        raise
