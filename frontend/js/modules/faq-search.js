@@ -23,6 +23,11 @@ export function mount(page) {
       event.detail.shouldSwap = false;
       location.assign(questionAddress(form.action, field.value));
     }
+    // A whole page in place of the results: an error that no view foresaw.
+    if (/^\s*<!doctype/i.test(xhr.responseText)) {
+      event.detail.shouldSwap = false;
+      toast("Something went wrong on our side. Try again in a moment.");
+    }
     idsBefore = matchIds();
   });
 
@@ -33,9 +38,6 @@ export function mount(page) {
   });
 
   page.addEventListener("htmx:sendError", () => toast("The site cannot be reached. What you typed is still here."));
-  page.addEventListener("htmx:responseError", (event) => {
-    if (event.detail.xhr.status === 500) toast("Something went wrong on our side. Try again in a moment.");
-  });
 
   page.addEventListener("click", async (event) => {
     const example = event.target.closest("[data-example]");
