@@ -1,11 +1,137 @@
-"""The OpenAPI document of the API."""
+"""The OpenAPI document of the API: what every operation shares, added to what each says of itself."""
 
-from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiJsonRenderer2, OpenApiYamlRenderer
-from drf_spectacular.views import SpectacularAPIView
+from collections.abc import Iterable
+from typing import Any
+
+from django.conf import settings
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.plumbing import ResolvedComponent
+
+from webapp import errors, problems
+from webapp.errors import AppError
+
+ALWAYS = (errors.BadRequest, errors.NotSignedIn, errors.NotAcceptable, errors.RateLimited, errors.Unavailable)
+WITH_SCOPE = (errors.NotAllowed,)
+WITH_BODY = (errors.TooLarge, errors.UnsupportedMedia, errors.InvalidInput)
+EXAMPLE_ID = "0b4e1c5a-7a9f-4a53-9d0e-2f1f6f1f7c11"
+
+HEADERS = {
+    "X-Request-ID": {"description": "The id of this request, yours if you sent one.", "schema": {"type": "string"}},
+    "RateLimit-Policy": {"description": "The limits this request counts against.", "schema": {"type": "string"}},
+    "RateLimit": {"description": "What is left of them, and for how long.", "schema": {"type": "string"}},
+}
+RETRY_AFTER = {"description": "Seconds after which to try again.", "schema": {"type": "integer", "minimum": 1}}
+CHALLENGE = {"description": "How to sign in.", "schema": {"type": "string"}}
+PROBLEM = {
+    "type": "object",
+    "description": "A problem as RFC 9457 has it. `type` leads to a page that explains it.",
+    "required": ["type", "title", "status", "detail", "request_id"],
+    "properties": {
+        "type": {"type": "string", "format": "uri-reference"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "What happened this time, and what to do."},
+        "request_id": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "description": "The fields that are not valid.",
+            "items": {
+                "type": "object",
+                "required": ["field", "detail"],
+                "properties": {"field": {"type": "string"}, "detail": {"type": "string"}},
+            },
+        },
+    },
+}
 
 
-class SchemaView(SpectacularAPIView):
-    """The document as JSON, or as YAML where the Accept header asks for that. Anybody may read it."""
+class ApiSchema(AutoSchema):
+    """Adds to each operation the problems that can happen, and the headers that every answer has."""
 
-    renderer_classes = [OpenApiJsonRenderer, OpenApiJsonRenderer2, OpenApiYamlRenderer]
-    authentication_classes = []
+    def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
+        operation: dict[str, Any] | None = super().get_operation(*args, **kwargs)
+        if operation is None:
+            return None
+        for response in operation["responses"].values():
+            response.setdefault("headers", {}).update(HEADERS)
+        scope = getattr(self.view, "required_scope", None)
+        if scope:
+            operation["x-required-scope"] = scope
+        kinds = [*ALWAYS, *getattr(self.view, "also_raises", ())]
+        kinds += WITH_SCOPE if scope or self.method == "POST" else ()
+        kinds += WITH_BODY if "requestBody" in operation else ()
+        for status, component in self._problems(kinds):
+            operation["responses"].setdefault(str(status), component.ref)
+        operation["responses"] = dict(sorted(operation["responses"].items()))
+        return operation
+
+    def _problems(self, kinds: Iterable[type[AppError]]) -> Iterable[tuple[int, ResolvedComponent]]:
+        schema = self._component("Problem", ResolvedComponent.SCHEMA, PROBLEM)
+        by_status: dict[int, list[problems.Kind]] = {}
+        for kind in (problems.KINDS[error] for error in dict.fromkeys(kinds)):
+            by_status.setdefault(kind.status, []).append(kind)
+        for status, same in by_status.items():
+            # Two operations may mean different kinds by one status; their names tell which.
+            name = "".join(word.capitalize() for kind in same for word in kind.slug.split("-"))
+            yield status, self._component(name, ResolvedComponent.RESPONSE, _problem_response(status, same, schema))
+
+    def _component(self, name: str, where: str, content: dict[str, Any]) -> ResolvedComponent:
+        component = ResolvedComponent(name, where, content, name)  # type: ignore[no-untyped-call]
+        self.registry.register_on_missing(component)
+        return component
+
+
+def _problem_response(status: int, kinds: list[problems.Kind], schema: ResolvedComponent) -> dict[str, Any]:
+    headers: dict[str, Any] = {"X-Request-ID": HEADERS["X-Request-ID"]}
+    if status in {429, 503}:
+        headers["Retry-After"] = RETRY_AFTER
+    if status == 401:
+        headers["WWW-Authenticate"] = CHALLENGE
+    return {
+        "description": " Or: ".join(f"{kind.title}. {kind.cause}" for kind in kinds),
+        "headers": headers,
+        "content": {
+            problems.CONTENT_TYPE: {
+                "schema": schema.ref,
+                "examples": {kind.slug: {"value": _problem_example(kind)} for kind in kinds},
+            }
+        },
+    }
+
+
+def _problem_example(kind: problems.Kind) -> dict[str, Any]:
+    example = {
+        "type": f"/problems/{kind.slug}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": kind.remedy,
+        "request_id": EXAMPLE_ID,
+    }
+    if kind is problems.INVALID_INPUT:
+        example["errors"] = [{"field": "top_k", "detail": "Ensure this value is less than or equal to 50."}]
+    return example
+
+
+class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # a registering base class
+    target_class = "webapp.keys.authentication.KeyAuthentication"
+    name = ["bearer", "apiKey"]  # the extension's own form
+
+    def get_security_definition(self, _auto_schema: AutoSchema) -> list[dict[str, Any]]:
+        return [
+            {"type": "http", "scheme": "bearer", "bearerFormat": "sp_<id>_<secret>", "description": "An API key."},
+            {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same API key, as it is."},
+        ]
+
+
+class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # a registering base class
+    target_class = "webapp.keys.authentication.SessionAuthentication"
+    name = "session"
+
+    def get_security_definition(self, _auto_schema: AutoSchema) -> dict[str, Any]:
+        return {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": settings.SESSION_COOKIE_NAME,
+            "description": "The session of a signed-in page. A POST also needs the X-CSRFToken header.",
+        }

@@ -4,7 +4,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_safe
 
-from webapp import problems
+from webapp import apidocs, problems
 from webapp.errors import NotFound
 
 
@@ -16,7 +16,8 @@ def home(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def api_docs(request: HttpRequest) -> HttpResponse:
-    return render(request, "api/docs.html")
+    """Every operation of the API with its fields, answers and calls to copy."""
+    return render(request, "api/docs.html", {"groups": apidocs.groups(), "kinds": problems.BY_SLUG.values()})
 
 
 @require_safe

@@ -232,8 +232,6 @@ def _of_drf(error: drf_errors.APIException) -> AppError:
             return errors.NotAcceptable("This address answers in `application/json` only.")
         case drf_errors.UnsupportedMediaType():
             return errors.UnsupportedMedia("This address does not read that Content-Type.")
-        case drf_errors.Throttled():
-            return errors.RateLimited("Too many requests.", retry_after=error.wait)
     return AppError("The request could not be answered.")
 
 
@@ -281,14 +279,14 @@ def answer(request: HttpRequest, error: AppError) -> HttpResponse:
 
 
 def _page(request: HttpRequest, problem: dict[str, Any]) -> str:
-    context = {"problem": problem, "kind": BY_SLUG[problem["type"].rpartition("/")[2]]}
-    if problem["status"] < 500:
-        try:
-            return render_to_string("errors/problem.html", context, request)
-        except (django_errors.DisallowedHost, OperationalError, InterfaceError):
-            log.info("problem_page_without_request")
-    # Without the request no template asks the database who is signed in: it may be what failed.
-    return render_to_string("errors/problem.html", context)
+    """The error as HTML. A page that says "our fault" asks the database nothing, and has a plainer one behind it."""
+    try:
+        if problem["status"] < 500:
+            return render_to_string("errors/problem.html", {"problem": problem}, request)
+        return render_to_string("errors/problem.html", {"problem": problem, "request": request})
+    except Exception:  # whatever it is, a second error must not hide the first
+        log.exception("problem_page_failed")
+        return render_to_string("500.html")
 
 
 def answer_api_error(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -321,6 +319,11 @@ def server_error(request: HttpRequest) -> HttpResponse:
     """Answers what no view has caught. Called while the exception is being handled, so it can be looked at."""
     meant = app_error_of(sys.exc_info()[1] or RuntimeError())
     return answer(request, meant or AppError("An error on our side. It has been logged under this request's id."))
+
+
+def too_many_requests(request: HttpRequest) -> HttpResponse:
+    """What allauth answers when an address or account has tried too often."""
+    return answer(request, errors.RateLimited("You have tried too often. Wait a few minutes.", retry_after=60))
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:

@@ -275,7 +275,7 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_PERMISSION_CLASSES": ["webapp.keys.authentication.HasScope"],
     "DEFAULT_PARSER_CLASSES": ["webapp.keys.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "webapp.openapi.ApiSchema",
     "EXCEPTION_HANDLER": "webapp.problems.answer_api_error",
     "DEFAULT_METADATA_CLASS": None,
     "URL_FORMAT_OVERRIDE": None,
@@ -286,6 +286,10 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "VERSION": "1",
     "OAS_VERSION": "3.1.1",
     "SERVERS": [{"url": PUBLIC_URL}],
+    "DESCRIPTION": (
+        "Match questions with a FAQ and classify pictures. Sign in with an API key: `Authorization: Bearer sp_…`. "
+        "Errors are problems as RFC 9457 has them; every answer has an `X-Request-ID`."
+    ),
     "SERVE_INCLUDE_SCHEMA": False,
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": r"/api/v[0-9]",

@@ -5,7 +5,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 from webapp import pages
-from webapp.openapi import SchemaView
+from webapp.apidocs import SchemaView
 
 # The admin has no sign-in of its own: people sign in, with their second factor, where everybody does.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
@@ -21,7 +21,7 @@ urlpatterns = [
     path("api/docs", pages.api_docs, name="api-docs"),
     path("api/v1/schema", SchemaView.as_view(), name="api-schema"),
     path("api/v1/", include("webapp.api_urls")),
-    path("", include("webapp.scoring.urls")),
+    path("", include("webapp.reference.urls")),
     path("problems/<slug:slug>", pages.problem, name="problem"),
     path("admin/", admin.site.urls),
 ]
@@ -29,4 +29,5 @@ urlpatterns = [
 handler400 = "webapp.problems.bad_request"
 handler403 = "webapp.problems.permission_denied"
 handler404 = "webapp.problems.page_not_found"
+handler429 = "webapp.problems.too_many_requests"  # allauth looks for it
 handler500 = "webapp.problems.server_error"

@@ -2,11 +2,13 @@
 
 from typing import Any, TypeVar
 
+from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from webapp.errors import AppError
 from webapp.keys import limits
 from webapp.keys.authentication import api_principal
 from webapp.keys.principal import Principal
@@ -26,12 +28,14 @@ class ApiView(APIView):
     """A view of the API: key or session, scope, rate limit, problem+json.
 
     required_scope: what the caller must be allowed; None: nothing but to be known.
+    also_raises: what the OpenAPI document says can happen beside what can always happen.
     rate_bucket: the limit that each request counts one in; more with `self.charge`.
     """
 
     http_method_names = ["get", "post", "put", "patch", "delete", "head"]
     required_scope: str | None = None
     rate_bucket = "other"
+    also_raises: tuple[type[AppError], ...] = ()
 
     request: ApiRequest
 
@@ -60,6 +64,18 @@ def parse(serializer: type[S], data: Any) -> S:
     return filled
 
 
+ME_EXAMPLE = {
+    "user": {"email": "ada@example.com", "name": "Ada"},
+    "key": {"name": "Support bot", "prefix": "k3v9x2ma", "expires_at": "2027-03-01T00:00:00Z"},
+    "scopes": ["faq:read"],
+    "limits": {
+        "faq": {"key": 600, "user": 1200},
+        "images": {"key": 240, "user": 480},
+        "other": {"key": 300, "user": 600},
+    },
+}
+
+
 class UserSerializer(serializers.Serializer[Any]):
     email = serializers.EmailField()
     name = serializers.CharField(help_text="As entered in the profile; may be empty.")
@@ -82,6 +98,14 @@ class MeSerializer(serializers.Serializer[Any]):
 
 
 class MeView(ApiView):
+    @extend_schema(
+        operation_id="me",
+        tags=["Account"],
+        summary="Say who is asking",
+        description="The user, the key, what they may do, and how often. Useful to check a key.",
+        responses={200: MeSerializer},
+        examples=[OpenApiExample("With a key", value=ME_EXAMPLE, response_only=True)],
+    )
     def get(self, request: ApiRequest) -> Response:
         who = request.auth_principal
         me = {"user": who.user, "key": who.key, "scopes": sorted(who.scopes), "limits": limits.quotas_of(who)}

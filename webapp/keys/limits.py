@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, wraps
-from typing import Concatenate, ParamSpec
+from typing import Any, TypeVar, cast
 
 import structlog
 from django.conf import settings
@@ -23,7 +23,7 @@ from webapp.errors import RateLimited
 from webapp.keys.principal import Principal, principal_of
 
 log = structlog.get_logger(__name__)
-P = ParamSpec("P")
+V = TypeVar("V", bound=Callable[..., HttpResponse])
 WINDOW = 60  # seconds
 PAUSE = 5  # seconds without counting after the store failed, so that not every request waits for it
 
@@ -78,22 +78,16 @@ def charge(request: HttpRequest, principal: Principal, bucket: str, *, cost: int
     _note(request, usage)
 
 
-def limited(
-    bucket: str,
-) -> Callable[
-    [Callable[Concatenate[HttpRequest, P], HttpResponse]], Callable[Concatenate[HttpRequest, P], HttpResponse]
-]:
+def limited(bucket: str) -> Callable[[V], V]:
     """Decorates the view of a signed-in page: each request counts one in the bucket."""
 
-    def decorate(
-        view: Callable[Concatenate[HttpRequest, P], HttpResponse],
-    ) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
+    def decorate(view: V) -> V:
         @wraps(view)
-        def counted(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        def counted(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
             charge(request, principal_of(request), bucket)
             return view(request, *args, **kwargs)
 
-        return counted
+        return cast("V", counted)
 
     return decorate
 

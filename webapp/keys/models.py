@@ -58,8 +58,8 @@ class ApiKey(models.Model):
         return f"sp_{self.prefix}_"
 
     @property
-    def scopes(self) -> frozenset[str]:
-        return frozenset(self.scope.split())
+    def scopes(self) -> list[str]:
+        return self.scope.split()
 
     @property
     def scope_labels(self) -> list[str]:

@@ -34,4 +34,4 @@ def principal_of(request: HttpRequest) -> Principal:
 
 def principal_of_key(key: ApiKey) -> Principal:
     """The owner through the key: a right the owner has lost is lost to the key too."""
-    return Principal(key.owner, key, key.scopes & grantable_scopes(key.owner))
+    return Principal(key.owner, key, grantable_scopes(key.owner) & set(key.scopes))

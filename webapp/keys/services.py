@@ -47,7 +47,7 @@ class NewKey:
 
     @property
     def scopes(self) -> list[str]:
-        return sorted(self.key.scopes)
+        return self.key.scopes
 
     @property
     def expires_at(self) -> datetime | None:

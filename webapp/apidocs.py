@@ -1,0 +1,327 @@
+"""The API explained: its OpenAPI document, and the same as plain values for the documentation page."""
+
+import json
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from django.conf import settings
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiJsonRenderer2, OpenApiYamlRenderer
+from drf_spectacular.views import SpectacularAPIView
+
+from webapp.templatetags.calls import Call
+
+Json = Mapping[str, Any]
+
+
+class SchemaView(SpectacularAPIView):
+    """The document as JSON, or as YAML where the Accept header asks for that. Anybody may read it."""
+
+    renderer_classes = [OpenApiJsonRenderer, OpenApiJsonRenderer2, OpenApiYamlRenderer]
+    authentication_classes = []
+    permission_classes = []
+
+
+@dataclass(frozen=True)
+class Field:
+    """A parameter, or a field of a body or an answer. name: "matches[].id" for what lies deeper."""
+
+    name: str
+    type: str  # in words: "whole number, 1 to 50"
+    required: bool
+    description: str
+    default: str  # as JSON; "" for none
+
+
+@dataclass(frozen=True)
+class Body:
+    """What may be sent: one of `media_types`; `fields` when it is JSON or a form; `example` as text, "" for none."""
+
+    media_types: Sequence[str]
+    fields: Sequence[Field]
+    example: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer that can come: its status, in words, its fields (of a success), an example as text."""
+
+    status: int
+    description: str
+    media_type: str
+    fields: Sequence[Field]
+    example: str
+    slugs: Sequence[str]  # of the problems it can be, each explained at /problems/<slug>
+
+    @property
+    def good(self) -> bool:
+        return self.status < 400
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One thing the API does. id: unique on the page; scope: what a key needs, "" for none; calls: the code of it."""
+
+    id: str
+    method: str
+    path: str
+    summary: str
+    description: str
+    scope: str
+    parameters: Sequence[Field]
+    body: Body | None
+    answers: Sequence[Answer]
+    calls: Sequence[Call]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Operations that belong together."""
+
+    title: str
+    operations: Sequence[Operation]
+
+
+@cache
+def document() -> Json:
+    """The OpenAPI document; made once, since it changes only with the program."""
+    made: Json = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
+    return made
+
+
+@cache
+def groups() -> Sequence[Group]:
+    """All operations, by their tag, in the order of the document."""
+    by_tag: dict[str, list[Operation]] = {}
+    for path, item in document()["paths"].items():
+        for method, operation in item.items():
+            by_tag.setdefault(operation["tags"][0], []).append(_operation(method, path, operation))
+    return [Group(tag, operations) for tag, operations in by_tag.items()]
+
+
+def _operation(method: str, path: str, operation: Json) -> Operation:
+    content = operation.get("requestBody", {}).get("content", {})
+    parameters = [
+        _field(each["name"], each["schema"], required=each.get("required", False), description=each.get("description"))
+        for each in operation.get("parameters", [])
+        if each["in"] in {"query", "path"}
+    ]
+    return Operation(
+        id=operation["operationId"],
+        method=method.upper(),
+        path=path,
+        summary=operation.get("summary", ""),
+        description=operation.get("description", ""),
+        scope=operation.get("x-required-scope", ""),
+        parameters=parameters,
+        body=_body(content) if content else None,
+        answers=[_answer(int(status), answer) for status, answer in operation["responses"].items()],
+        calls=_calls(method.upper(), settings.PUBLIC_URL + path, content),
+    )
+
+
+def _body(content: Json) -> Body:
+    described: Json = next((each for each in content.values() if _resolved(each["schema"]).get("properties")), {})
+    return Body(list(content), list(_fields(described.get("schema", {}))), _text(_example(described)))
+
+
+def _answer(status: int, answer: Json) -> Answer:
+    answer = _resolved(answer)
+    described: Mapping[str, Json] = answer.get("content", {})
+    media_type = next(iter(described), "")
+    content = described.get(media_type, {})
+    good = status < 400
+    return Answer(
+        status,
+        answer.get("description", ""),
+        media_type,
+        list(_fields(content.get("schema", {}))) if good else [],
+        _text(_example(content)),
+        [] if good else list(content.get("examples", {})),
+    )
+
+
+# Schemas in words -----------------------------------------------------------------------------------------------------
+
+
+def _resolved(schema: Json) -> Json:
+    """The schema itself where it stands as a reference, alone or beside other words."""
+    if "$ref" not in schema:
+        parts = schema.get("allOf", [])
+        return {**_resolved(parts[0]), **schema} if len(parts) == 1 else schema
+    found: Any = document()
+    for step in schema["$ref"].removeprefix("#/").split("/"):
+        found = found[step]
+    return {**_resolved(found), **{name: value for name, value in schema.items() if name != "$ref"}}
+
+
+def _not_null(schema: Json) -> tuple[Json, bool]:
+    """The schema without its null, and whether it had one."""
+    schema = _resolved(schema)
+    for word in ("oneOf", "anyOf"):
+        choices = [_resolved(each) for each in schema.get(word, [])]
+        others = [each for each in choices if each.get("type") != "null"]
+        if len(others) == 1 and len(others) < len(choices):
+            return {**others[0], **{name: value for name, value in schema.items() if name != word}}, True
+    kinds = schema.get("type")
+    if isinstance(kinds, list) and "null" in kinds:
+        left = [kind for kind in kinds if kind != "null"]
+        return {**schema, "type": left[0] if len(left) == 1 else left}, True
+    return schema, False
+
+
+def _fields(schema: Json, path: str = "") -> Iterator[Field]:
+    """The fields of an object, each followed by those below it."""
+    schema, _ = _not_null(schema)
+    if schema.get("type") == "array":
+        yield from _fields(schema.get("items", {}), f"{path}[]")
+        return
+    for name, below in schema.get("properties", {}).items():
+        inner = f"{path}.{name}" if path else name
+        yield _field(inner, below, required=name in schema.get("required", ()))
+        yield from _fields(below, inner)
+
+
+def _field(name: str, schema: Json, *, required: bool, description: str | None = None) -> Field:
+    plain, _ = _not_null(schema)
+    default = json.dumps(plain["default"]) if "default" in plain else ""
+    return Field(name, _in_words(schema), required, description or plain.get("description", ""), default)
+
+
+def _in_words(schema: Json) -> str:
+    schema, nullable = _not_null(schema)
+    if "enum" in schema:
+        kind = "one of " + ", ".join(json.dumps(value) for value in schema["enum"])
+    elif schema.get("type") == "array":
+        kind = f"list of {_in_words(schema.get('items', {}))}"
+    elif schema.get("format") in {"binary", "date-time", "uri", "email"}:
+        kind = {"binary": "file", "date-time": "moment", "uri": "address", "email": "e-mail address"}[schema["format"]]
+    else:
+        words = {"string": "text", "integer": "whole number", "boolean": "true or false", "number": "number"}
+        kind = words.get(str(schema.get("type")), str(schema.get("type", "any")))
+    kind += _bounds(schema)
+    return f"{kind}, or null" if nullable else kind
+
+
+def _bounds(schema: Json) -> str:
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if low is not None and high is not None:
+        return f", {low:g} to {high:g}"
+    shortest, longest = schema.get("minLength"), schema.get("maxLength")
+    if longest is not None:
+        return f", {shortest or 0:,} to {longest:,} characters"
+    return f", from {low:g}" if low is not None else ""
+
+
+def _example(content: Json) -> Any:
+    """The first written example, else one made from the schema; None where there is nothing to show."""
+    for example in content.get("examples", {}).values():
+        return example["value"]
+    schema = content.get("schema")
+    return None if schema is None else _made_up(schema)
+
+
+def _made_up(schema: Json) -> Any:
+    schema, _ = _not_null(schema)
+    for word in ("example", "default"):
+        if word in schema:
+            return schema[word]
+    if "enum" in schema:
+        return schema["enum"][0]
+    match schema.get("type"):
+        case "object":
+            return {name: _made_up(below) for name, below in schema.get("properties", {}).items()}
+        case "array":
+            return [_made_up(schema.get("items", {}))]
+        case "integer" | "number":
+            return schema.get("minimum", 0)
+        case "boolean":
+            return False
+        case "string":
+            return "2027-03-01T00:00:00Z" if schema.get("format") == "date-time" else "…"
+    return None
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else json.dumps(value, ensure_ascii=False, indent=2)
+
+
+# The request as code --------------------------------------------------------------------------------------------------
+
+
+def _calls(method: str, url: str, content: Json) -> list[Call]:
+    """The request for curl, Python and JavaScript; the key comes from the environment variable SCOREPOD_KEY."""
+    if "multipart/form-data" in content and "application/json" not in content:
+        return _file_calls(url)
+    body = _example(content["application/json"]) if "application/json" in content else None
+    return _json_calls(method, url, body)
+
+
+def _json_calls(method: str, url: str, body: Any) -> list[Call]:
+    compact = None if body is None else json.dumps(body, ensure_ascii=False)
+    curl = [f"curl {shlex.quote(url)}", '  -H "Authorization: Bearer $SCOREPOD_KEY"']
+    python = [
+        "import json",
+        "import os",
+        "from urllib.request import Request, urlopen",
+        "",
+        "request = Request(",
+        f"    {json.dumps(url)},",
+        '    headers={"Authorization": "Bearer " + os.environ["SCOREPOD_KEY"]',
+    ]
+    script = [
+        f"const answer = await fetch({json.dumps(url)}, {{",
+        "  headers: { Authorization: `Bearer ${process.env.SCOREPOD_KEY}`",
+    ]
+    if compact is None:
+        python[-1] += "},"
+        script[-1] += " },"
+    else:
+        curl += ["  -H 'Content-Type: application/json'", f"  -d {shlex.quote(compact)}"]
+        python[-1] += ', "Content-Type": "application/json"},'
+        python += [f"    data=json.dumps({body!r}).encode(),"]
+        script[-1] += ', "Content-Type": "application/json" },'
+        script += [f'  method: "{method}",', f"  body: JSON.stringify({compact}),"]
+    python += [")", "with urlopen(request) as answer:", "    print(json.load(answer))"]
+    script += ["});", "console.log(await answer.json());"]
+    return _tabs(" \\\n".join(curl), python, script)
+
+
+def _file_calls(url: str) -> list[Call]:
+    curl = [f"curl {shlex.quote(url)}", '  -H "Authorization: Bearer $SCOREPOD_KEY"', "  -F 'files=@picture.jpg'"]
+    python = [
+        "import json",
+        "import os",
+        "from pathlib import Path",
+        "from urllib.request import Request, urlopen",
+        "",
+        "request = Request(",
+        f"    {json.dumps(url)},",
+        '    headers={"Authorization": "Bearer " + os.environ["SCOREPOD_KEY"], "Content-Type": "image/jpeg"},',
+        '    data=Path("picture.jpg").read_bytes(),',
+        ")",
+        "with urlopen(request) as answer:",
+        "    print(json.load(answer))",
+    ]
+    script = [
+        'import { readFile } from "node:fs/promises";',
+        "",
+        f"const answer = await fetch({json.dumps(url)}, {{",
+        '  method: "POST",',
+        '  headers: { Authorization: `Bearer ${process.env.SCOREPOD_KEY}`, "Content-Type": "image/jpeg" },',
+        '  body: await readFile("picture.jpg"),',
+        "});",
+        "console.log(await answer.json());",
+    ]
+    return _tabs(" \\\n".join(curl), python, script)
+
+
+def _tabs(curl: str, python: Iterable[str], script: Iterable[str]) -> list[Call]:
+    return [
+        Call("curl", "curl", curl),
+        Call("python", "Python", "\n".join(python)),
+        Call("javascript", "JavaScript", "\n".join(script)),
+    ]
