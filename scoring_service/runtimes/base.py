@@ -44,7 +44,7 @@ class Row:
     """
 
     inputs: tuple[Any, ...]
-    parameters: Mapping[str, Any] = NO_PARAMETERS
+    parameters: Mapping[str, Any] = field(default_factory=lambda: NO_PARAMETERS)
     outputs: frozenset[str] = field(default=frozenset())
 
 

@@ -1,0 +1,31 @@
+"""Score one question or picture with a stored model, without a server."""
+
+import argparse
+from pathlib import Path
+
+from scoring_service import store
+from scoring_service.commands import add_store_argument
+from scoring_service.errors import BadRow
+from scoring_service.routing import load_version
+from scoring_service.runtimes.base import Row
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", help="a question, or the path of a picture for an image model")
+    parser.add_argument("--model", required=True, help="name of the model in the store")
+    parser.add_argument("--version", help="default: the version that serves")
+    parser.add_argument("--top-k", type=int, default=5, metavar="N", help="how many answers, 0 for all (default 5)")
+    add_store_argument(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    version = options.version or store.read_routing(options.store, options.model).champion
+    manifest, runtime = load_version(options.store / options.model / version)
+    value = options.input if manifest.kind == "faq" else Path(options.input).read_bytes()
+    [result] = runtime.score([Row((value,), {"top_k": options.top_k})])
+    if isinstance(result, BadRow):
+        raise result
+    names = result["faq_id"] if manifest.kind == "faq" else result["label"]
+    for probability, name in zip(result["probability"], names, strict=True):
+        print(f"{probability:7.1%}  {name}")
+    return 0

@@ -1,0 +1,393 @@
+"""The routes of the protocol: decode, ask the batcher, encode. Everything else happens behind them."""
+
+import asyncio
+import math
+import platform
+import time
+import uuid
+from collections.abc import AsyncGenerator, Callable, Sequence
+from importlib import metadata as distribution
+from typing import Any
+
+import msgspec
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from scoring_service import contract
+from scoring_service.contract import InferRequest, InferResponse, Tensor
+from scoring_service.errors import BadRequest, BadRow, DeadlineExpired, NotReady, TooLarge
+from scoring_service.routing import Router, Version
+from scoring_service.runtimes.base import Row, RowResult, Signature, TensorSpec
+from scoring_service.settings import Settings
+
+NAME = "scorepod"
+EXTENSIONS = ["binary_tensor_data", "model_repository", "statistics"]
+POD_ID = uuid.uuid4().hex
+# Seconds a request waits before its connection is watched for a client that gives up: most are answered sooner.
+WATCH_AFTER = 0.05
+REFERENCE_TOP_K = 3
+
+
+class Json(Response):
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return msgspec.json.encode(content)
+
+
+def router_of(request: Request) -> Router:
+    router: Router = request.app.state.router
+    return router
+
+
+def settings_of(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+# Server and models ----------------------------------------------------------------------------------------------------
+
+
+async def server(request: Request) -> Response:
+    return Json(contract.ServerMetadata(NAME, program_version(), EXTENSIONS))
+
+
+async def live(request: Request) -> Response:
+    alive = not router_of(request).device_lost
+    return Json({"live": alive}, status_code=200 if alive else 503)
+
+
+async def ready(request: Request) -> Response:
+    reason = "the pod is shutting down" if request.app.state.stopping else router_of(request).not_ready_because()
+    return Json({"ready": not reason, "reason": reason}, status_code=503 if reason else 200)
+
+
+async def model(request: Request) -> Response:
+    version = asked_version(request)
+    manifest, signature = version.manifest, version.runtime.signature
+    return Json(
+        contract.ModelMetadata(
+            name=manifest.model,
+            versions=[manifest.version],
+            platform=manifest.runtime,
+            inputs=[tensor_metadata(spec) for spec in signature.inputs],
+            outputs=[tensor_metadata(spec) for spec in signature.outputs],
+            parameters={
+                **manifest.parameters,
+                **version.runtime.parameters,
+                "kind": manifest.kind,
+                "title": manifest.title,
+                "description": manifest.description,
+                "sample": manifest.sample,
+                "created_at": manifest.created_at,
+                "metrics": manifest.metrics,
+            },
+        )
+    )
+
+
+async def model_ready(request: Request) -> Response:
+    version = asked_version(request)
+    return Json({"name": version.manifest.model, "version": version.manifest.version, "ready": True})
+
+
+async def model_statistics(request: Request) -> Response:
+    """Statistics in the form of Triton's extension; durations in nanoseconds."""
+    version = asked_version(request)
+    totals = version.batcher.totals
+
+    def duration(count: int, seconds: float) -> dict[str, int]:
+        return {"count": count, "ns": int(seconds * 1e9)}
+
+    statistics = {
+        "name": version.manifest.model,
+        "version": version.manifest.version,
+        "inference_count": totals.rows,
+        "execution_count": totals.batches,
+        "inference_stats": {
+            "success": duration(totals.rows - totals.bad_rows, totals.queue_seconds + totals.model_seconds),
+            "fail": duration(totals.bad_rows + totals.failed_rows, 0),
+            "queue": duration(totals.rows, totals.queue_seconds),
+            "compute_infer": duration(totals.batches, totals.model_seconds),
+        },
+    }
+    return Json({"model_stats": [statistics]})
+
+
+async def index(request: Request) -> Response:
+    body = await read_body(request)
+    options = contract.decode_json(body, dict[str, Any]) if body.strip() else {}
+    entries = router_of(request).index()
+    return Json([entry for entry in entries if entry.state == "READY" or not options.get("ready")])
+
+
+async def metrics(request: Request) -> Response:
+    return Response(router_of(request).metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+def asked_version(request: Request) -> Version:
+    return router_of(request).version_for(request.path_params["model"], request.path_params.get("version"))
+
+
+def tensor_metadata(spec: TensorSpec) -> contract.TensorMetadata:
+    parameters = {"json": spec.encoding, "optional": spec.optional} if spec.datatype == "BYTES" else {}
+    return contract.TensorMetadata(
+        name=spec.name, datatype=spec.datatype, shape=list(spec.shape), parameters=parameters
+    )
+
+
+# Inference ------------------------------------------------------------------------------------------------------------
+
+
+async def infer(request: Request) -> Response:
+    timeout = time_left(request)
+    body = await read_body(request)
+    asked = contract.decode_request(body, request.headers.get(contract.JSON_LENGTH_HEADER))
+    version = asked_version(request)
+    outputs = wanted_outputs(asked, version.runtime.signature)
+    rows = rows_of(asked, version.runtime.signature, outputs)
+    results, times = await score(request, version, rows, timeout)
+    scored = all_good(results, lambda number: f"input {asked.inputs[0].name!r}, row {number}")
+    answer = InferResponse(
+        model_name=version.manifest.model,
+        model_version=version.manifest.version,
+        id=asked.id,
+        parameters={**version.runtime.parameters, **times},
+        outputs=[stack(spec, [result[spec.name] for result in scored]) for spec in outputs],
+    )
+    encoded, headers = contract.encode_response(
+        answer, binary=[spec.name for spec in outputs if asked.wants_binary(spec.name)]
+    )
+    return Response(encoded, headers=headers)
+
+
+async def score(
+    request: Request, version: Version, rows: Sequence[Row], timeout: float
+) -> tuple[list[RowResult | BadRow], dict[str, float]]:
+    """The rows' results in their order, and how long they waited and took, in milliseconds.
+
+    timeout: seconds. Raises DeadlineExpired after them, ClientDisconnect when the client has gone; either way the rows
+    that are still queued are not scored.
+    """
+    if request.app.state.stopping == "draining":
+        raise NotReady("the pod is shutting down")
+    call = version.batcher.submit(rows, timeout)
+    watcher: asyncio.Future[Any] | None = None
+    try:
+        done, _ = await asyncio.wait({call.future}, timeout=min(WATCH_AFTER, timeout))
+        if not done and timeout > WATCH_AFTER:
+            watcher = asyncio.ensure_future(request.receive())
+            done, _ = await asyncio.wait(
+                {call.future, watcher}, timeout=timeout - WATCH_AFTER, return_when=asyncio.FIRST_COMPLETED
+            )
+            if watcher in done and call.future not in done:
+                raise ClientDisconnect
+        if call.future not in done:
+            raise DeadlineExpired(f"no answer within {timeout:g} s")
+        times = {
+            "queue_ms": round(call.queue_seconds * 1000, 3),
+            "model_ms": round(call.model_seconds * 1000, 3),
+        }
+        return call.future.result(), times
+    finally:
+        call.future.cancel()
+        if watcher:
+            watcher.cancel()
+
+
+def wanted_outputs(asked: InferRequest, signature: Signature) -> list[TensorSpec]:
+    """The outputs asked for, in that order; without a wish all that are not optional."""
+    known = {spec.name: spec for spec in signature.outputs}
+    if not asked.outputs:
+        return [spec for spec in signature.outputs if not spec.optional]
+    for output in asked.outputs:
+        if output.name not in known:
+            raise BadRequest(f"there is no output {output.name!r}; this model has {', '.join(known)}")
+    return [known[output.name] for output in asked.outputs]
+
+
+def rows_of(asked: InferRequest, signature: Signature, outputs: Sequence[TensorSpec]) -> list[Row]:
+    """The request's rows. Raises BadRequest when an input is missing, unknown, or of another type or shape."""
+    given = {tensor.name: tensor for tensor in asked.inputs}
+    known = [spec.name for spec in signature.inputs]
+    if len(given) != len(asked.inputs) or set(given) != set(known):
+        raise BadRequest(f"the inputs of this model are {', '.join(known)}; got {', '.join(given) or 'none'}")
+    columns = [elements_of(given[spec.name], spec) for spec in signature.inputs]
+    if len({len(column) for column in columns}) != 1:
+        raise BadRequest("all inputs must have the same number of rows")
+    parameters = {name: value for name, value in asked.parameters.items() if name != "binary_data_output"}
+    top_k = parameters.get("top_k", 0)
+    if not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 0:
+        raise BadRequest("parameter top_k must be a whole number, 0 for all")
+    optional = frozenset(spec.name for spec in outputs if spec.optional)
+    return [Row(values, parameters, optional) for values in zip(*columns, strict=True)]
+
+
+def elements_of(tensor: Tensor, spec: TensorSpec) -> list[Any]:
+    if tensor.datatype != spec.datatype:
+        raise BadRequest(f"input {tensor.name!r} must be {spec.datatype}, not {tensor.datatype}")
+    if not tensor.shape or math.prod(tensor.shape[1:]) != 1:
+        raise BadRequest(f"input {tensor.name!r} must have shape [n] or [n, 1], not {tensor.shape}")
+    data = tensor.data or []
+    if spec.datatype != "BYTES":
+        return data
+    decode = contract.bytes_of if spec.encoding == "base64" else contract.text_of
+    elements = []
+    for number, element in enumerate(data):
+        try:
+            elements.append(decode(element))
+        except contract.ContractError as error:
+            raise BadRequest(f"input {tensor.name!r}, row {number}: {error}") from error
+    return elements
+
+
+def all_good(results: Sequence[RowResult | BadRow], name_of: Callable[[int], str]) -> list[RowResult]:
+    """The results, when all rows have one. Raises BadRequest that names the first bad row."""
+    good = []
+    for number, result in enumerate(results):
+        if isinstance(result, BadRow):
+            raise BadRequest(f"{name_of(number)}: {result}")
+        good.append(result)
+    return good
+
+
+def stack(spec: TensorSpec, rows: list[list[Any]]) -> Tensor:
+    """The rows' values as one tensor of shape [rows, values a row], or [rows] where the signature says so."""
+    width = len(rows[0]) if rows else 0
+    shape = [len(rows)] if len(spec.shape) == 1 else [len(rows), width]
+    return Tensor(name=spec.name, datatype=spec.datatype, shape=shape, data=[value for row in rows for value in row])
+
+
+# The reference's clients ----------------------------------------------------------------------------------------------
+
+
+async def describe(request: Request) -> Response:
+    """GET /score: who answers here."""
+    settings = settings_of(request)
+    return Json(
+        {
+            "azEnvironment": settings.environment,
+            "location": settings.location,
+            "osType": platform.system(),
+            "isServer": True,
+            "version": program_version(),
+            "uniqueId": POD_ID,
+        }
+    )
+
+
+async def score_reference(request: Request) -> Response:
+    """POST /score: a question as JSON, or pictures as multipart parts of any names."""
+    timeout = time_left(request)
+    kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    body = await read_body(request)
+    if kind == "multipart/form-data":
+        return await score_pictures(request, body, timeout)
+    return await score_question(request, body, timeout)
+
+
+async def score_question(request: Request, body: bytes, timeout: float) -> Response:
+    asked = contract.decode_json(body, dict[str, Any])
+    question = asked.get("input")
+    if not isinstance(question, str):
+        raise BadRequest('send JSON such as {"input": "your question"}, or pictures as multipart/form-data')
+    version = router_of(request).default_model("faq")
+    row = Row((question,), {"top_k": 0}, frozenset({"answer_id"}))
+    results, _ = await score(request, version, [row], timeout)
+    [result] = all_good(results, lambda _: "input")
+    return Json(list(zip(result["faq_id"], result["answer_id"], result["probability"], strict=True)))
+
+
+async def score_pictures(request: Request, body: bytes, timeout: float) -> Response:
+    files = await files_of(request, body)
+    if not files:
+        raise BadRequest("no part of the form is a file; send each picture as a part with a file name")
+    version = router_of(request).default_model("image")
+    began = time.monotonic()
+    results, _ = await score(
+        request, version, [Row((data,), {"top_k": REFERENCE_TOP_K}) for data in files.values()], timeout
+    )
+    milliseconds = (time.monotonic() - began) * 1000
+    names = list(files)
+    answer = {
+        name: list(zip(result["label_id"], result["label"], result["probability"], strict=True))
+        for name, result in zip(names, all_good(results, lambda number: names[number]), strict=True)
+    }
+    return Json([answer, f"Computed in {milliseconds:.2f} ms"])
+
+
+async def files_of(request: Request, body: bytes) -> dict[str, bytes]:
+    """Part name to content. A name that comes again gets a number: picture, picture#2."""
+
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    try:
+        form = await MultiPartParser(request.headers, stream()).parse()
+    except (MultiPartException, KeyError, ValueError) as error:
+        raise BadRequest(f"the multipart body cannot be read: {error}") from error
+    files: dict[str, bytes] = {}
+    for name, part in form.multi_items():
+        if isinstance(part, UploadFile):
+            again = sum(known.partition("#")[0] == name for known in files)
+            files[f"{name}#{again + 1}" if again else name] = await part.read()
+    await form.close()
+    return files
+
+
+# What came in ---------------------------------------------------------------------------------------------------------
+
+
+def time_left(request: Request) -> float:
+    """Seconds the client waits: what it says, at most our default. Raises BadRequest when it makes no sense."""
+    said = request.headers.get(contract.DEADLINE_HEADER)
+    default = settings_of(request).default_deadline
+    if said is None:
+        return default
+    if not (said.isascii() and said.isdecimal() and len(said) < 12):
+        raise BadRequest(f"{contract.DEADLINE_HEADER} must be a whole number of milliseconds")
+    return min(int(said) / 1000, default)
+
+
+async def read_body(request: Request) -> bytes:
+    """The body, at most as long as the settings allow. Raises TooLarge as soon as it is longer."""
+    limit = settings_of(request).max_body
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise BadRequest("a compressed body is not understood here; send it without Content-Encoding")
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise TooLarge(f"the body is larger than {limit // 2**20} MB")
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def program_version() -> str:
+    try:
+        return distribution.version(NAME)
+    except distribution.PackageNotFoundError:  # run from its folder, not installed
+        return "0.1.0"
+
+
+ROUTES = [
+    Route("/v2", server),
+    Route("/v2/health/live", live),
+    Route("/v2/health/ready", ready),
+    Route("/v2/models/{model}", model),
+    Route("/v2/models/{model}/ready", model_ready),
+    Route("/v2/models/{model}/stats", model_statistics),
+    Route("/v2/models/{model}/infer", infer, methods=["POST"]),
+    Route("/v2/models/{model}/versions/{version}", model),
+    Route("/v2/models/{model}/versions/{version}/ready", model_ready),
+    Route("/v2/models/{model}/versions/{version}/stats", model_statistics),
+    Route("/v2/models/{model}/versions/{version}/infer", infer, methods=["POST"]),
+    Route("/v2/repository/index", index, methods=["POST"]),
+    Route("/metrics", metrics),
+    Route("/score", describe, methods=["GET"]),
+    Route("/score", score_reference, methods=["POST"]),
+]

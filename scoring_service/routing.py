@@ -1,0 +1,270 @@
+"""Which version answers: watches the store and converges to what its routing files name.
+
+A version is verified, loaded and warmed up before it serves; the one it replaces goes after its last request. A version
+that cannot be loaded never takes down the one that serves, and says why in the index.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+
+import structlog
+
+from scoring_service import store
+from scoring_service.batching import Batcher
+from scoring_service.contract import IndexEntry
+from scoring_service.errors import BadRow, NotFound, NotReady, ServiceError, VersionUnusable
+from scoring_service.metrics import Metrics
+from scoring_service.runtimes.base import Loader, Row, Runtime
+from scoring_service.settings import Settings
+from scoring_service.store import Manifest
+
+log = structlog.get_logger()
+
+RETRY_AFTER = 10.0  # seconds until a version that failed to load is tried again without a change of its routing
+
+# Runtime names that a manifest may use, each with the module that loads it, imported when first needed: a CPU pod has
+# no torch.
+RUNTIMES: Mapping[str, str] = {
+    "faq": "scoring_service.runtimes.faq",
+    "torchvision": "scoring_service.runtimes.torchvision",
+}
+
+
+@dataclass(eq=False)
+class Version:
+    """A loaded version: its runtime behind its queue, and the one thread that both loads and scores."""
+
+    manifest: Manifest
+    runtime: Runtime
+    batcher: Batcher
+    executor: ThreadPoolExecutor
+
+    async def close(self) -> None:
+        await self.batcher.close()
+        await asyncio.get_running_loop().run_in_executor(self.executor, self.runtime.close)
+        self.executor.shutdown(wait=False)
+
+
+@dataclass
+class Failure:
+    reason: str
+    at: float  # on the monotonic clock
+
+
+@dataclass
+class Router:
+    """What this pod serves now, and what it should."""
+
+    settings: Settings
+    metrics: Metrics
+    runtimes: Mapping[str, str] = field(default_factory=lambda: RUNTIMES)
+    serving: dict[str, Version] = field(default_factory=dict)  # by model
+    failures: dict[tuple[str, str], Failure] = field(default_factory=dict)  # by model and version
+    loading: set[tuple[str, str]] = field(default_factory=set)
+    looked_once: bool = False
+    store_problem: str = ""
+    _closing: set[asyncio.Task[None]] = field(default_factory=set)
+
+    # What endpoints ask ---------------------------------------------------------------------------------------------
+
+    def version_for(self, model: str, version: str | None = None) -> Version:
+        """The version that answers for the model; with `version`, that one. Raises NotFound or NotReady."""
+        serving = self.serving.get(model)
+        if serving and version in {None, serving.manifest.version}:
+            return serving
+        waiting = [key for key in self.loading if key[0] == model and version in {None, key[1]}]
+        if waiting:
+            raise NotReady(f"{model} version {waiting[0][1]} is being loaded")
+        failed = [(key, each) for key, each in self.failures.items() if key[0] == model and version in {None, key[1]}]
+        if failed:
+            (_, name), failure = failed[-1]
+            raise NotReady(f"{model} version {name} cannot be loaded: {failure.reason}")
+        if serving:
+            raise NotFound(f"version {version} of {model} is not loaded here; {serving.manifest.version} is")
+        raise NotFound(f"there is no model {model!r} here; POST /v2/repository/index lists those there are")
+
+    def default_model(self, kind: str) -> Version:
+        """The first model of the kind that is not a sample, else the first sample. Raises NotFound."""
+        candidates = [each for each in self.serving.values() if each.manifest.kind == kind]
+        if not candidates:
+            raise NotFound(f"no model of kind {kind!r} is loaded here")
+        return min(candidates, key=lambda each: (each.manifest.sample, each.manifest.model))
+
+    def index(self) -> list[IndexEntry]:
+        entries = [
+            IndexEntry(name=model, version=version.manifest.version, state="READY")
+            for model, version in self.serving.items()
+        ]
+        entries += [IndexEntry(name=model, version=version, state="LOADING") for model, version in self.loading]
+        entries += [
+            IndexEntry(name=model, version=version, state="UNAVAILABLE", reason=failure.reason)
+            for (model, version), failure in self.failures.items()
+        ]
+        return sorted(entries, key=lambda entry: (entry.name, entry.version))
+
+    @property
+    def device_lost(self) -> bool:
+        return any(version.batcher.device_lost for version in self.serving.values())
+
+    def not_ready_because(self) -> str:
+        """Why this pod should get no requests; empty when it should."""
+        if self.device_lost:
+            return "the device does not answer"
+        if self.serving:
+            return ""
+        if self.loading or not self.looked_once:
+            return "models are being loaded"
+        reasons = [f"{model} {version}: {failure.reason}" for (model, version), failure in self.failures.items()]
+        return "; ".join(reasons) or self.store_problem or f"the store has no model for the pool {self.settings.pool}"
+
+    # Converging -----------------------------------------------------------------------------------------------------
+
+    async def watch(self) -> None:
+        """Converges for ever; cancel it to stop."""
+        while True:
+            await self.converge()
+            await asyncio.sleep(self.settings.store_poll)
+
+    async def converge(self) -> None:
+        """One look at the store: loads what is named and missing, unloads what is named no more."""
+        try:
+            wanted = await asyncio.to_thread(self._wanted)
+        except OSError as error:  # a store that is away for a while takes nothing down
+            self.store_problem = f"the store cannot be read: {error}"
+            log.warning("store unreadable", reason=str(error))
+        else:
+            self.store_problem = ""
+            for model in [model for model in self.serving if model not in wanted]:
+                self._retire(self.serving.pop(model))
+            self.failures = {
+                key: failure for key, failure in self.failures.items() if wanted.get(key[0], key[1]) == key[1]
+            }
+            await asyncio.gather(*(self._serve(model, version) for model, version in wanted.items()))
+        self.looked_once = True
+
+    def _wanted(self) -> dict[str, str]:
+        """Model to version, of this pod's pool, as the routing files name them. What serves stays when in doubt."""
+        if not self.settings.store.is_dir():
+            raise FileNotFoundError(f"{self.settings.store} is not there")
+        wanted = {}
+        for model in store.list_models(self.settings.store):
+            current = self.serving.get(model)
+            version = ""
+            try:
+                version = store.read_routing(self.settings.store, model).champion
+                if not current or current.manifest.version != version:
+                    manifest = store.read_manifest(self.settings.store / model / version)
+                    if manifest.pool != self.settings.pool:
+                        continue
+                wanted[model] = version
+            except VersionUnusable as error:
+                if current:
+                    wanted[model] = current.manifest.version
+                self._failed(model, version or "?", str(error))
+        return wanted
+
+    async def _serve(self, model: str, version: str) -> None:
+        """Puts the version into service unless it serves already or has just failed."""
+        current = self.serving.get(model)
+        failure = self.failures.get((model, version))
+        if current and current.manifest.version == version:
+            return
+        if failure and time.monotonic() - failure.at < RETRY_AFTER:
+            return
+        self.loading.add((model, version))
+        try:
+            loaded = await self._load(model, version)
+        except VersionUnusable as error:
+            self._failed(model, version, str(error))
+            return
+        finally:
+            self.loading.discard((model, version))
+        self.failures.pop((model, version), None)
+        self.serving[model] = loaded
+        self.metrics.loaded.labels(model, version).set(1)
+        if current:
+            self._retire(current)
+
+    async def _load(self, model: str, version: str) -> Version:
+        """Verifies, loads and warms up, all on the thread that will score. Raises VersionUnusable."""
+        began = time.monotonic()
+        executor = ThreadPoolExecutor(1, thread_name_prefix=f"{model}-{version}")
+        directory = self.settings.store / model / version
+        try:
+            manifest, runtime = await asyncio.get_running_loop().run_in_executor(
+                executor, load_version, directory, self.runtimes
+            )
+        except BaseException:
+            executor.shutdown(wait=False)
+            raise
+        seconds = time.monotonic() - began
+        self.metrics.load_time.labels(model, version).set(seconds)
+        log.info("version loaded", model=model, version=version, seconds=round(seconds, 2), **runtime.parameters)
+        batcher = Batcher(
+            runtime.score,
+            executor,
+            max_rows=self.settings.max_rows,
+            queue_rows=self.settings.queue_rows,
+            metrics=self.metrics,
+            labels=(model, version),
+        )
+        return Version(manifest, runtime, batcher, executor)
+
+    def _failed(self, model: str, version: str, reason: str) -> None:
+        known = self.failures.get((model, version))
+        if not known or known.reason != reason:
+            log.error("version unusable", model=model, version=version, reason=reason)
+        self.failures[(model, version)] = Failure(reason, time.monotonic())
+
+    def _retire(self, version: Version) -> None:
+        """Lets the version go after its last request."""
+        manifest = version.manifest
+        self.metrics.loaded.labels(manifest.model, manifest.version).set(0)
+        log.info("version retired", model=manifest.model, version=manifest.version)
+        task = asyncio.create_task(version.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def close(self) -> None:
+        """Answers what is queued, then unloads everything."""
+        for version in self.serving.values():
+            self._retire(version)
+        self.serving = {}
+        await asyncio.gather(*self._closing)
+
+
+def load_version(directory: Path, runtimes: Mapping[str, str] = RUNTIMES) -> tuple[Manifest, Runtime]:
+    """Verifies, loads and warms up a version's folder. Raises VersionUnusable with the reason."""
+    manifest = store.read_manifest(directory)
+    if manifest.runtime not in runtimes:
+        raise VersionUnusable(f"this program has no runtime {manifest.runtime!r}")
+    store.verify(directory, manifest)
+    try:
+        load: Loader = import_module(runtimes[manifest.runtime]).load
+        runtime = load(directory, manifest)
+        warm_up(directory, manifest, runtime)
+    except VersionUnusable:
+        raise
+    except ImportError as error:
+        raise VersionUnusable(f"the runtime {manifest.runtime!r} is not installed here: {error}") from error
+    except Exception as error:  # a broken version may fail in any way; it must not take the pod with it
+        log.warning("load failed", model=manifest.model, version=manifest.version, exc_info=True)
+        raise VersionUnusable(f"{type(error).__name__}: {error}") from error
+    return manifest, runtime
+
+
+def warm_up(directory: Path, manifest: Manifest, runtime: Runtime) -> None:
+    """Scores the manifest's smoke inputs. Raises VersionUnusable when one of them has no answer."""
+    for smoke in manifest.smoke:
+        row = Row((smoke.text if smoke.file is None else (directory / store.within(smoke.file)).read_bytes(),))
+        try:
+            [result] = runtime.score([row])
+        except ServiceError as error:
+            raise VersionUnusable(f"its smoke input {smoke.file or smoke.text!r} failed: {error}") from error
+        if isinstance(result, BadRow):
+            raise VersionUnusable(f"its smoke input {smoke.file or smoke.text!r} was refused: {result}")

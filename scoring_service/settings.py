@@ -1,0 +1,80 @@
+"""What the environment says, read once. docs/operations.md describes each variable."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+class BadSetting(ValueError):
+    """A variable is missing or makes no sense; the message names it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Times are in seconds, sizes in bytes."""
+
+    store: Path
+    pool: Literal["cpu", "gpu"]  # only versions whose manifest names this pool are loaded
+    host: str
+    port: int
+    token: str  # empty: nobody is asked for one
+    max_rows: int  # rows in one model call
+    queue_rows: int  # rows waiting for one version; more are refused
+    max_body: int
+    default_deadline: float  # for requests that do not say how long they wait
+    store_poll: float
+    not_ready: float  # between the signal to stop and closing the door, so that load balancers notice
+    drain: float  # for the requests inside, after that
+    connection_age: float  # an older keep-alive connection is closed after its next answer
+    log_format: Literal["json", "console"]
+    environment: str  # what GET /score reports as azEnvironment
+    location: str
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> "Settings":
+        return cls(
+            store=Path(required(env, "MODEL_STORE")),
+            pool="cpu" if choice(env, "SCORING_POOL", ("cpu", "gpu")) == "cpu" else "gpu",
+            host=env.get("SCORING_HOST", "127.0.0.1"),
+            port=number(env, "SCORING_PORT", None, 0, 65535),
+            token=secret(env, "SCORING_TOKEN"),
+            max_rows=number(env, "SCORING_MAX_ROWS", 32, 1, 4096),
+            queue_rows=number(env, "SCORING_QUEUE_ROWS", 1024, 1, 1_000_000),
+            max_body=number(env, "SCORING_MAX_BODY_MB", 100, 1, 4096) * 2**20,
+            default_deadline=number(env, "SCORING_DEFAULT_DEADLINE_MS", 30_000, 1, 3_600_000) / 1000,
+            store_poll=number(env, "SCORING_STORE_POLL_MS", 500, 10, 60_000) / 1000,
+            not_ready=number(env, "SCORING_NOT_READY_S", 5, 0, 600),
+            drain=number(env, "SCORING_DRAIN_S", 30, 0, 3600),
+            connection_age=number(env, "SCORING_CONNECTION_AGE_S", 300, 1, 86_400),
+            log_format="json" if choice(env, "LOG_FORMAT", ("json", "console"), "json") == "json" else "console",
+            environment=env.get("SCORING_ENVIRONMENT", "self-hosted"),
+            location=env.get("SCORING_LOCATION", "local"),
+        )
+
+
+def required(env: Mapping[str, str], name: str) -> str:
+    value = env.get(name, "")
+    if not value:
+        raise BadSetting(f"{name} is not set")
+    return value
+
+
+def secret(env: Mapping[str, str], name: str) -> str:
+    """The value of NAME, or what the file named in NAME_FILE holds (a mounted secret); empty when there is neither."""
+    path = env.get(f"{name}_FILE")
+    return Path(path).read_text(encoding="utf-8").strip() if path else env.get(name, "")
+
+
+def choice(env: Mapping[str, str], name: str, choices: tuple[str, ...], default: str | None = None) -> str:
+    value = required(env, name) if default is None else env.get(name, default)
+    if value not in choices:
+        raise BadSetting(f"{name} must be {' or '.join(choices)}, not {value!r}")
+    return value
+
+
+def number(env: Mapping[str, str], name: str, default: int | None, least: int, most: int) -> int:
+    value = required(env, name) if default is None else env.get(name, str(default))
+    if not (value.isascii() and value.isdecimal() and least <= int(value) <= most):
+        raise BadSetting(f"{name} must be a whole number from {least} to {most}, not {value!r}")
+    return int(value)
