@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 
+import structlog
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from webapp import problems
 from webapp.errors import Unavailable
+
+log = structlog.get_logger(__name__)
 
 
 def live(_request: HttpRequest) -> HttpResponse:
@@ -20,6 +23,7 @@ def ready(request: HttpRequest) -> HttpResponse:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except DatabaseError:
+        log.exception("database_unavailable")
         return problems.answer(request, Unavailable("The database does not answer.", retry_after=5))
     return JsonResponse({"status": "ready"}, headers={"Cache-Control": "no-store"})
 

@@ -63,14 +63,18 @@ def logging_config(*, form: str, level: str) -> dict[str, Any]:
                 "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending],
             }
         },
-        "handlers": {"out": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "handlers": {
+            "out": {"class": "logging.StreamHandler", "formatter": "line"},
+            "nowhere": {"class": "logging.NullHandler"},
+        },
         "root": {"handlers": ["out"], "level": level},
         "loggers": {
             # Django's own handlers would write everything a second time.
             "django": {"handlers": [], "propagate": True},
-            # The access log says the same with the request's id, and without the query.
-            "django.request": {"handlers": [], "propagate": False},
-            "django.server": {"handlers": [], "propagate": False},
+            # The access log says the same in one line, with the request's id.
+            "django.request": {"handlers": ["nowhere"], "propagate": False},
+            "django.server": {"handlers": ["nowhere"], "propagate": False},
+            "django.security.DisallowedHost": {"handlers": ["nowhere"], "propagate": False},
             "gunicorn.error": {"handlers": [], "propagate": True},
             # These tell each call with its address.
             "httpx2": {"level": "WARNING"},

@@ -1,13 +1,16 @@
 """What every request passes: its id, its line in the log, the limits on its size, the mapping of its errors."""
 
 import re
+import time
 import uuid
 from collections.abc import Callable
 
 import structlog
 from django.conf import settings
+from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 from django_structlog.middlewares import RequestMiddleware
+from django_structlog.signals import bind_extra_request_finished_metadata
 
 from webapp import health, problems
 from webapp.errors import BadRequest, TooLarge
@@ -29,7 +32,7 @@ class RequestIdMiddleware(Middleware):
     """Gives each request an id, the caller's own where it is well formed, and sends it back as X-Request-ID."""
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        given = request.headers.get("X-Request-ID", "")
+        given = request.META.get("HTTP_X_REQUEST_ID", "")  # not .headers: those are read once, and kept
         request_id = given if WELL_FORMED_ID.fullmatch(given) else str(uuid.uuid4())
         request.META["HTTP_X_REQUEST_ID"] = request_id
         request.request_id = request_id  # type: ignore[attr-defined]  # ours
@@ -39,7 +42,11 @@ class RequestIdMiddleware(Middleware):
 
 
 class AccessLogMiddleware(RequestMiddleware):
-    """One line a request, without its query: that holds questions."""
+    """One line a request, with the time it took and without its query: that holds questions."""
+
+    def prepare(self, request: HttpRequest) -> None:
+        super().prepare(request)
+        request.began = time.perf_counter()  # type: ignore[attr-defined]  # ours
 
     @staticmethod
     def format_request(request: HttpRequest) -> str:
@@ -48,6 +55,11 @@ class AccessLogMiddleware(RequestMiddleware):
     @classmethod
     def bind_ip(cls, request: HttpRequest) -> None:
         structlog.contextvars.bind_contextvars(ip=client_network(request))
+
+
+@receiver(bind_extra_request_finished_metadata)
+def add_duration(request: HttpRequest, log_kwargs: dict[str, object], **_options: object) -> None:
+    log_kwargs["duration_ms"] = round((time.perf_counter() - request.began) * 1000, 1)  # type: ignore[attr-defined]
 
 
 class HealthMiddleware(Middleware):

@@ -310,7 +310,7 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
     return answer(request, app_error_of(exception) or errors.NotAllowed("You may not do this."))
 
 
-def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001  # Django names it
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # Django names it
     # Django's own message would list our URL patterns.
     return answer(request, errors.NotFound("There is nothing at this address."))
 

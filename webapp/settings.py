@@ -111,8 +111,8 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "webapp.middleware.RequestIdMiddleware",
-    "webapp.middleware.AccessLogMiddleware",
     "webapp.middleware.HealthMiddleware",
+    "webapp.middleware.AccessLogMiddleware",
     "webapp.middleware.SafetyHeadersMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.middleware.security.SecurityMiddleware",

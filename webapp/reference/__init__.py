@@ -1,0 +1,1 @@
+"""The address of the reference architecture, for its clients: `/score`."""
