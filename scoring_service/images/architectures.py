@@ -22,8 +22,14 @@ _SMALL_RESNETS: dict[str, Callable[..., nn.Module]] = {
     "resnet10": lambda num_classes: ResNet(BasicBlock, [1, 1, 1, 1], num_classes=num_classes)
 }
 
+# These two were trained on other colour statistics than the preprocessing that torchvision states for them, and turn
+# one into the other themselves when told to. Their own initialisation takes minutes, and weights are to follow anyway.
+_GOOGLE: dict[str, dict[str, Any]] = {
+    name: {"transform_input": True, "init_weights": False} for name in ("googlenet", "inception_v3")
+}
 
-class UnusableWeights(Exception):
+
+class UnusableWeights(ValueError):
     """The architecture or its weights cannot be used; the text says which and why."""
 
 
@@ -38,16 +44,11 @@ def build(library: Library, architecture: str, *, classes: int) -> nn.Module:
         elif architecture in _SMALL_RESNETS:
             network = _SMALL_RESNETS[architecture](num_classes=classes)
         else:
-            network = get_model(architecture, weights=None, num_classes=classes, **_without_helpers(architecture))
+            network = get_model(architecture, weights=None, num_classes=classes, **_GOOGLE.get(architecture, {}))
     except (ValueError, RuntimeError, TypeError) as error:
         raise UnusableWeights(f"{library} cannot build {architecture!r} with {classes} classes: {error}") from error
     assert isinstance(network, nn.Module)
     return network
-
-
-def _without_helpers(architecture: str) -> dict[str, Any]:
-    """Inception and GoogLeNet initialise slowly unless told not to, and warn; the weights replace it all anyway."""
-    return {"init_weights": False} if architecture in {"googlenet", "inception_v3"} else {}
 
 
 def fit(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> nn.Module:

@@ -4,7 +4,7 @@ import io
 import warnings
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from scoring_service.errors import BadRow
 
@@ -55,7 +55,7 @@ def _open(file: bytes) -> Image.Image:
     """The picture with its header read and no pixel decoded."""
     try:
         return Image.open(io.BytesIO(file), formats=FORMATS)
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise BadRow(f"This file is not a picture we can read{_guess(file)}. {_SEND}") from error
     except Image.DecompressionBombError as error:
         raise BadRow(_too_many_pixels("over 170 megapixels")) from error

@@ -15,7 +15,7 @@ _WORTHWHILE = 0.95  # of float32's time; less of a gain is within what timings s
 _TIMED_RUNS = 3
 
 
-class NoUsableNumbers(Exception):
+class NoUsableNumbers(ValueError):
     """The network gives NaN or infinity on the pictures it is checked with."""
 
 
@@ -65,7 +65,7 @@ def _quota(cgroup: Path) -> float | None:
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether the processor multiplies bfloat16 itself; elsewhere it is emulated, and slow."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     abilities = torch.cpu.get_capabilities()
     return any(abilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 

@@ -1,12 +1,13 @@
 """Fetching one large file: with progress, continued where it stopped, and checked against a known hash."""
 
-import hashlib
 import http.client
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+
+from scoring_service.store import sha256_of
 
 _CHUNK = 1 << 20
 _TRIES = 3
@@ -15,18 +16,12 @@ _TIMEOUT = 30.0  # seconds without a byte
 Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all if known
 
 
-class DownloadFailed(Exception):
+class DownloadFailed(OSError):
     """The file could not be fetched; the text says why, in one line."""
 
 
-class WrongHash(Exception):
+class WrongHash(ValueError):
     """The file is not the one that was asked for; the text names both hashes."""
-
-
-def sha256_of(path: Path) -> str:
-    """The file's SHA-256, 64 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_hash(path: Path, expected: str) -> str:
@@ -61,7 +56,7 @@ def download(url: str, to: Path, *, expected: str, progress: Progress, pause: fl
             raise DownloadFailed(f"{url} answered {error.code} {error.reason}") from error
         except (OSError, http.client.HTTPException) as error:
             if attempt == _TRIES:
-                raise DownloadFailed(f"{url}: {_reason(error)}") from error
+                raise DownloadFailed(f"{url} cannot be fetched: {_reason(error)}") from error
             time.sleep(pause)
     try:
         digest = check_hash(part, expected)
@@ -100,8 +95,8 @@ def _fetch_rest(url: str, part: Path, progress: Progress) -> None:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, urllib.error.URLError):
-        return str(error.reason)
+    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, OSError):
+        return error.reason.strerror or str(error.reason)
     if isinstance(error, http.client.IncompleteRead):
         return f"the connection broke with {error.expected} bytes missing"
     return str(error) or type(error).__name__

@@ -5,7 +5,8 @@ import re
 from dataclasses import dataclass, field
 
 import timm
-from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_data_config
+from timm.data.config import resolve_data_config
+from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 from torchvision.models import ResNet152_Weights, get_model_weights
 
 from scoring_service.images.architectures import Library, UnusableWeights
@@ -78,7 +79,7 @@ def timm_source(architecture: str) -> Source:
     data = resolve_data_config(pretrained_cfg=config)
     height, width = data["input_size"][-2:]
     if data["crop_mode"] == "squash":
-        resize: tuple[int] | tuple[int, int] = (
+        resize: tuple[int, ...] = (
             math.floor(height / data["crop_pct"]),
             math.floor(width / data["crop_pct"]),
         )

@@ -1,9 +1,9 @@
 """What a network was trained to look at: size, crop and colour statistics, as stored with a version."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
-from msgspec import Struct
+from msgspec import Meta, Struct
 from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as transform
@@ -19,7 +19,7 @@ class Preprocessing(Struct, frozen=True, kw_only=True):
     mean, std: one number a channel, of values from 0 to 1.
     """
 
-    resize: tuple[int] | tuple[int, int]
+    resize: Annotated[tuple[int, ...], Meta(min_length=1, max_length=2)]
     crop: tuple[int, int]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -40,7 +40,8 @@ class Preprocessing(Struct, frozen=True, kw_only=True):
             _without_far_ends(picture), list(self.resize), InterpolationMode(self.interpolation), antialias=True
         )
         cut = transform.center_crop(resized, list(self.crop))
-        return transform.pil_to_tensor(cut)
+        pixels: torch.Tensor = transform.pil_to_tensor(cut)
+        return pixels
 
     def normalised(self, pixels: torch.Tensor) -> torch.Tensor:
         """float32 (n, 3, height, width), in units of `std` from `mean`, from uint8 of the same shape."""
@@ -59,4 +60,5 @@ def _without_far_ends(picture: Image.Image) -> Image.Image:
     longest = _LONGEST_TO_SHORTEST * min(width, height)
     if max(width, height) <= longest:
         return picture
-    return transform.center_crop(picture, [min(height, longest), min(width, longest)])
+    left, top = max(0, width - longest) // 2, max(0, height - longest) // 2
+    return picture.crop((left, top, left + min(width, longest), top + min(height, longest)))

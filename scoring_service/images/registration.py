@@ -31,10 +31,12 @@ def register(
     description: str,
     sample: bool,
     metrics: Mapping[str, Any],
+    origin: Mapping[str, str] | None = None,
 ) -> Manifest:
     """Writes a new version of `model`, makes it the one that serves, and returns its manifest.
 
     labels: one for each of the network's outputs, in order.
+    origin: where the weights come from ("url", "sha256"), when they were not trained here.
     smoke: file names and pictures that every pod must be able to score before it switches to the version.
     """
 
@@ -57,6 +59,7 @@ def register(
                 "architecture": architecture,
                 "weights": WEIGHTS,
                 "preprocessing": msgspec.to_builtins(preprocessing),
+                **({"origin": dict(origin)} if origin else {}),
             },
             "metrics": dict(metrics),
             "smoke": [{"file": f"smoke/{name}"} for name, _ in smoke],

@@ -149,7 +149,7 @@ def load(directory: Path, manifest: Manifest) -> ImageClassifier:
         network = fit(network, read_weights(directory / within(parameters.weights)))
         smoke = _smoke_pictures(directory, manifest, parameters.preprocessing)
         with torch.no_grad(), _device_errors():
-            network = fold_batch_norms(network).to(device, memory_format=torch.channels_last)
+            network = fold_batch_norms(network).to(device).to(memory_format=torch.channels_last)
             network, choice = choose_precision(network, smoke.to(device, memory_format=torch.channels_last))
     except (UnusableWeights, NoUsableNumbers, BadRow, msgspec.MsgspecError, OSError, OutOfDeviceMemory) as error:
         raise VersionUnusable(str(error)) from error
