@@ -1,0 +1,132 @@
+"""HTTP to the pods of one pool: connections, deadline, one retry, and the translation of what goes wrong."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import httpx2 as httpx
+import structlog
+
+from scoring_service.contract import DEADLINE_HEADER, REQUEST_ID_HEADER, ContractError, ErrorBody, decode_json
+from webapp.errors import ScoringError, ScoringRefused, ScoringTimeout, ScoringUnavailable
+from webapp.request_ids import current_request_id
+
+log = structlog.get_logger(__name__)
+
+CONNECT_WITHIN = 1.0  # seconds; a pod is in the same cluster
+COME_BACK = 2.0  # seconds, where a pod that cannot answer does not say itself
+MAX_COME_BACK = 300.0  # seconds
+POOLED = httpx.Limits(max_connections=128, max_keepalive_connections=32, keepalive_expiry=60.0)
+UNPOOLED = httpx.Limits(max_connections=128, max_keepalive_connections=0)
+
+
+def new_transport(limits: httpx.Limits) -> httpx.BaseTransport:
+    """Where the network begins; what stands in for the pods in a test takes its place here."""
+    return httpx.HTTPTransport(limits=limits, trust_env=False)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request to a pod; path: from the root of the pod's address."""
+
+    method: str
+    path: str
+    content: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class PodPool:
+    """All pods behind one address. May be used by many threads at once.
+
+    name: what people call the models it serves, for messages ("FAQ", "image").
+    """
+
+    def __init__(self, name: str, url: str, token: str) -> None:
+        self.name = name
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._pooled, self._unpooled = (
+            httpx.Client(base_url=url, headers=headers, transport=new_transport(limits), trust_env=False)
+            for limits in (POOLED, UNPOOLED)
+        )
+
+    def send(self, call: Call, *, timeout: float) -> httpx.Response:
+        """The answer with a 2xx status. timeout: seconds for all of it, the retry included. Raises ScoringError.
+
+        A transport that fails before there is an answer is tried once more, on a connection of its own: scoring twice
+        does no harm, and a kept connection may lead to a pod that has gone meanwhile.
+        """
+        deadline = time.monotonic() + timeout
+        try:
+            answer = self._send(self._pooled, call, deadline)
+        except (httpx.ConnectTimeout, httpx.NetworkError, httpx.ProtocolError) as error:
+            log.info("pod_connection_failed", pool=self.name, path=call.path, error=repr(error))
+            try:
+                answer = self._send(self._unpooled, call, deadline)
+            except httpx.TransportError as again:
+                raise self._error_of_transport(again, call, timeout) from again
+        except httpx.TransportError as error:
+            raise self._error_of_transport(error, call, timeout) from error
+        if not answer.is_success:
+            raise self._error_of_answer(answer, call, timeout)
+        return answer
+
+    @staticmethod
+    def _send(client: httpx.Client, call: Call, deadline: float) -> httpx.Response:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise httpx.ReadTimeout("no time left")
+        headers = {**call.headers, DEADLINE_HEADER: str(max(1, int(left * 1000)))}
+        if request_id := current_request_id():
+            headers[REQUEST_ID_HEADER] = request_id
+        steps = httpx.Timeout(left, connect=min(left, CONNECT_WITHIN))
+        return client.request(call.method, call.path, content=call.content, headers=headers, timeout=steps)
+
+    def _error_of_transport(self, error: httpx.TransportError, call: Call, timeout: float) -> ScoringError:
+        log.warning("pod_unreachable", pool=self.name, path=call.path, error=repr(error))
+        if isinstance(error, httpx.TimeoutException) and not isinstance(
+            error, httpx.ConnectTimeout | httpx.PoolTimeout
+        ):
+            return self._too_slow(timeout)
+        return ScoringUnavailable(
+            f"The scoring service for {self.name} models cannot be reached. Try again in a few seconds.",
+            retry_after=COME_BACK,
+        )
+
+    def _error_of_answer(self, answer: httpx.Response, call: Call, timeout: float) -> ScoringError:
+        said = _message_in(answer)
+        status = answer.status_code
+        if status in {400, 413, 422}:
+            return ScoringRefused(said or "The model refused the input.")
+        log.warning("pod_answered_error", pool=self.name, path=call.path, status=status, error=said)
+        if status == 504:
+            return self._too_slow(timeout)
+        if status == 404:
+            return ScoringUnavailable(
+                f"The {self.name} model asked for is not loaded. It may still be starting; try again in a moment.",
+                retry_after=_come_back(answer),
+            )
+        if status in {429, 502, 503}:
+            return ScoringUnavailable(
+                f"The scoring service for {self.name} models is starting or has no room. Try again in a moment.",
+                retry_after=_come_back(answer),
+            )
+        return ScoringError(
+            f"The scoring service for {self.name} models answered with an error. Try again in a moment."
+        )
+
+    def _too_slow(self, timeout: float) -> ScoringTimeout:
+        return ScoringTimeout(f"The {self.name} model gave no answer within {timeout:g} s. Try again in a moment.")
+
+
+def _message_in(answer: httpx.Response) -> str:
+    """The sentence in the pod's {"error": …}; empty when it sent something else."""
+    try:
+        return decode_json(answer.content, ErrorBody).error
+    except ContractError:
+        return ""
+
+
+def _come_back(answer: httpx.Response) -> float:
+    """Seconds in Retry-After, within reason."""
+    value = answer.headers.get("Retry-After", "")
+    return min(float(value), MAX_COME_BACK) if value.isdecimal() else COME_BACK
