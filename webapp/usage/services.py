@@ -1,0 +1,155 @@
+"""Keeps what was scored. Nothing here may cost a client the answer that is already there."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from django.db import DatabaseError, transaction
+from django.utils import timezone
+
+from webapp import problems
+from webapp.accounts.models import User
+from webapp.errors import AppError
+from webapp.keys.principal import Principal
+from webapp.request_ids import current_request_id
+from webapp.usage.models import ScoringRecord
+
+log = structlog.get_logger(__name__)
+
+LIVE_FOR = timedelta(seconds=30)  # a pause longer than this begins a new row of the history
+
+
+@dataclass
+class Attempt:
+    """One input on its way through a model. Whoever scores it fills in what the model said.
+
+    answer: best first, each {"id", "question" or "label", "probability"}.
+    """
+
+    answer: Sequence[Mapping[str, Any]] = ()
+    model: str = ""
+    version: str = ""
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def duration_ms(self) -> float:
+        """Milliseconds since the attempt began."""
+        return (time.monotonic() - self.began) * 1000
+
+
+@contextmanager
+def recorded(
+    principal: Principal,
+    *,
+    kind: ScoringRecord.Kind,
+    source: ScoringRecord.Source,
+    subject: str,
+    live: bool = False,
+) -> Iterator[Attempt]:
+    """Puts what happens inside into the history, however it ends: answered, or with the problem it raised."""
+    attempt = Attempt()
+    outcome = problems.INTERNAL.slug
+    try:
+        yield attempt
+        outcome = ScoringRecord.OK
+    except AppError as error:
+        outcome = problems.kind_of(error).slug
+        raise
+    finally:
+        record(
+            principal,
+            kind=kind,
+            source=source,
+            subject=subject,
+            duration_ms=attempt.duration_ms,
+            answer=attempt.answer,
+            model=attempt.model,
+            version=attempt.version,
+            outcome=outcome,
+            request_id=current_request_id(),
+            live=live,
+        )
+
+
+def record(
+    principal: Principal,
+    *,
+    kind: ScoringRecord.Kind,
+    source: ScoringRecord.Source,
+    subject: str,
+    duration_ms: float,
+    answer: Sequence[Mapping[str, Any]] = (),
+    model: str = "",
+    version: str = "",
+    outcome: str = ScoringRecord.OK,
+    request_id: str = "",
+    live: bool = False,
+) -> None:
+    """Puts one scored input into the history of its owner; a failed one too, with the slug of its problem as outcome.
+
+    answer: best first, each {"id", "question" or "label", "probability"}. A question typed letter by letter (`live`)
+    stays one row: what continues the latest live row replaces it, and what was sent on purpose closes it.
+    A database that cannot take the row is logged, never raised.
+    """
+    row = ScoringRecord(
+        user=principal.user,
+        key=principal.key,
+        kind=kind,
+        source=source,
+        subject=subject,
+        answer=list(answer),
+        model=model,
+        version=version,
+        outcome=outcome,
+        duration_ms=duration_ms,
+        request_id=request_id,
+        live=live,
+        created_at=timezone.now() - timedelta(milliseconds=duration_ms),
+    )
+    try:
+        with transaction.atomic():
+            _save(row)
+    except DatabaseError:
+        log.exception("scoring_not_recorded", kind=kind, outcome=outcome)
+
+
+def _save(row: ScoringRecord) -> None:
+    before = _live_row_before(row) if row.source == ScoringRecord.Source.PAGE else None
+    if before is None or not continues(before.subject, row.subject):
+        row.save(force_insert=True)
+    elif before.created_at <= row.created_at:
+        row.pk = before.pk
+        row.save(force_update=True)
+    # Else the answer to an earlier key press came late: the row already holds a longer text.
+
+
+def _live_row_before(row: ScoringRecord) -> ScoringRecord | None:
+    return (
+        ScoringRecord.objects.select_for_update()
+        .filter(user=row.user, kind=row.kind, live=True, created_at__gte=row.created_at - LIVE_FOR)
+        .first()
+    )
+
+
+def continues(before: str, after: str) -> bool:
+    """Whether the second text comes from editing the first: what they share at both ends is half of the shorter."""
+    shorter = min(len(before), len(after))
+    head = next((i for i in range(shorter) if before[i] != after[i]), shorter)
+    tail = next((i for i in range(shorter - head) if before[-1 - i] != after[-1 - i]), shorter - head)
+    return 2 * (head + tail) >= shorter
+
+
+def delete(user: User, record_id: int) -> bool:
+    """Deletes one record of the person; False when there is none, or it is somebody else's."""
+    deleted, _ = ScoringRecord.objects.filter(user=user, pk=record_id).delete()
+    return deleted == 1
+
+
+def delete_all(user: User) -> int:
+    """Deletes the whole history of the person; returns the number of records."""
+    deleted, _ = ScoringRecord.objects.filter(user=user).delete()
+    return deleted

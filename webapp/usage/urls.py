@@ -1,0 +1,10 @@
+from django.urls import path
+
+from webapp.usage import views
+
+app_name = "usage"
+urlpatterns = [
+    path("history/", views.history, name="history"),
+    path("history/delete", views.delete_all, name="delete-all"),
+    path("history/<int:record_id>/delete", views.delete, name="delete"),
+]

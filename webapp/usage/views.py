@@ -1,0 +1,45 @@
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from webapp.errors import NotFound
+from webapp.keys.principal import principal_of
+from webapp.partials import render_page, wants_part
+from webapp.usage import queries, services
+from webapp.usage.models import ScoringRecord
+
+
+@require_GET
+@login_required
+def history(request: HttpRequest) -> HttpResponse:
+    """The person's own requests, newest first. An unknown `kind` shows all kinds."""
+    kind = request.GET.get("kind", "")
+    if kind not in ScoringRecord.Kind:
+        kind = ""
+    page = queries.history_of(principal_of(request).user, kind, request.GET.get("before"))
+    context = {"records": page.records, "kind": kind, "next_cursor": page.next_cursor}
+    return render_page(request, "usage/history.html", "usage/_records.html", context)
+
+
+@require_POST
+@login_required
+def delete(request: HttpRequest, record_id: int) -> HttpResponse:
+    """Deletes one record. A script gets an empty answer to put in its place, others the history again."""
+    if not services.delete(principal_of(request).user, record_id):
+        raise NotFound("There is no such record in your history. It may already be deleted.")
+    if wants_part(request):
+        return HttpResponse()
+    messages.success(request, "Deleted from your history.")
+    return redirect("usage:history")
+
+
+@require_http_methods(["GET", "POST"])
+@login_required
+def delete_all(request: HttpRequest) -> HttpResponse:
+    if request.method == "GET":
+        return render(request, "usage/delete_all.html")
+    count = services.delete_all(principal_of(request).user)
+    messages.success(request, f"Deleted {count} {'record' if count == 1 else 'records'} from your history.")
+    return redirect("usage:history")
