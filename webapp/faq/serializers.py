@@ -1,0 +1,56 @@
+from typing import Any
+
+from rest_framework import serializers
+
+from webapp.faq.queries import collection_called
+from webapp.faq.services import MAX_QUESTION, MatchAsk
+
+
+class MatchAskSerializer(serializers.Serializer[Any]):
+    question = serializers.CharField(max_length=MAX_QUESTION)
+    top_k = serializers.IntegerField(min_value=1, max_value=50, default=5, help_text="How many entries at most.")
+    min_probability = serializers.FloatField(
+        min_value=0, max_value=1, default=0, help_text="Leave out entries that are less probable."
+    )
+    explain = serializers.BooleanField(default=False, help_text="Name the words that made each match.")
+    collection = serializers.SlugField(
+        max_length=60, required=False, help_text="The collection to search; by default the site's own."
+    )
+
+    def ask(self) -> MatchAsk:
+        """The valid data as a value. Raises NotFound for a collection that does not exist."""
+        values = dict(self.validated_data)
+        return MatchAsk(collection=collection_called(values.pop("collection", None)), **values)
+
+
+class TermsSerializer(serializers.Serializer[Any]):
+    question = serializers.ListField(child=serializers.CharField(), help_text="Words of the question that matched.")
+    entry = serializers.ListField(child=serializers.CharField(), help_text="Words of the entry that matched.")
+
+
+class MatchSerializer(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    answer_id = serializers.CharField()
+    question = serializers.CharField(help_text="The entry's own question.")
+    answer = serializers.CharField(help_text="Markdown.")
+    tags = serializers.ListField(child=serializers.CharField())
+    probability = serializers.FloatField(min_value=0, max_value=1, help_text="That the entry answers the question.")
+    terms = TermsSerializer(required=False, help_text="Only when `explain` was asked for.")
+
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        shown: dict[str, Any] = super().to_representation(instance)
+        if shown["terms"] is None:
+            del shown["terms"]
+        return shown
+
+
+class MatchResultSerializer(serializers.Serializer[Any]):
+    question = serializers.CharField()
+    collection = serializers.SlugField(source="collection.slug")
+    model = serializers.CharField()
+    version = serializers.CharField()
+    threshold = serializers.FloatField(help_text="Below this probability an entry is no good match.")
+    answered = serializers.BooleanField(help_text="Whether any entry reaches the threshold.")
+    matches = MatchSerializer(many=True, source="scored", help_text="Most probable first.")
+    duration_ms = serializers.FloatField(help_text="Time the site took, with the model's.")
+    request_id = serializers.CharField()

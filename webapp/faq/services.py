@@ -1,0 +1,158 @@
+"""Matches questions with the entries of a collection."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import structlog
+from django.utils.safestring import SafeString
+
+from webapp.errors import ScoringError
+from webapp.faq.models import Collection, Entry
+from webapp.faq.rendering import answer_html, marked_html
+from webapp.keys.principal import Principal
+from webapp.request_ids import current_request_id
+from webapp.scoring.answers import FaqAnswer, Terms
+from webapp.scoring.client import scoring_client
+from webapp.usage import services as usage
+from webapp.usage.models import ScoringRecord
+
+log = structlog.get_logger(__name__)
+
+MAX_QUESTION = 10_000  # characters
+TIMEOUT = 5.0  # seconds for one question, from the site's side
+KEPT_IN_HISTORY = 3  # matches
+
+
+@dataclass(frozen=True)
+class MatchAsk:
+    """A question, checked at the door. top_k: how many entries at most; min_probability: 0 to 1; explain: name the
+    words that made each match."""
+
+    question: str
+    collection: Collection
+    top_k: int = 5
+    min_probability: float = 0.0
+    explain: bool = False
+
+
+@dataclass(frozen=True)
+class Match:
+    """An entry with the probability (0 to 1) that it answers the question. likely: it reaches the threshold."""
+
+    id: str
+    answer_id: str
+    question: str
+    answer: str
+    tags: Sequence[str]
+    probability: float
+    likely: bool
+    terms: Terms | None
+
+    @cached_property
+    def question_html(self) -> SafeString:
+        """The entry's question, the words that made the match marked."""
+        return marked_html(self.question, self.terms.entry if self.terms else ())
+
+    @cached_property
+    def answer_html(self) -> SafeString:
+        return answer_html(self.answer)
+
+
+@dataclass(frozen=True)
+class MatchResult:
+    """What came back for a question, most probable first, and which version of the model said so."""
+
+    question: str
+    collection: Collection
+    scored: Sequence[Match]
+    threshold: float
+    model: str
+    version: str
+    duration_ms: float
+    request_id: str
+
+    @property
+    def matches(self) -> list[Match]:
+        """Those that reach the threshold."""
+        return [match for match in self.scored if match.likely]
+
+    @property
+    def less_likely(self) -> list[Match]:
+        return [match for match in self.scored if not match.likely]
+
+    @property
+    def answered(self) -> bool:
+        return any(match.likely for match in self.scored)
+
+
+def match(ask: MatchAsk, *, who: Principal, source: ScoringRecord.Source, live: bool = False) -> MatchResult:
+    """The closest entries of the collection for the question. live: asked while somebody types.
+
+    Raises ScoringError; the attempt is in the history either way.
+    """
+    with usage.recorded(who, kind=ScoringRecord.Kind.FAQ, source=source, subject=ask.question, live=live) as attempt:
+        answer = scoring_client().match_faq(
+            ask.question, model=ask.collection.model_name, top_k=ask.top_k, explain=ask.explain, timeout=TIMEOUT
+        )
+        attempt.model, attempt.version = answer.model, answer.version
+        found = attach_entries(answer, ask.collection)
+        attempt.answer = _for_history(found)
+    return MatchResult(
+        question=ask.question,
+        collection=ask.collection,
+        scored=[match for match in found if match.probability >= ask.min_probability],
+        threshold=answer.threshold,
+        model=answer.model,
+        version=answer.version,
+        duration_ms=attempt.duration_ms,
+        request_id=current_request_id(),
+    )
+
+
+def rank_all(question: str, collection: Collection, *, who: Principal) -> FaqAnswer:
+    """Every original of the collection's model, most probable first, by id alone. Raises ScoringError."""
+    with usage.recorded(who, kind=ScoringRecord.Kind.FAQ, source=ScoringRecord.Source.API, subject=question) as attempt:
+        answer = scoring_client().match_faq(question, model=collection.model_name, top_k=0, timeout=TIMEOUT)
+        attempt.model, attempt.version = answer.model, answer.version
+        attempt.answer = _for_history(
+            attach_entries(replace(answer, scores=answer.scores[:KEPT_IN_HISTORY]), collection)
+        )
+    return answer
+
+
+def attach_entries(answer: FaqAnswer, collection: Collection) -> list[Match]:
+    """The scored ids with the texts of their entries. An id without an entry is left out and logged.
+
+    Raises ScoringError when no id has an entry: the model was trained on something else.
+    """
+    ids = [score.faq_id for score in answer.scores]
+    entries = {entry.external_id: entry for entry in Entry.objects.filter(collection=collection, external_id__in=ids)}
+    if missing := [faq_id for faq_id in ids if faq_id not in entries]:
+        log.warning("scored_ids_without_entry", model=answer.model, version=answer.version, ids=missing[:10])
+        if not entries:
+            raise ScoringError(
+                f"The model {answer.model} knows other entries than the collection {collection.name}. "
+                "The people who run this site must load the entries it was trained on."
+            )
+    return [
+        Match(
+            id=score.faq_id,
+            answer_id=score.answer_id,
+            question=entry.question,
+            answer=entry.answer,
+            tags=entry.tags,
+            probability=score.probability,
+            likely=score.probability >= answer.threshold,
+            terms=score.terms,
+        )
+        for score in answer.scores
+        if (entry := entries.get(score.faq_id))
+    ]
+
+
+def _for_history(matches: Sequence[Match]) -> list[dict[str, object]]:
+    return [
+        {"id": match.id, "question": match.question, "probability": match.probability}
+        for match in matches[:KEPT_IN_HISTORY]
+    ]

@@ -1,0 +1,6 @@
+from django.urls import path
+
+from webapp.faq import views
+
+app_name = "faq"
+urlpatterns = [path("", views.search, name="search")]
