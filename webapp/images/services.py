@@ -1,0 +1,123 @@
+"""Names what is in pictures."""
+
+import contextvars
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from webapp import problems
+from webapp.errors import AppError
+from webapp.images.checks import Upload, check_picture
+from webapp.images.queries import image_model
+from webapp.keys.principal import Principal
+from webapp.request_ids import current_request_id
+from webapp.scoring.answers import ImageAnswer, ModelInfo, Prediction
+from webapp.scoring.client import scoring_client
+from webapp.usage import services as usage
+from webapp.usage.models import ScoringRecord
+
+TIMEOUT = 20.0  # seconds for one picture, from the site's side
+KEPT_IN_HISTORY = 3  # predictions
+
+
+@dataclass(frozen=True)
+class Card:
+    """What became of one file: predictions, most probable first, or the reason why there are none."""
+
+    field: str
+    filename: str
+    predictions: Sequence[Prediction]
+    failure: AppError | None
+    model: str
+    model_title: str
+    version: str
+    duration_ms: float
+    request_id: str
+
+    @property
+    def error(self) -> dict[str, Any] | None:
+        """The failure as a problem: title, detail and the rest."""
+        return problems.problem_of(self.failure) if self.failure else None
+
+
+def classify(
+    uploads: Sequence[Upload],
+    *,
+    who: Principal,
+    source: ScoringRecord.Source,
+    model: str | None = None,
+    top_k: int = 5,
+) -> list[Card]:
+    """One card for each file, in their order; a bad file spoils no other. All of them are in the history.
+
+    model: by default the one that the page offers first. Raises NotFound for a model that does not exist, and
+    ScoringUnavailable when no pod says which there are.
+    """
+    chosen = image_model(model)
+
+    def card(upload: Upload) -> Card:
+        return _card(upload, chosen, top_k)
+
+    if len(uploads) == 1:
+        cards = [card(uploads[0])]
+    else:
+        # All at once, so that the pod can score them as one batch. The context carries the request's id.
+        with ThreadPoolExecutor(max_workers=max(1, len(uploads))) as threads:
+            waiting = [threads.submit(contextvars.copy_context().run, card, upload) for upload in uploads]
+            cards = [each.result() for each in waiting]
+    for each in cards:
+        _record(each, who, source)
+    return cards
+
+
+def failure_of_all(cards: Sequence[Card]) -> AppError | None:
+    """The error that stands for all of them when no file was classified; None when one was.
+
+    A failure of the pods counts more than a bad file: it says when to come back.
+    """
+    failures = [card.failure for card in cards if card.failure]
+    if len(failures) < len(cards) or not failures:
+        return None
+    return max(failures, key=lambda failure: problems.kind_of(failure).status)
+
+
+def _card(upload: Upload, model: ModelInfo, top_k: int) -> Card:
+    began = time.monotonic()
+    answer: ImageAnswer | None = None
+    failure: AppError | None = None
+    try:
+        check_picture(upload)
+        answer = scoring_client().classify_image(upload.data, model=model.name, top_k=top_k, timeout=TIMEOUT)
+    except AppError as error:
+        failure = error
+    return Card(
+        field=upload.field,
+        filename=upload.filename,
+        predictions=answer.predictions if answer else (),
+        failure=failure,
+        model=answer.model if answer else model.name,
+        model_title=model.title,
+        version=answer.version if answer else model.version,
+        duration_ms=(time.monotonic() - began) * 1000,
+        request_id=current_request_id(),
+    )
+
+
+def _record(card: Card, who: Principal, source: ScoringRecord.Source) -> None:
+    usage.record(
+        who,
+        kind=ScoringRecord.Kind.IMAGE,
+        source=source,
+        subject=card.filename,
+        duration_ms=card.duration_ms,
+        answer=[
+            {"id": each.label_id, "label": each.label, "probability": each.probability}
+            for each in card.predictions[:KEPT_IN_HISTORY]
+        ],
+        model=card.model,
+        version=card.version,
+        outcome=problems.kind_of(card.failure).slug if card.failure else ScoringRecord.OK,
+        request_id=card.request_id,
+    )
