@@ -48,7 +48,7 @@ weights: $(VENV)/.installed  ## Get ResNet-152's ImageNet weights and put them i
 	@MODEL_STORE="$${MODEL_STORE:-var/models}" $(BIN) -m scoring_service fetch-weights $(if $(FILE),--file "$(FILE)")
 
 bench: $(VENV)/.installed  ## Measure questions/s and images/s: model alone, pod, site
-	@$(BIN) bench/serving.py
+	@$(BIN) -m bench.serving
 
 clean:  ## Remove the virtual environment and caches; keeps var/ (your data)
 	@rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis

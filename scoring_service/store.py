@@ -151,8 +151,9 @@ def write_version(
         )
         manifest = msgspec.structs.replace(manifest, files=files)
         (scratch / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+        for path in (scratch, *scratch.rglob("*")):  # pods may run as another user than the one who trains
+            path.chmod(0o755 if path.is_dir() else 0o644)
         flush(scratch)
-        scratch.chmod(0o755)
         target = folder / chosen
         if target.exists():
             raise FileExistsError(f"{model} version {chosen} is in the store already; versions are never overwritten")

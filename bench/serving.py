@@ -1,0 +1,270 @@
+"""How fast it serves, in one run: the model called in a loop, the pod over HTTP, the site's API with a key.
+
+    python -m bench.serving [--seconds 10] [--only faq,images] [--out results.json]
+
+Starts the whole product in a temporary folder, with the sample FAQ and a ResNet-152 of random weights (speed does not
+depend on them), and loads it with wrk (apt-get install wrk): keep-alive connections, each asking again as soon as it
+has its answer. wrk shares the machine with what it measures, so the figures are those of one machine doing both.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2 as httpx
+
+from bench import random_resnet152
+from bench.workloads import pictures, questions
+from scoring_service.contract import InferRequest, Tensor, encode_request
+from scoring_service.routing import load_version
+from scoring_service.runtimes.base import Row, Runtime
+from webapp.embedded import train_missing_samples
+
+ROOT = Path(__file__).resolve().parents[1]
+PORTS = {"PORT": 18000, "SCORING_CPU_PORT": 18001, "SCORING_GPU_PORT": 18002}
+CONNECTIONS = (1, 8, 32)
+WARM_UP = 2  # seconds
+TOP_K = 5
+MODELS = {"faq": "faq-javascript", "images": "resnet152"}
+POD_PORT = {"faq": "SCORING_CPU_PORT", "images": "SCORING_GPU_PORT"}
+
+
+def main() -> None:
+    options = parse_arguments()
+    if not shutil.which("wrk"):
+        sys.exit("This needs wrk: apt-get install wrk")
+    with tempfile.TemporaryDirectory(prefix="scorepod-bench-") as folder:
+        var = Path(folder)
+        prepare_models(var / "models")
+        rows = []
+        for subject in options.only.split(","):
+            rows += in_a_loop(subject, var / "models", options.seconds)
+        with product(var) as token:
+            key = make_key(var)
+            for subject in options.only.split(","):
+                rows += over_http("pod", subject, pod_requests(subject, var / "pod", token), options.seconds)
+                rows += over_http("site", subject, site_requests(subject, var / "site", key), options.seconds)
+    report(rows)
+    if options.out:
+        options.out.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=int, default=10, help="length of each measurement (default 10)")
+    parser.add_argument("--only", default="faq,images", help="faq, images or both (default both)")
+    parser.add_argument("--out", type=Path, help="write the figures as JSON, too")
+    return parser.parse_args()
+
+
+# What is measured -----------------------------------------------------------------------------------------------------
+
+
+def prepare_models(store: Path) -> None:
+    """The sample models, from var/models when `make run` has trained them already, and a ResNet-152."""
+    for model in ("faq-javascript", "digits"):
+        if (ROOT / "var" / "models" / model).exists():
+            shutil.copytree(ROOT / "var" / "models" / model, store / model)
+    train_missing_samples({**os.environ, "MODEL_STORE": str(store)})
+    random_resnet152.main(store)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where wrk sends its requests, and the folder it reads them from."""
+
+    address: str
+    folder: Path
+
+
+@contextmanager
+def product(var: Path) -> Iterator[str]:
+    """The running product, without rate limits; yields the token of its pods."""
+    unlimited = {
+        f"RATE_LIMIT_{what}_PER_{who}": "1000000000" for what in ("FAQ", "IMAGES", "OTHER") for who in ("KEY", "USER")
+    }
+    log = (var / "product.log").open("w")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "webapp.embedded"],
+        cwd=ROOT,
+        env={**os.environ, **unlimited, "VAR_DIR": str(var), **{name: str(port) for name, port in PORTS.items()}},
+        stdout=log,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        until = time.monotonic() + 300
+        while "Ready after" not in (said := (var / "product.log").read_text()):
+            if process.poll() is not None or time.monotonic() > until:
+                sys.exit(f"The product did not start:\n{said[-3000:]}")
+            time.sleep(0.2)
+        yield secret(var, "SCORING_TOKEN")
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        log.close()
+
+
+def secret(var: Path, name: str) -> str:
+    kept = dict(line.split("=", 1) for line in (var / "secrets.env").read_text().splitlines())
+    return kept[name]
+
+
+def make_key(var: Path) -> str:
+    """A new API key of the demo user, made on the page as a person would."""
+    with httpx.Client(base_url=f"http://127.0.0.1:{PORTS['PORT']}", follow_redirects=True) as browser:
+        browser.get("/accounts/login/")
+        form = {"login": "demo@example.com", "password": secret(var, "DEMO_PASSWORD")}
+        browser.post("/accounts/login/", data={**form, "csrfmiddlewaretoken": browser.cookies["csrftoken"]})
+        page = browser.post(
+            "/keys/",
+            data={
+                "name": "bench",
+                "scopes": ["faq:read", "images:read"],
+                "csrfmiddlewaretoken": browser.cookies["csrftoken"],
+            },
+        )
+    found = re.search(r"sp_\w+_[\w-]+", page.text)
+    if not found:
+        sys.exit(f"No key was made: {page.status_code}")
+    return found.group()
+
+
+# In a loop ------------------------------------------------------------------------------------------------------------
+
+
+def in_a_loop(subject: str, store: Path, seconds: int) -> list[dict[str, object]]:
+    """The runtime called without a server, on the thread that loaded it, for each batch size."""
+    version = json.loads((store / MODELS[subject] / "routing.json").read_text())["champion"]
+    inputs: Sequence[str | bytes] = questions() if subject == "faq" else pictures()
+    rows = [Row((each,), {"top_k": TOP_K}) for each in inputs]
+    with ThreadPoolExecutor(1) as thread:
+        _, runtime = thread.submit(load_version, store / MODELS[subject] / version).result()
+        batches = CONNECTIONS if subject == "faq" else (1, 8)
+        return [thread.submit(loop, subject, runtime, rows, size, seconds).result() for size in batches]
+
+
+def loop(subject: str, runtime: Runtime, rows: list[Row], size: int, seconds: int) -> dict[str, object]:
+    batches = [[rows[(start + offset) % len(rows)] for offset in range(size)] for start in range(0, len(rows), size)]
+    durations: list[float] = []
+    began = time.monotonic()
+    turn = 0
+    while (now := time.monotonic()) < began + WARM_UP + seconds:
+        runtime.score(batches[turn % len(batches)])
+        if now > began + WARM_UP:
+            durations.append(time.monotonic() - now)
+        turn += 1
+    hundredths = statistics.quantiles(durations, n=100, method="inclusive")
+    return {
+        "subject": subject,
+        "what": "model in a loop",
+        "setting": f"batch {size}",
+        "per_second": size * len(durations) / sum(durations),
+        "p50_ms": hundredths[49] * 1000,
+        "p99_ms": hundredths[98] * 1000,
+        "failed": 0,
+    }
+
+
+# Over HTTP ------------------------------------------------------------------------------------------------------------
+
+
+def pod_requests(subject: str, folder: Path, token: str) -> Target:
+    """Writes what wrk sends to the pod: questions as JSON, pictures as binary tensors."""
+    bodies = []
+    for each in questions() if subject == "faq" else pictures():
+        tensor = Tensor(name="question" if subject == "faq" else "image", shape=[1], datatype="BYTES", data=[each])
+        bodies.append(
+            encode_request(InferRequest(inputs=[tensor], parameters={"top_k": TOP_K}), binary=subject == "images")
+        )
+    path = f"/v2/models/{MODELS[subject]}/infer"
+    return write_requests(
+        folder / subject, PORTS[POD_PORT[subject]], path, {"Authorization": f"Bearer {token}"}, bodies
+    )
+
+
+def site_requests(subject: str, folder: Path, key: str) -> Target:
+    """Writes what wrk sends to the site's API."""
+    bodies: list[tuple[bytes, dict[str, str]]]
+    if subject == "faq":
+        path = "/api/v1/faq/match"
+        bodies = [
+            (json.dumps({"question": each, "top_k": TOP_K}).encode(), {"Content-Type": "application/json"})
+            for each in questions()
+        ]
+    else:
+        path = f"/api/v1/images/classify?model={MODELS[subject]}"
+        bodies = [(each, {"Content-Type": "image/jpeg"}) for each in pictures()]
+    return write_requests(folder / subject, PORTS["PORT"], path, {"Authorization": f"Bearer {key}"}, bodies)
+
+
+def write_requests(
+    folder: Path, port: int, path: str, headers: dict[str, str], bodies: list[tuple[bytes, dict[str, str]]]
+) -> Target:
+    folder.mkdir(parents=True)
+    lines = []
+    for number, (body, own) in enumerate(bodies):
+        (folder / f"{number}.body").write_bytes(body)
+        lines.append(f"{{file={lua(f'{number}.body')}, headers={lua_table(own)}}}")
+    (folder / "requests.lua").write_text(
+        f"return {{path={lua(path)}, headers={lua_table(headers)}, bodies={{{', '.join(lines)}}}}}\n"
+    )
+    return Target(f"http://127.0.0.1:{port}", folder)
+
+
+def lua(text: str) -> str:
+    return json.dumps(text)  # for the plain ASCII we write, a JSON string is a Lua string
+
+
+def lua_table(values: dict[str, str]) -> str:
+    return "{" + ", ".join(f"[{lua(name)}]={lua(value)}" for name, value in values.items()) + "}"
+
+
+def over_http(what: str, subject: str, target: Target, seconds: int) -> list[dict[str, object]]:
+    rows = []
+    for connections in CONNECTIONS:
+        load(target, connections, WARM_UP)
+        measured = load(target, connections, seconds)
+        rows.append(
+            {
+                "subject": subject,
+                "what": what,
+                "setting": f"{connections} connection{'s' if connections > 1 else ''}",
+                "per_second": measured["requests"] / measured["seconds"],
+                **{name: measured[name] for name in ("p50_ms", "p99_ms", "failed")},
+            }
+        )
+    return rows
+
+
+def load(target: Target, connections: int, seconds: int) -> dict[str, float]:
+    script = Path(__file__).with_name("load.lua")
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "60s", "-s", str(script), target.address]
+    env = {**os.environ, "LOAD_FOLDER": str(target.folder)}
+    said = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+    figures: dict[str, float] = json.loads(said.strip().splitlines()[-1])
+    return figures
+
+
+def report(rows: list[dict[str, object]]) -> None:
+    print(f"\n{'':8}{'':18}{'':16}{'per second':>11}{'p50 ms':>9}{'p99 ms':>9}{'failed':>8}")
+    for row in rows:
+        print(
+            f"{row['subject']:8}{row['what']:18}{row['setting']:16}"
+            f"{row['per_second']:>11,.1f}{row['p50_ms']:>9.2f}{row['p99_ms']:>9.2f}{row['failed']:>8}"
+        )
+
+
+if __name__ == "__main__":
+    main()
