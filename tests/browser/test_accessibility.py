@@ -1,0 +1,92 @@
+"""axe-core finds nothing serious on any page, light or dark, wide or narrow; no page scrolls sideways on a phone."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import BrowserContext, Page
+
+OPEN_PAGES = ["/", "/accounts/login/", "/accounts/signup/", "/accounts/password/reset/", "/api/docs", "/no-such-page"]
+OWN_PAGES = [
+    "/faq/",
+    "/faq/?q=how+do+I+copy+an+object",
+    "/faq/?q=best+pasta+recipe+for+tonight",
+    "/faq/?q=%3F%3F%3F",
+    "/images/",
+    "/keys/",
+    "/history/",
+    "/history/?kind=image",
+    "/history/delete",
+    "/account/",
+    "/account/delete",
+    "/accounts/email/",
+    "/accounts/password/change/",
+    "/accounts/2fa/",
+    "/accounts/logout/",
+]
+VIEWS = {"light, wide": ("light", 1280), "dark, narrow": ("dark", 360)}
+
+
+def findings(page: Page) -> list[str]:
+    """What axe calls serious or critical, one line each."""
+    # The page settles first: a colour in the middle of its transition is nobody's final contrast.
+    page.emulate_media(reduced_motion="reduce")
+    page.wait_for_load_state("networkidle")
+    violations = Axe().run(page).response["violations"]
+    return [
+        f"{each['id']}: {each['help']}: {[node['target'] for node in each['nodes'][:3]]}"
+        for each in violations
+        if each["impact"] in {"serious", "critical"}
+    ]
+
+
+def look_at(page: Page, path: str, view: str) -> None:
+    scheme, width = VIEWS[view]
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(path)
+    assert findings(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "it scrolls sideways"
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("path", OPEN_PAGES)
+def test_a_page_open_to_all_is_accessible(page: Page, path: str, view: str):
+    look_at(page, path, view)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("path", OWN_PAGES)
+def test_a_page_after_sign_in_is_accessible(demo_page: Page, path: str, view: str):
+    look_at(demo_page, path, view)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_results_of_pictures_are_accessible(demo_page: Page, view: str):
+    look_at(demo_page, "/images/", view)
+    files = ["frontend/img/samples/digits/3.png", "README.md"]
+    demo_page.locator("input[type=file][multiple]").first.set_input_files(files)
+    demo_page.locator("article.card .predictions, article.card-failed").nth(1).wait_for()
+    assert findings(demo_page) == []
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_dialog_and_the_new_key_are_accessible(demo_page: Page, view: str):
+    look_at(demo_page, "/keys/", view)
+    demo_page.get_by_role("button", name="Create a key").first.click()
+    dialog = demo_page.get_by_role("dialog")
+    assert findings(demo_page) == []
+    dialog.get_by_label("Name").fill(f"axe {view}")
+    dialog.get_by_role("button", name="Create the key").click()
+    demo_page.locator(".new-key").wait_for()
+    assert findings(demo_page) == []
+
+
+def test_the_admin_is_accessible(context: BrowserContext, product):
+    page = context.new_page()
+    page.goto("/accounts/login/")
+    page.get_by_label("Email").fill("admin@example.com")
+    page.get_by_label("Password", exact=True).fill(product.secrets["ADMIN_PASSWORD"])
+    page.get_by_role("main").get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/faq/")
+    for path in ("/admin/", "/admin/keys/apikey/", "/admin/faq/entry/"):
+        page.goto(path)
+        assert findings(page) == []
