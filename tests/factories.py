@@ -1,13 +1,18 @@
-"""What tests start from: people and their keys, made through the site's own services."""
+"""What tests start from: people and their keys, collections, history, pictures."""
 
 from datetime import datetime
+from io import BytesIO
 
 from allauth.account.models import EmailAddress
+from django.core.files.uploadedfile import SimpleUploadedFile
+from PIL import Image
 
 from webapp.accounts.models import User
+from webapp.faq.models import Collection, Entry
 from webapp.keys import services
 from webapp.keys.models import Scope
 from webapp.keys.services import NewKey
+from webapp.usage.models import ScoringRecord
 
 PASSWORD = "correct horse battery"
 
@@ -37,3 +42,35 @@ def make_key(
 def bearer(key: NewKey | str) -> dict[str, str]:
     """The header that signs a request in: `client.get(path, headers=bearer(key))`."""
     return {"Authorization": f"Bearer {key if isinstance(key, str) else key.secret}"}
+
+
+def make_collection(*questions: str, slug: str = "javascript", **fields: object) -> Collection:
+    """A collection with an entry for each question: js-1, js-2 and so on, each answered by its number in bold."""
+    collection = Collection.objects.create(
+        **{"slug": slug, "name": "JavaScript", "model_name": "faq-javascript", "is_default": True, **fields}
+    )
+    for number, question in enumerate(questions or ("How do I copy an array?", "What is a closure?"), start=1):
+        Entry.objects.create(
+            collection=collection,
+            external_id=f"js-{number}",
+            answer_id=f"js-{number}-a",
+            question=question,
+            answer=f"Answer **{number}**",
+            tags=["arrays"],
+        )
+    return collection
+
+
+def make_record(user: User, **fields: object) -> ScoringRecord:
+    """A question of the person, in their history."""
+    return ScoringRecord.objects.create(
+        user=user,
+        **{"kind": "faq", "source": "page", "subject": "how to copy an array", "duration_ms": 5.0, **fields},
+    )
+
+
+def picture(width: int = 8, height: int = 8, form: str = "PNG", name: str = "dog.png") -> SimpleUploadedFile:
+    """A small picture as a browser sends it."""
+    data = BytesIO()
+    Image.new("RGB", (width, height), "white").save(data, form)
+    return SimpleUploadedFile(name, data.getvalue(), f"image/{form.lower()}")

@@ -1,19 +1,23 @@
 """People at hand, and counters that start at zero."""
 
+from collections.abc import Iterator
+
 import pytest
 from django.core.cache import cache
 
 from tests.factories import make_admin, make_key, make_user
+from tests.webapp.pods import Pods
 from webapp.accounts.models import User
 from webapp.keys import limits
 from webapp.keys.services import NewKey
+from webapp.scoring.client import scoring_client
 
 
 @pytest.fixture(autouse=True)
 def fresh_counters():
     """Rate limits count in this process; each test begins with none used up."""
     cache.clear()
-    limits.reset()
+    limits._counter.cache_clear()
 
 
 @pytest.fixture(autouse=True)
@@ -46,3 +50,14 @@ def owner_client(client, owner):
     """A browser in which the owner is signed in."""
     client.force_login(owner)
     return client
+
+
+@pytest.fixture
+def scoring(settings, monkeypatch) -> Iterator[Pods]:
+    """Pods that answer from memory, on the other side of the real scoring client."""
+    pods = Pods()
+    settings.SCORING_CPU_URL, settings.SCORING_GPU_URL = "http://cpu.test:8001", "http://gpu.test:8002"
+    monkeypatch.setattr("webapp.scoring.pods.new_transport", lambda _limits: pods)
+    scoring_client.cache_clear()
+    yield pods
+    scoring_client.cache_clear()

@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from django.conf import settings
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, extend_schema, inline_serializer
 from rest_framework import serializers
@@ -10,7 +11,7 @@ from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from webapp.errors import NotFound
+from webapp.errors import NotFound, TooLarge
 from webapp.faq.queries import collection_called
 from webapp.faq.services import MAX_QUESTION, rank_all
 from webapp.images.services import classify
@@ -65,6 +66,8 @@ class ScoreView(ApiView):
         """What is asked decides which scope is needed and which limit it counts in."""
         if request.method == "POST":
             pictures = _brings_pictures(request)
+            if not pictures and int(request.META.get("CONTENT_LENGTH") or 0) > settings.MAX_BODY_BYTES:
+                raise TooLarge("The question is too large.")
             self.required_scope = (Scope.IMAGES if pictures else Scope.FAQ).value
             self.rate_bucket = "images" if pictures else "faq"
         super().initial(request, *args, **kwargs)
@@ -108,9 +111,11 @@ class ScoreView(ApiView):
         for card in cards:
             if card.failure:  # the reference's shape has no place for it beside the others' results
                 raise card.failure
-        found = {
-            card.field: [[each.label_id, each.label, each.probability] for each in card.predictions] for card in cards
-        }
+        found: dict[str, list[list[Any]]] = {}
+        for card in cards:
+            again = sum(name.partition("#")[0] == card.field for name in found)
+            name = f"{card.field}#{again + 1}" if again else card.field  # as a pod names them
+            found[name] = [[each.label_id, each.label, each.probability] for each in card.predictions]
         return Response([found, f"Computed in {(time.monotonic() - began) * 1000:.2f} ms"])
 
 

@@ -1,5 +1,6 @@
 """HTTP to the pods of one pool: connections, deadline, one retry, and the translation of what goes wrong."""
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ CONNECT_WITHIN = 1.0  # seconds; a pod is in the same cluster
 COME_BACK = 2.0  # seconds, where a pod that cannot answer does not say itself
 MAX_COME_BACK = 300.0  # seconds
 POOLED = httpx.Limits(max_connections=128, max_keepalive_connections=32, keepalive_expiry=60.0)
+# The site sends one row at a time, so which input and row the pod means is no news to anybody.
+ROW = re.compile(r"input '[^']*', row \d+: ")
 UNPOOLED = httpx.Limits(max_connections=128, max_keepalive_connections=0)
 
 
@@ -96,7 +99,8 @@ class PodPool:
         said = _message_in(answer)
         status = answer.status_code
         if status in {400, 413, 422}:
-            return ScoringRefused(said or "The model refused the input.")
+            reason = ROW.sub("", said, count=1)
+            return ScoringRefused(reason[:1].upper() + reason[1:] or "The model refused the input.")
         log.warning("pod_answered_error", pool=self.name, path=call.path, status=status, error=said)
         if status == 504:
             return self._too_slow(timeout)

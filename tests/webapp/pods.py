@@ -1,0 +1,123 @@
+"""Pods that answer from memory, behind the real scoring client: the network is swapped, nothing else."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx2 as httpx
+
+from scoring_service.contract import (
+    JSON_LENGTH_HEADER,
+    InferRequest,
+    InferResponse,
+    Tensor,
+    decode_request,
+    encode_response,
+)
+
+Answer = httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]
+
+
+class Pods(httpx.BaseTransport):
+    """Speaks the protocol for a FAQ and an image model. `answers` replaces what comes back, `sent` is what came in."""
+
+    def __init__(self) -> None:
+        self.sent: list[httpx.Request] = []
+        # faq_id, answer_id, probability, terms
+        self.faq: list[tuple[str, str, float, dict[str, list[str]]]] = []
+        # label, label_id, probability
+        self.labels = [("Samoyed", "n02111889", 0.9), ("white wolf", "n02114548", 0.05)]
+        self.models: dict[str, list[dict[str, Any]]] = {
+            "cpu": [{"name": "faq-javascript", "kind": "faq", "title": "JavaScript FAQ", "sample": True}],
+            "gpu": [{"name": "resnet152", "kind": "image", "title": "ResNet-152", "sample": False}],
+        }
+        self._planned: list[Answer] = []
+        self._always: Answer | None = None
+
+    def answers(self, *planned: Answer) -> None:
+        """What comes back from now on, in that order; the last one again and again."""
+        self._planned, self._always = list(planned[:-1]), planned[-1]
+
+    def inferences(self) -> list[InferRequest]:
+        """What was asked of models, decoded."""
+        return [
+            decode_request(request.content, request.headers.get(JSON_LENGTH_HEADER))
+            for request in self.sent
+            if request.url.path.endswith("/infer")
+        ]
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        request.read()
+        self.sent.append(request)
+        # Lists of models go on working: what a test plans is how the scoring goes.
+        scoring = request.url.path.endswith(("/infer", "/score"))
+        answer = (self._planned.pop(0) if self._planned else self._always) if scoring else None
+        if isinstance(answer, Exception):
+            raise answer
+        if callable(answer):
+            return answer(request)
+        return answer or self.behave(request)
+
+    def behave(self, request: httpx.Request) -> httpx.Response:
+        """What a healthy pod answers."""
+        pool = "cpu" if request.url.port == 8001 else "gpu"
+        path = request.url.path
+        if path == "/score":
+            info = {"azEnvironment": "test", "location": "here", "osType": "Linux", "isServer": True}
+            return httpx.Response(200, json={**info, "version": "0.1.0", "uniqueId": "pod-1"})
+        if path == "/v2/repository/index":
+            state = {"version": "1", "state": "READY", "reason": ""}
+            return httpx.Response(200, json=[{**state, **_only(each, "name", *state)} for each in self.models[pool]])
+        model = path.split("/")[3]
+        if path.endswith("/infer"):
+            asked = decode_request(request.content, request.headers.get(JSON_LENGTH_HEADER))
+            return self._faq(model, asked) if pool == "cpu" else self._image(model, asked)
+        known = next(each for each in self.models[pool] if each["name"] == model)
+        about = {"name": model, "versions": ["1"], "platform": "test", "inputs": [], "outputs": []}
+        return httpx.Response(200, json={**about, "parameters": {"description": "", "metrics": {}, **known}})
+
+    def _faq(self, model: str, asked: InferRequest) -> httpx.Response:
+        best = self.faq[: asked.parameters["top_k"] or None]
+        columns = {
+            "faq_id": [each[0] for each in best],
+            "answer_id": [each[1] for each in best],
+            "probability": [each[2] for each in best],
+            "terms": [json.dumps(each[3]) for each in best],
+        }
+        return _infer_answer(model, asked, columns, {"threshold": 0.5, "model_ms": 0.7})
+
+    def _image(self, model: str, asked: InferRequest) -> httpx.Response:
+        best = self.labels[: asked.parameters["top_k"] or None]
+        columns = {
+            "label": [each[0] for each in best],
+            "label_id": [each[1] for each in best],
+            "probability": [each[2] for each in best],
+        }
+        return _infer_answer(model, asked, columns, {"precision": "fp32"})
+
+
+def refusal(status: int, message: str, **headers: str) -> httpx.Response:
+    """An error as a pod says it."""
+    return httpx.Response(status, json={"error": message}, headers=headers)
+
+
+def _only(values: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: values[name] for name in names if name in values}
+
+
+def _infer_answer(
+    model: str, asked: InferRequest, columns: dict[str, list[Any]], parameters: dict[str, Any]
+) -> httpx.Response:
+    names = [output.name for output in asked.outputs]
+    outputs = [
+        Tensor(
+            name=name,
+            shape=[1, len(columns[name])],
+            datatype="FP32" if name == "probability" else "BYTES",
+            data=columns[name],
+        )
+        for name in names
+    ]
+    answer = InferResponse(model_name=model, model_version="1", outputs=outputs, parameters=parameters)
+    body, headers = encode_response(answer, binary=[name for name in names if asked.wants_binary(name)])
+    return httpx.Response(200, content=body, headers=headers)
