@@ -1,0 +1,134 @@
+"""A matcher as files: arrays as .npy, read through memory maps, and JSON. Nothing in them can run code.
+
+    entries.json                        ids, answer ids and texts, for exact matches and for showing what matched
+    vocabulary.json                     words and runs of characters, in the order of their numbers
+    reranker.json                       weights of the logistic regression, Platt's slope and intercept
+    word_idf.npy gram_idf.npy first_text.npy classifier_bias.npy trees_{feature,threshold,leaf}.npy field_*_idf.npy
+    <matrix>_{data,indices,indptr}.npy  sparse matrices by rows (CSR)
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from msgspec import Struct
+from scipy.sparse import csr_array
+
+from scoring_service.faq.bm25 import Field
+from scoring_service.faq.classifier import Classifier
+from scoring_service.faq.index import FIELDS, Index
+from scoring_service.faq.reranker import Logistic, Reranker, Trees
+from scoring_service.faq.vocabulary import Vocabulary
+
+
+class StoredEntry(Struct, frozen=True):
+    """texts: the question, then its phrasings."""
+
+    id: str
+    answer_id: str
+    texts: list[str]
+    answer: str
+
+
+class _Vocabulary(Struct):
+    words: list[str]
+    grams: list[str]
+    texts: int
+    unknown_idf: dict[str, float]  # of each field
+
+
+class _Reranker(Struct):
+    logistic: dict[str, Any]
+    slope: float
+    intercept: float
+    trees_base: float | None
+
+
+def write(folder: Path, entries: Sequence[StoredEntry], index: Index, reranker: Reranker) -> None:
+    """Writes the matcher's files into an empty folder."""
+    vocabulary, trees = index.vocabulary, reranker.trees
+    fields = {name: field.unknown_idf for name, field in index.fields.items()}
+    documents = {
+        "entries": list(entries),
+        "vocabulary": _Vocabulary(list(vocabulary.words), list(vocabulary.grams), vocabulary.text_count, fields),
+        "reranker": _Reranker(
+            reranker.logistic.to_json(), reranker.slope, reranker.intercept, trees.base if trees else None
+        ),
+    }
+    for name, document in documents.items():
+        (folder / f"{name}.json").write_bytes(msgspec.json.encode(document))
+    arrays = {
+        "word_idf": vocabulary.word_idf,
+        "gram_idf": vocabulary.gram_idf,
+        "first_text": index.first_text,
+        **_parts("text_words", index.text_words),
+        **_parts("text_grams", index.text_grams),
+    }
+    for name, field in index.fields.items():
+        arrays |= {f"field_{name}_idf": field.idf, **_parts(f"field_{name}", field.impacts)}
+    if index.classifier:
+        arrays |= {"classifier_bias": index.classifier.bias, **_parts("classifier", index.classifier.weights)}
+    if trees:
+        arrays |= {"trees_feature": trees.feature, "trees_threshold": trees.threshold, "trees_leaf": trees.leaf}
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array, allow_pickle=False)
+
+
+def read(folder: Path) -> tuple[list[StoredEntry], Index, Reranker]:
+    """The matcher in the folder. Raises OSError, ValueError or msgspec.MsgspecError when files are missing or odd."""
+    entries = msgspec.json.decode((folder / "entries.json").read_bytes(), type=list[StoredEntry])
+    stored = msgspec.json.decode((folder / "vocabulary.json").read_bytes(), type=_Vocabulary)
+    ranking = msgspec.json.decode((folder / "reranker.json").read_bytes(), type=_Reranker)
+    words, grams, texts = len(stored.words), len(stored.grams), sum(len(entry.texts) for entry in entries)
+    vocabulary = Vocabulary(
+        _numbered(stored.words), _numbered(stored.grams), _array(folder, "word_idf"), _array(folder, "gram_idf"), stored.texts
+    )
+    sizes = {"text": (words, texts), "entry": (words, len(entries)), "answer": (words, len(entries))}
+    fields = {
+        name: Field(
+            _matrix(folder, f"field_{name}", sizes.get(name, (grams, len(entries)))),
+            _array(folder, f"field_{name}_idf"),
+            stored.unknown_idf[name],
+        )
+        for name in FIELDS
+    }
+    classifier = None
+    if (folder / "classifier_bias.npy").exists():
+        weights = _matrix(folder, "classifier", (words + grams, len(entries)))
+        classifier = Classifier(weights, _array(folder, "classifier_bias"))
+    index = Index(
+        vocabulary,
+        fields,
+        _array(folder, "first_text"),
+        _matrix(folder, "text_words", (texts, words)),
+        _matrix(folder, "text_grams", (texts, grams)),
+        classifier,
+    )
+    trees = None
+    if ranking.trees_base is not None:
+        shape = (_array(folder, f"trees_{part}") for part in ("feature", "threshold", "leaf"))
+        trees = Trees(*shape, ranking.trees_base)
+    return entries, index, Reranker(Logistic.from_json(ranking.logistic), trees, ranking.slope, ranking.intercept)
+
+
+def _numbered(terms: Sequence[str]) -> Mapping[str, int]:
+    return {term: number for number, term in enumerate(terms)}
+
+
+def _parts(name: str, matrix: csr_array) -> dict[str, npt.NDArray[Any]]:
+    return {f"{name}_{part}": getattr(matrix, part) for part in ("data", "indices", "indptr")}
+
+
+def _array(folder: Path, name: str) -> npt.NDArray[Any]:
+    path = folder / f"{name}.npy"
+    mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+    # A plain view of the mapped memory: np.memmap costs time in every slice.
+    return np.asarray(mapped)
+
+
+def _matrix(folder: Path, name: str, shape: tuple[int, int]) -> csr_array:
+    parts = [_array(folder, f"{name}_{part}") for part in ("data", "indices", "indptr")]
+    return csr_array((parts[0], parts[1], parts[2]), shape=shape)
