@@ -112,14 +112,6 @@ console.log((await answer.json()).results[0].predictions);
     return _tabs(curl, python, javascript)
 
 
-@register.simple_tag(takes_context=True)
-def me_call(context: Context) -> str:
-    """GET /api/v1/me for curl."""
-    request: HttpRequest = context["request"]
-    url = request.build_absolute_uri(reverse("api:me"))
-    return f"curl {shlex.quote(url)} -H {_curl_header('')}"
-
-
 @register.simple_tag
 def sheet_id(request_id: str, number: int) -> str:
     """An id for the sheet of the card with that number: pictures sent one by one share the page, not the request."""

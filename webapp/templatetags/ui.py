@@ -85,3 +85,10 @@ def code_words(text: str) -> SafeString:
         "{}",
         ((format_html("<code>{}</code>", piece) if number % 2 else piece,) for number, piece in enumerate(pieces)),
     )
+
+
+@register.filter
+def paragraphs(text: str) -> SafeString:
+    """Plain text as <p> for each block between empty lines, words between backticks as <code>."""
+    blocks = [" ".join(block.split()) for block in text.split("\n\n")]
+    return format_html_join("\n", "<p>{}</p>", ((code_words(block),) for block in blocks if block))
