@@ -1,3 +1,7 @@
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.models import EmailConfirmation
 from django.conf import settings
@@ -5,10 +9,22 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 
-class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ships no types
-    """allauth in our words. Links in e-mails name PUBLIC_URL: a forged Host header cannot lead them elsewhere."""
+@dataclass(frozen=True)
+class Site:
+    """What e-mails call us."""
 
-    def get_email_confirmation_url(self, request: HttpRequest, emailconfirmation: EmailConfirmation) -> str:  # noqa: ARG002
+    name: str
+    domain: str
+
+
+class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ships no types
+    """allauth under our name. E-mails and their links name PUBLIC_URL, whatever Host header the request had."""
+
+    def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
+        site = Site("Scorepod", urlsplit(settings.PUBLIC_URL).netloc)
+        super().send_mail(template_prefix, email, {**context, "current_site": site, "public_url": settings.PUBLIC_URL})
+
+    def get_email_confirmation_url(self, _request: HttpRequest, emailconfirmation: EmailConfirmation) -> str:
         return settings.PUBLIC_URL + reverse("account_confirm_email", args=[emailconfirmation.key])
 
     def get_reset_password_from_key_url(self, key: str) -> str:

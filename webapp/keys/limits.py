@@ -176,8 +176,3 @@ def _identity(limit: Limit) -> tuple[RateLimitItemPerMinute, str, str]:
 @cache
 def _counter(redis_url: str) -> Counter:
     return Counter(redis_url)
-
-
-def reset() -> None:
-    """Forgets what this process has counted."""
-    _counter.cache_clear()

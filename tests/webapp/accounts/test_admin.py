@@ -1,0 +1,52 @@
+import pytest
+from django.contrib import admin as django_admin
+from django.urls import reverse
+
+from tests.factories import make_key
+from webapp.keys.models import ApiKey
+
+pytestmark = pytest.mark.django_db
+
+
+def test_the_admin_signs_in_where_everybody_does(client):
+    answer = client.get("/admin/login/?next=/admin/")
+    assert answer.status_code == 302
+    assert answer["Location"].startswith(reverse("account_login"))
+
+
+def test_the_admin_is_closed_to_people_without_the_right(owner_client):
+    assert owner_client.get("/admin/", follow=True).status_code == 403
+
+
+def test_every_list_in_the_admin_opens(client, admin):
+    client.force_login(admin)
+    for model, model_admin in django_admin.site._registry.items():
+        name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
+        assert client.get(reverse(f"{name}_changelist")).status_code == 200, name
+        if model_admin.has_add_permission(type("Request", (), {"user": admin})()):
+            assert client.get(reverse(f"{name}_add")).status_code == 200, name
+
+
+def test_the_admin_shows_a_key_without_its_digest_and_can_only_revoke_it(client, admin, owner):
+    key = make_key(owner).key
+    client.force_login(admin)
+    page = client.get(reverse("admin:keys_apikey_change", args=[key.pk])).content.decode()
+    assert key.prefix in page
+    assert key.digest not in page
+    client.post(
+        reverse("admin:keys_apikey_changelist"), {"action": "revoke_selected", "_selected_action": [str(key.pk)]}
+    )
+    assert ApiKey.objects.get().revoked_at is not None
+    assert client.get(reverse("admin:keys_apikey_add")).status_code == 403
+
+
+def test_an_administrator_adds_a_person(client, admin):
+    client.force_login(admin)
+    password = "correct horse battery"
+    client.post(
+        reverse("admin:accounts_user_add"),
+        {"email": "added@example.com", "usable_password": "true", "password1": password, "password2": password},
+    )
+    client.logout()
+    client.post(reverse("account_login"), {"login": "added@example.com", "password": password})
+    assert client.get(reverse("accounts:profile")).status_code == 200
