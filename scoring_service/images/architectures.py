@@ -60,7 +60,7 @@ def fit(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> nn.Module:
     try:
         missing, unexpected = network.load_state_dict(dict(weights), strict=False)
     except RuntimeError as error:  # shapes differ
-        raise UnusableWeights(f"The weights do not fit the architecture: {_first_line(error)}") from error
+        raise UnusableWeights(f"The weights do not fit the architecture: {_detail(error)}") from error
     wrong = [name for name in (*missing, *unexpected) if not _only_for_training(name)]
     if wrong:
         raise UnusableWeights(
@@ -73,9 +73,10 @@ def _only_for_training(name: str) -> bool:
     return name.startswith(("aux1.", "aux2.", "AuxLogits."))
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines()]
-    return lines[1] if len(lines) > 1 else lines[0]
+def _detail(error: Exception) -> str:
+    """The line of the message that says most: torch writes a headline, then one line for each fault."""
+    headline, *faults = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
+    return faults[0] if faults else headline
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -94,7 +95,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
             "Save the model's state_dict(), best as safetensors."
         ) from error
     except (SafetensorError, OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
-        raise UnusableWeights(f"{path.name} cannot be read as weights: {_first_line(error)}") from error
+        raise UnusableWeights(f"{path.name} cannot be read as weights: {_detail(error)}") from error
     if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
         raise UnusableWeights(f"{path.name} is not a state dict: it must map names to tensors.")
     return state

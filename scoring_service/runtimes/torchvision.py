@@ -1,6 +1,5 @@
 """Image classifiers: any architecture of torchvision or timm, with its weights and labels, on a GPU or the CPU."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import structlog
 import torch
 from msgspec import Struct
 from torch import nn
@@ -15,7 +15,7 @@ from torch import nn
 from scoring_service.errors import BadRow, DeviceLost, OutOfDeviceMemory, VersionUnusable
 from scoring_service.images.architectures import Library, UnusableWeights, build, fit, fold_batch_norms, read_weights
 from scoring_service.images.decoding import decode
-from scoring_service.images.device import NoUsableNumbers, best_device, choose_precision, cpu_limit
+from scoring_service.images.device import Choice, NoUsableNumbers, best_device, choose_precision, cpu_limit
 from scoring_service.images.labels import Label, read_labels
 from scoring_service.images.preprocessing import Preprocessing
 from scoring_service.runtimes.base import Row, RowResult, Signature, TensorSpec
@@ -23,7 +23,7 @@ from scoring_service.store import Manifest, within
 
 DEFAULT_TOP_K = 5
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 
 class Parameters(Struct, frozen=True, kw_only=True):
@@ -57,17 +57,17 @@ class ImageClassifier:
         labels: list[Label],
         preprocessing: Preprocessing,
         device: torch.device,
-        dtype: torch.dtype,
+        choice: Choice,
         decoding_threads: int,
     ) -> None:
-        """`network` is on `device`, in `dtype` and evaluation mode, with one output for each of `labels`."""
+        """`network` is on `device`, in the chosen precision and evaluation mode, with one output for each of `labels`."""
         self._network = network
         self._labels = labels
         self._preprocessing = preprocessing
         self._device = device
-        self._dtype = dtype
+        self._dtype = choice.dtype
         self._decoders = ThreadPoolExecutor(decoding_threads, thread_name_prefix="decode")
-        self.parameters: dict[str, Any] = {"precision": str(dtype).removeprefix("torch."), "device": device.type}
+        self.parameters: dict[str, Any] = {"precision": choice.name, "device": device.type}
 
     def score(self, rows: Sequence[Row]) -> list[RowResult | BadRow]:
         """The most probable labels of each picture, best first; a BadRow where a file is no picture we can read.
@@ -153,13 +153,20 @@ def load(directory: Path, manifest: Manifest) -> ImageClassifier:
             network, choice = choose_precision(network, smoke.to(device, memory_format=torch.channels_last))
     except (UnusableWeights, NoUsableNumbers, BadRow, msgspec.MsgspecError, OSError, OutOfDeviceMemory) as error:
         raise VersionUnusable(str(error)) from error
-    log.info("%s version %s runs in %s on %s: %s", manifest.model, manifest.version, choice.name, device, choice.reason)
+    log.info(
+        "precision chosen",
+        model=manifest.model,
+        version=manifest.version,
+        precision=choice.name,
+        device=device.type,
+        reason=choice.reason,
+    )
     return ImageClassifier(
         network,
         labels=labels,
         preprocessing=parameters.preprocessing,
         device=device,
-        dtype=choice.dtype,
+        choice=choice,
         decoding_threads=cpus,
     )
 
