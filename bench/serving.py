@@ -126,13 +126,13 @@ def make_key(var: Path) -> str:
     with httpx.Client(base_url=f"http://127.0.0.1:{PORTS['PORT']}", follow_redirects=True) as browser:
         browser.get("/accounts/login/")
         form = {"login": "demo@example.com", "password": secret(var, "DEMO_PASSWORD")}
-        browser.post("/accounts/login/", data={**form, "csrfmiddlewaretoken": browser.cookies["csrftoken"]})
+        browser.post("/accounts/login/", data={**form, "csrfmiddlewaretoken": browser.cookies["csrf"]})
         page = browser.post(
             "/keys/",
             data={
                 "name": "bench",
                 "scopes": ["faq:read", "images:read"],
-                "csrfmiddlewaretoken": browser.cookies["csrftoken"],
+                "csrfmiddlewaretoken": browser.cookies["csrf"],
             },
         )
     found = re.search(r"sp_\w+_[\w-]+", page.text)

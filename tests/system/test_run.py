@@ -9,12 +9,7 @@ import time
 import httpx2 as httpx
 
 from tests.product import free_ports, running, started
-
-
-def sign_in(client: httpx.Client, email: str, password: str) -> httpx.Response:
-    client.get("/accounts/login/")
-    form = {"login": email, "password": password, "csrfmiddlewaretoken": client.cookies["csrftoken"]}
-    return client.post("/accounts/login/", data=form, follow_redirects=True)
+from tests.system.site_client import sign_in
 
 
 def test_it_prints_the_address_and_two_users_who_can_sign_in(product):

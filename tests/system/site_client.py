@@ -1,0 +1,23 @@
+"""What system tests do to the running site with nothing but HTTP."""
+
+import re
+
+import httpx2 as httpx
+
+from tests.product import Product
+
+
+def sign_in(client: httpx.Client, email: str, password: str) -> httpx.Response:
+    client.get("/accounts/login/")
+    form = {"login": email, "password": password, "csrfmiddlewaretoken": client.cookies["csrf"]}
+    return client.post("/accounts/login/", data=form, follow_redirects=True)
+
+
+def make_key(product: Product, name: str, *scopes: str) -> str:
+    """A new key of the demo user, made on the page as a person would."""
+    with httpx.Client(base_url=product.url) as client:
+        sign_in(client, "demo@example.com", product.secrets["DEMO_PASSWORD"])
+        form = {"name": name, "scopes": scopes, "csrfmiddlewaretoken": client.cookies["csrf"]}
+        answer = client.post("/keys/", data=form)
+    assert answer.status_code == 201, answer.text
+    return re.search(r"sp_\w+_[\w-]+", answer.text).group()
