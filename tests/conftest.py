@@ -81,6 +81,12 @@ def static_files() -> None:
 
 @pytest.fixture(scope="session")
 def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    """The whole product with its sample models, started once for all tests; its folder's name has a space."""
-    with running(tmp_path_factory.mktemp("a folder with spaces") / "var") as product:
+    """The whole product with its sample models, started once for all tests; its folder's name has a space.
+
+    Its rate limits are out of the way: they have tests of their own.
+    """
+    limits = {
+        f"RATE_LIMIT_{what}_PER_{who}": "1000000" for what in ("FAQ", "IMAGES", "OTHER") for who in ("KEY", "USER")
+    }
+    with running(tmp_path_factory.mktemp("a folder with spaces") / "var", **limits) as product:
         yield product

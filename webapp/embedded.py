@@ -168,7 +168,7 @@ def services(ports: Mapping[str, int], env: Mapping[str, str]) -> list[Service]:
 class Restarting(Process):  # type: ignore[misc]  # honcho ships no types
     """A process that is started again when it ends by itself, until it ends `MAX_QUICK_ENDS` times in a row at once."""
 
-    MAX_QUICK_ENDS = 3
+    MAX_QUICK_ENDS = 5
     QUICK = 10.0  # seconds
 
     stopping: EventType  # set by the supervisor before it ends its processes
