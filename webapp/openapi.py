@@ -115,7 +115,10 @@ def _problem_example(kind: problems.Kind) -> dict[str, Any]:
 
 class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # a registering base class
     target_class = "webapp.keys.authentication.KeyAuthentication"
-    name = ["bearer", "apiKey"]  # the extension's own form
+    name = ["bearer", "apiKey"]
+
+    def get_security_requirement(self, _auto_schema: AutoSchema) -> list[dict[str, list[Any]]]:
+        return [{name: []} for name in self.name]  # either header; one mapping would ask for both
 
     def get_security_definition(self, _auto_schema: AutoSchema) -> list[dict[str, Any]]:
         return [

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from django.core.cache import cache
+from django.test import Client
 
 from tests.factories import make_admin, make_key, make_user
 from tests.webapp.pods import Pods
@@ -43,6 +44,12 @@ def admin(db) -> User:
 @pytest.fixture
 def owner_key(owner) -> NewKey:
     return make_key(owner)
+
+
+@pytest.fixture
+def client_of_nobody() -> Client:
+    """Another browser, in which nobody is signed in."""
+    return Client()
 
 
 @pytest.fixture

@@ -1,0 +1,110 @@
+import re
+
+import pytest
+from django.urls import reverse
+
+from tests.factories import bearer, make_key
+from tests.webapp.answers import assert_problem
+
+pytestmark = pytest.mark.django_db
+ME = "/api/v1/me"
+
+
+@pytest.fixture(autouse=True)
+def small_limits(settings):
+    settings.RATE_LIMITS_PER_KEY = {"faq": 3, "images": 3, "other": 3}
+    settings.RATE_LIMITS_PER_USER = {"faq": 5, "images": 5, "other": 5}
+    settings.RATE_LIMIT_BAD_KEYS = 3
+
+
+def remaining(answer) -> dict[str, int]:
+    return {name: int(left) for name, left in re.findall(r'"([\w-]+)";r=(\d+)', answer["RateLimit"])}
+
+
+def test_each_answer_tells_the_limits_and_what_is_left(client, owner_key):
+    answer = client.get(ME, headers=bearer(owner_key))
+    assert answer["RateLimit-Policy"] == '"other-key";q=3;w=60, "other-user";q=5;w=60'
+    assert remaining(answer) == {"other-key": 2, "other-user": 4}
+    assert re.fullmatch(r'"other-key";r=2;t=\d+, "other-user";r=4;t=\d+', answer["RateLimit"])
+
+
+def test_past_the_limit_of_the_key_comes_a_429_that_says_when_to_come_back(client, owner_key):
+    for _ in range(3):
+        assert client.get(ME, headers=bearer(owner_key)).status_code == 200
+    answer = client.get(ME, headers=bearer(owner_key))
+    problem = assert_problem(answer, 429, "rate-limited")
+    assert 1 <= int(answer["Retry-After"]) <= 60
+    assert answer["Retry-After"] in problem["detail"]
+    assert remaining(answer)["other-key"] == 0
+
+
+def test_all_keys_of_a_person_share_their_limit(client, owner):
+    first, second = make_key(owner, name="one"), make_key(owner, name="two")
+    for key in (first, first, first, second, second):
+        assert client.get(ME, headers=bearer(key)).status_code == 200
+    answer = client.get(ME, headers=bearer(second))
+    assert_problem(answer, 429, "rate-limited")
+    assert remaining(answer)["other-user"] == 0
+
+
+def test_what_a_full_key_is_refused_costs_its_owner_nothing(client, owner):
+    first, second = make_key(owner, name="one"), make_key(owner, name="two")
+    for _ in range(6):
+        client.get(ME, headers=bearer(first))
+    assert remaining(client.get(ME, headers=bearer(second)))["other-user"] == 1
+
+
+def test_one_persons_limit_is_not_anothers(client, owner, stranger):
+    key, other = make_key(owner), make_key(stranger)
+    for _ in range(4):
+        client.get(ME, headers=bearer(key))
+    assert client.get(ME, headers=bearer(other)).status_code == 200
+
+
+def test_a_page_past_the_limit_is_a_designed_429(owner_client):
+    for _ in range(5):
+        owner_client.get(reverse("keys:list"))
+    answer = owner_client.get(reverse("keys:list"))
+    assert answer.status_code == 429
+    assert answer["Content-Type"].startswith("text/html")
+    assert "Too many requests" in answer.content.decode()
+    assert int(answer["Retry-After"]) >= 1
+
+
+def test_many_bad_keys_from_one_address_are_a_429_while_good_ones_go_on(client, owner_key):
+    bad = [client.get(ME, headers=bearer(f"sp_zzzzzzzz_{i:043}")).status_code for i in range(5)]
+    assert bad == [401, 401, 401, 429, 429]
+    assert client.get(ME, headers=bearer(owner_key)).status_code == 200
+    elsewhere = client.get(ME, headers=bearer("sp_nope"), REMOTE_ADDR="198.51.100.7")
+    assert elsewhere.status_code == 401
+
+
+def test_a_forged_forwarding_header_does_not_move_a_client_elsewhere(client, db):
+    for i in range(3):
+        client.get(ME, headers={**bearer("sp_nope"), "X-Forwarded-For": f"203.0.113.{i}"})
+    answer = client.get(ME, headers={**bearer("sp_nope"), "X-Forwarded-For": "203.0.113.99"})
+    assert_problem(answer, 429, "rate-limited")
+
+
+def test_behind_a_trusted_proxy_clients_are_told_apart(client, settings, db):
+    settings.ALLAUTH_TRUSTED_PROXY_COUNT = 1
+    for _ in range(4):
+        client.get(ME, headers={**bearer("sp_nope"), "X-Forwarded-For": "203.0.113.1"})
+    answer = client.get(ME, headers={**bearer("sp_nope"), "X-Forwarded-For": "203.0.113.2"})
+    assert answer.status_code == 401
+
+
+def test_addresses_of_one_ipv6_network_count_together(client, db):
+    for i in range(3):
+        client.get(ME, headers=bearer("sp_nope"), REMOTE_ADDR=f"2001:db8::{i + 1}")
+    assert client.get(ME, headers=bearer("sp_nope"), REMOTE_ADDR="2001:db8::ffff").status_code == 429
+    assert client.get(ME, headers=bearer("sp_nope"), REMOTE_ADDR="2001:db8:1::1").status_code == 401
+
+
+def test_without_its_store_everything_is_let_through_with_a_warning(client, owner_key, settings, caplog):
+    settings.REDIS_URL = "redis://127.0.0.1:9/0"  # nobody listens there
+    answers = [client.get(ME, headers=bearer(owner_key)) for _ in range(5)]
+    assert {answer.status_code for answer in answers} == {200}
+    assert "RateLimit" not in answers[0]
+    warnings = [record for record in caplog.records if "rate_limits_unavailable" in record.getMessage()]
+    assert len(warnings) == 1  # and then it waits before it asks again

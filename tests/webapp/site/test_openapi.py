@@ -1,0 +1,77 @@
+import json
+
+import pytest
+from django.core.management import call_command
+
+from webapp import apidocs, problems
+
+pytestmark = pytest.mark.django_db
+
+
+def test_the_document_is_made_without_a_warning(capsys, tmp_path):
+    call_command("spectacular", validate=True, fail_on_warn=True, file=str(tmp_path / "schema.yaml"))
+    assert capsys.readouterr().err == ""
+
+
+def test_the_document_is_openapi_3_1_as_json_and_as_yaml(client):
+    answer = client.get("/api/v1/schema")
+    document = json.loads(answer.content)
+    assert document["openapi"].startswith("3.1")
+    assert set(document["components"]["securitySchemes"]) == {"bearer", "apiKey", "session"}
+    yaml = client.get("/api/v1/schema", headers={"Accept": "application/vnd.oai.openapi"})
+    assert yaml.content.startswith(b"openapi: 3.1")
+
+
+def operations():
+    for path, item in apidocs.document()["paths"].items():
+        for method, operation in item.items():
+            yield pytest.param(operation, id=f"{method} {path}")
+
+
+@pytest.mark.parametrize("operation", list(operations()))
+def test_each_operation_says_all_that_a_client_needs(operation):
+    assert operation["summary"]
+    assert operation["description"]
+    assert operation["operationId"]
+    assert {"bearer": []} in operation["security"]
+    assert {"401", "406", "429", "503"} <= set(operation["responses"])
+    if "requestBody" in operation:
+        assert {"400", "403", "413", "415", "422"} <= set(operation["responses"])
+
+
+def test_each_documented_problem_has_the_shape_of_the_real_ones():
+    for name, response in apidocs.document()["components"]["responses"].items():
+        content = response["content"][problems.CONTENT_TYPE]
+        assert content["schema"] == {"$ref": "#/components/schemas/Problem"}, name
+        for slug, example in content["examples"].items():
+            assert example["value"]["type"] == f"/problems/{slug}"
+            assert example["value"]["status"] == problems.BY_SLUG[slug].status
+
+
+def test_the_page_shows_each_operation_with_its_calls(client):
+    page = client.get("/api/docs").content.decode()
+    for group in apidocs.groups():
+        for operation in group.operations:
+            assert operation.path in page
+            assert operation.summary in page
+            assert len(operation.calls) == 3
+
+
+def test_the_python_examples_are_python():
+    for group in apidocs.groups():
+        for operation in group.operations:
+            code = next(call.code for call in operation.calls if call.slug == "python")
+            compile(code, operation.id, "exec")
+
+
+def test_fields_are_told_in_words():
+    (match,) = [each for group in apidocs.groups() for each in group.operations if each.path.endswith("/faq/match")]
+    fields = {field.name: field for field in match.body.fields}
+    assert fields["question"].required
+    assert fields["question"].type == "text, 1 to 10,000 characters"
+    assert fields["top_k"].type == "whole number, 1 to 50"
+    assert fields["top_k"].default == "5"
+    assert match.scope == "faq:read"
+    good = next(answer for answer in match.answers if answer.good)
+    assert "matches[].probability" in {field.name for field in good.fields}
+    assert json.loads(good.example)["answered"] is True
