@@ -35,8 +35,8 @@ def _problem_with(data: bytes, name: str) -> AppError | None:
     if not data:
         return InvalidInput(f"{name} is empty. Choose the file again.", field="files")
     if len(data) > settings.MAX_IMAGE_BYTES:
-        size, limit = len(data) / 1e6, settings.MAX_IMAGE_BYTES / 1e6
-        return TooLarge(f"{name} has {size:.1f} MB; at most {limit:.0f} MB are allowed. Make the picture smaller.")
+        limit = settings.MAX_IMAGE_BYTES / 1e6
+        return TooLarge(f"{name} is larger than {limit:.0f} MB, the most that is read. Make the picture smaller.")
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as picture:
             width, height = picture.size

@@ -106,7 +106,7 @@ def test_a_question_that_will_not_do_is_explained_in_the_page(search, pods, ques
 
 
 @pytest.mark.parametrize(
-    ("failure", "status", "words"),
+    "failure",
     [
         (httpx.ConnectError("refused"), 503, "cannot be reached"),
         (httpx.ReadTimeout("slow"), 504, "gave no answer within"),
@@ -117,8 +117,9 @@ def test_a_question_that_will_not_do_is_explained_in_the_page(search, pods, ques
     ],
 )
 @pytest.mark.parametrize("headers", [{}, PART], ids=["page", "part"])
-def test_what_fails_is_said_in_the_page_with_what_was_typed(search, pods, failure, status, words, headers):
-    pods.answers(failure)
+def test_what_fails_is_said_in_the_page_with_what_was_typed(search, pods, failure, headers):
+    cause, status, words = failure
+    pods.answers(cause)
     page = search("how to copy", headers=headers)
     assert page.status_code == status
     assert words in page.text

@@ -1,0 +1,205 @@
+"""The client of the pods: what it sends, what it reads, and what becomes of each failure."""
+
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx2 as httpx
+import pytest
+import structlog
+
+from tests.webapp.pods import Pods, refusal
+from webapp.errors import ScoringError, ScoringRefused, ScoringTimeout, ScoringUnavailable
+from webapp.scoring.answers import FaqScore, Prediction, Terms
+from webapp.scoring.client import scoring_client
+
+TERMS = {"question": ["copy"], "entry": ["copy"]}
+
+
+def match(question="how to copy", **options):
+    return scoring_client().match_faq(question, **{"model": "faq-javascript", "timeout": 2.0, **options})
+
+
+def classify(data=b"picture"):
+    return scoring_client().classify_image(data, model="resnet152", timeout=2.0)
+
+
+@pytest.fixture(autouse=True)
+def matches(scoring: Pods):
+    scoring.faq = [("js-1", "js-1-a", 0.9, TERMS), ("js-2", "js-2-a", 0.1, TERMS)]
+
+
+def test_a_question_comes_back_as_scores():
+    answer = match()
+    assert answer.scores == [FaqScore("js-1", "js-1-a", 0.9), FaqScore("js-2", "js-2-a", 0.1)]
+    assert (answer.model, answer.version, answer.threshold, answer.model_ms) == ("faq-javascript", "1", 0.5, 0.7)
+
+
+def test_the_words_that_matched_come_when_asked_for(scoring):
+    assert match(explain=True).scores[0].terms == Terms(["copy"], ["copy"])
+    assert "terms" in [output.name for output in scoring.inferences()[0].outputs]
+
+
+def test_a_picture_travels_as_it_is(scoring):
+    data = bytes(range(256))
+    answer = classify(data)
+    assert answer.predictions == [Prediction("Samoyed", "n02111889", 0.9), Prediction("white wolf", "n02114548", 0.05)]
+    assert scoring.inferences()[0].inputs[0].data == [data]
+    assert data in scoring.sent[0].content
+
+
+def test_a_request_carries_its_id_the_time_left_and_the_token(settings, scoring):
+    settings.SCORING_TOKEN = "a token"
+    scoring_client.cache_clear()
+    with structlog.contextvars.bound_contextvars(request_id="request-1"):
+        match(timeout=1.5)
+    headers = scoring.sent[0].headers
+    assert headers["X-Request-ID"] == "request-1"
+    assert 0 < int(headers["X-Request-Deadline-Ms"]) <= 1500
+    assert headers["Authorization"] == "Bearer a token"
+
+
+def test_a_model_name_cannot_lead_elsewhere(scoring):
+    scoring.answers(refusal(404, "no such model"))
+    with pytest.raises(ScoringUnavailable):
+        match(model="../../score?x=")
+    assert scoring.sent[0].url.raw_path == b"/v2/models/..%2F..%2Fscore%3Fx%3D/infer"
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        httpx.ConnectError("refused"),
+        httpx.ReadError("reset"),
+        httpx.RemoteProtocolError("closed"),
+        httpx.WriteError("pipe"),
+    ],
+)
+def test_a_connection_that_breaks_is_tried_once_more(scoring, failure):
+    scoring.answers(failure, scoring.behave)
+    assert match().scores[0].faq_id == "js-1"
+    assert len(scoring.sent) == 2
+
+
+def test_it_is_not_tried_a_third_time(scoring):
+    scoring.answers(httpx.ReadError("reset"))
+    with pytest.raises(ScoringUnavailable) as error:
+        match()
+    assert len(scoring.sent) == 2
+    assert error.value.retry_after > 0
+
+
+def test_nothing_is_tried_again_when_the_time_is_up(scoring):
+    scoring.answers(httpx.ReadTimeout("slow"))
+    with pytest.raises(ScoringTimeout):
+        match()
+    assert len(scoring.sent) == 1
+
+
+def test_no_request_goes_out_without_time(scoring):
+    with pytest.raises(ScoringTimeout):
+        match(timeout=0)
+    assert not scoring.sent
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "retry_after"),
+    [
+        (refusal(400, "input 'question', row 0: there is no word in it"), ScoringRefused, None),
+        (refusal(413, "too large"), ScoringRefused, None),
+        (refusal(401, "wrong token"), ScoringError, None),
+        (refusal(404, "no such model"), ScoringUnavailable, 2),
+        (refusal(429, "full", **{"Retry-After": "9"}), ScoringUnavailable, 9),
+        (refusal(503, "full", **{"Retry-After": "4"}), ScoringUnavailable, 4),
+        (refusal(503, "full", **{"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"}), ScoringUnavailable, 2),
+        (refusal(503, "full", **{"Retry-After": "86400"}), ScoringUnavailable, 300),
+        (refusal(504, "too late"), ScoringTimeout, None),
+        (refusal(500, "broken"), ScoringError, None),
+        (httpx.Response(302, headers={"Location": "http://elsewhere.test"}), ScoringError, None),
+        (httpx.Response(502, content=b"<html>"), ScoringUnavailable, 2),
+    ],
+)
+def test_each_answer_of_a_pod_has_its_error(scoring, answer, error, retry_after):
+    scoring.answers(answer)
+    with pytest.raises(ScoringError) as raised:
+        match()
+    assert type(raised.value) is error
+    assert raised.value.retry_after == retry_after
+    assert len(scoring.sent) == 1
+    assert not re.search(r"http|cpu\.test|token", raised.value.detail)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b'{"model_name": "m", "outputs": []}',
+        b'{"model_name": "m", "outputs": [{"name": "faq_id", "shape": [1, 2], "datatype": "BYTES", "data": ["a"]}]}',
+    ],
+)
+def test_an_answer_that_breaks_the_protocol_is_a_scoring_error(scoring, answer):
+    scoring.answers(httpx.Response(200, content=answer))
+    with pytest.raises(ScoringError):
+        match()
+
+
+def test_every_way_a_transport_fails_has_an_error_of_ours(scoring):
+    def below(kind):
+        return {kind, *(each for child in kind.__subclasses__() for each in below(child))}
+
+    for failure in below(httpx.TransportError):
+        scoring.answers(failure("failed"))
+        with pytest.raises(ScoringError):
+            match()
+
+
+def test_the_models_of_all_pods_are_listed():
+    found = scoring_client().models()
+    assert [(each.name, each.kind, each.title, each.ready) for each in found.models] == [
+        ("faq-javascript", "faq", "JavaScript FAQ", True),
+        ("resnet152", "image", "ResNet-152", True),
+    ]
+    assert not found.unreachable
+
+
+def test_a_pod_that_is_gone_hides_no_other(scoring, monkeypatch):
+    def without_gpu(request):
+        if request.url.port == 8002:
+            raise httpx.ConnectError("refused")
+        return Pods.behave(scoring, request)
+
+    monkeypatch.setattr(scoring, "behave", without_gpu)
+    found = scoring_client().models()
+    assert [each.name for each in found.models] == ["faq-javascript"]
+    assert len(found.unreachable) == 1
+    assert "image" in found.unreachable[0]
+
+
+def test_a_model_that_is_not_ready_says_why(scoring):
+    scoring.models["gpu"] = [
+        {"name": "resnet152", "version": "3", "state": "UNAVAILABLE", "reason": "weights.bin is missing"}
+    ]
+    [model] = scoring_client().models().of_kind("image")
+    assert (model.ready, model.reason, model.version) == (False, "weights.bin is missing", "3")
+
+
+def test_the_list_of_models_is_not_asked_for_again_at_once(scoring):
+    scoring_client().models()
+    asked = len(scoring.sent)
+    scoring_client().models()
+    assert len(scoring.sent) == asked
+
+
+def test_many_threads_share_it(scoring):
+    together = threading.Barrier(8, timeout=10)
+
+    def wait_for_all(request):
+        together.wait()
+        return scoring.behave(request)
+
+    scoring.answers(wait_for_all)
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda _: match(), range(8)))
+    assert {answer.scores[0].faq_id for answer in answers} == {"js-1"}
