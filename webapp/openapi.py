@@ -60,7 +60,9 @@ class ApiSchema(AutoSchema):
             operation["x-required-scope"] = scope
         kinds = [*ALWAYS, *getattr(self.view, "also_raises", ())]
         kinds += WITH_SCOPE if scope or self.method == "POST" else ()
-        kinds += WITH_BODY if "requestBody" in operation else ()
+        if "requestBody" in operation:
+            operation["requestBody"]["required"] = True  # whatever media type it is in
+            kinds += WITH_BODY
         for status, component in self._problems(kinds):
             operation["responses"].setdefault(str(status), component.ref)
         operation["responses"] = dict(sorted(operation["responses"].items()))

@@ -9,20 +9,21 @@ from django.core.files.uploadedfile import InMemoryUploadedFile, UploadedFile
 from django.utils.datastructures import MultiValueDict
 from rest_framework.parsers import BaseParser, DataAndFiles
 
-from webapp.errors import InvalidInput, TooLarge
+from webapp.errors import InvalidInput
 from webapp.images.checks import Upload
 
 
 def uploads_in(files: MultiValueDict[str, UploadedFile[Any]]) -> list[Upload]:
     """All files of a request, in their order; of one over the limit only so much that this shows.
 
-    Raises InvalidInput for none, TooLarge for more than are taken at once.
+    Raises InvalidInput for none, and for more than are taken at once.
     """
     found = [(field, file) for field, group in files.lists() for file in group]
     if not found:
         raise InvalidInput("Send at least one picture.", field="files")
     if len(found) > settings.MAX_IMAGES:
-        raise TooLarge(f"{len(found)} pictures are too many; send at most {settings.MAX_IMAGES} at once.")
+        too_many = f"{len(found)} pictures are too many; send at most {settings.MAX_IMAGES} at once."
+        raise InvalidInput(too_many, field="files")
     return [Upload(field, file.name or "picture", file.read(settings.MAX_IMAGE_BYTES + 1)) for field, file in found]
 
 

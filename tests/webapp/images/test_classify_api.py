@@ -154,9 +154,9 @@ def test_a_request_without_a_picture_is_a_422(classify, classify_raw):
     assert_problem(classify_raw(b""), 422, "invalid-input")
 
 
-def test_more_than_eight_pictures_are_a_413(classify, scoring):
+def test_more_than_eight_pictures_are_refused_together(classify, scoring):
     answer = classify({"files": [picture(name=f"{number}.png") for number in range(9)]})
-    assert_problem(answer, 413, "too-large")
+    assert_problem(answer, 422, "invalid-input")
     assert not scoring.inferences()
 
 
