@@ -57,7 +57,7 @@ def create_app(settings: Settings, runtimes: Mapping[str, str] = RUNTIMES) -> St
     )
     app.state.settings = settings
     app.state.router = Router(settings, metrics, runtimes)
-    app.state.stopping = ""  # then "unready", then "draining"
+    app.state.stopping = False  # True from the first signal on: no longer ready, but every request is answered
     return app
 
 
@@ -110,7 +110,7 @@ class Envelope:
         said = headers.get(REQUEST_ID_HEADER, "")
         request_id = said if REQUEST_ID.fullmatch(said) else uuid.uuid4().hex
         opened_at = scope.get("connection_opened_at", began)
-        close = began - opened_at > self.settings.connection_age or bool(scope["app"].state.stopping)
+        close = began - opened_at > self.settings.connection_age or scope["app"].state.stopping
         status = 0
 
         async def send_with_headers(message: Message) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scoring_service.errors import (
+    BadRequest,
     BadRow,
     DeadlineExpired,
     DeviceLost,
@@ -34,10 +35,14 @@ class Call:
     expires_at: float  # on the monotonic clock, seconds
     future: "asyncio.Future[list[RowResult | BadRow]]"
     arrived_at: float
-    results: list[Any] = field(default_factory=list)
-    missing: int = 0
+    results: list[Any] = field(init=False)
+    missing: int = field(init=False)  # results that are still to come
     queue_seconds: float = 0.0  # wait of its first row
     model_seconds: float = 0.0  # of all batches its rows were in
+
+    def __post_init__(self) -> None:
+        self.results = [None] * len(self.rows)
+        self.missing = len(self.rows)
 
     @property
     def waits(self) -> bool:
@@ -79,6 +84,7 @@ class Batcher:
         queue_rows: int,
         metrics: Metrics,
         labels: tuple[str, str],
+        on_device_lost: Callable[[], None],
     ) -> None:
         """score: of the runtime, called only in `executor`; labels: model and version, for the metrics."""
         self._score = score
@@ -89,7 +95,7 @@ class Batcher:
         self._arrived = asyncio.Event()
         self._closing = False
         self._worker = asyncio.create_task(self._work())
-        self.device_lost = False
+        self._on_device_lost = on_device_lost
         self.totals = Totals()
         self._rows_metric = {
             outcome: metrics.rows.labels(*labels, outcome) for outcome in ("scored", "bad", "failed", "dropped")
@@ -99,20 +105,22 @@ class Batcher:
         self._batch_metric = metrics.batch_rows.labels(*labels)
         self._queued_metric = metrics.queued.labels(*labels)
 
-    def submit(self, rows: Sequence[Row], timeout: float) -> Call:
+    def submit(self, rows: Sequence[Row], expires_at: float) -> Call:
         """Queues the rows of one request; cancel the call's future when nobody waits for it any more.
 
-        timeout: seconds until the answer is worthless.
-        Raises Overloaded when there is no room for all of them, NotReady once the version is being unloaded.
+        expires_at: when the answer becomes worthless, on the monotonic clock.
+        Raises Overloaded when there is no room for all of them now, BadRequest when there never is, NotReady once the
+        version is being unloaded.
         """
         if self._closing:
             raise NotReady("this version is being unloaded")
+        if len(rows) > self._queue_rows:
+            raise BadRequest(f"{len(rows)} rows in one request; this pod takes at most {self._queue_rows}")
+        if len(self._queue) + len(rows) > self._queue_rows:
+            self._drop_abandoned()
         if len(self._queue) + len(rows) > self._queue_rows:
             raise Overloaded(f"the queue of {self._queue_rows} rows is full")
-        now = time.monotonic()
-        call = Call(rows, now + timeout, asyncio.get_running_loop().create_future(), now)
-        call.results = [None] * len(rows)
-        call.missing = len(rows)
+        call = Call(rows, expires_at, asyncio.get_running_loop().create_future(), time.monotonic())
         if not rows:
             call.future.set_result([])
         self._queue.extend(Job(call, index) for index in range(len(rows)))
@@ -157,15 +165,19 @@ class Batcher:
         self._queued_metric.set(len(self._queue))
         return batch
 
+    def _drop_abandoned(self) -> None:
+        """Makes room: rows that nobody waits for any more would else hold their place until the model is free."""
+        waiting = [job for job in self._queue if job.call.waits]
+        self._rows_metric["dropped"].inc(len(self._queue) - len(waiting))
+        self._queue = deque(waiting)
+
     async def _settle(self, batch: list[Job]) -> None:
         """Gives each waiting caller its rows' results or an error. Rows whose caller has left are skipped."""
         began = time.monotonic()
         try:
             results = await asyncio.get_running_loop().run_in_executor(
-                self._executor, self._score, [job.row for job in batch]
+                self._executor, self._scored, [job.row for job in batch]
             )
-            if len(results) != len(batch):
-                raise WrongAnswer(f"{len(batch)} rows in, {len(results)} results out")
         except OutOfDeviceMemory as error:
             if len(batch) > 1:
                 half = len(batch) // 2
@@ -174,9 +186,10 @@ class Batcher:
             else:
                 self._fail(batch, error)
             return
-        except Exception as error:  # noqa: BLE001  # whatever a runtime raises is the answer of this batch alone
-            self.device_lost = self.device_lost or isinstance(error, DeviceLost)
+        except ServiceError as error:
             self._fail(batch, error)
+            if isinstance(error, DeviceLost):
+                self._on_device_lost()
             return
         seconds = time.monotonic() - began
         self._model_metric.observe(seconds)
@@ -199,16 +212,23 @@ class Batcher:
             if call.missing == 0 and call.waits:
                 call.future.set_result(call.results)
 
-    def _fail(self, batch: list[Job], error: Exception) -> None:
+    def _scored(self, rows: Sequence[Row]) -> Sequence[RowResult | BadRow]:
+        """As many results as rows, or a ServiceError. Runs in the executor."""
+        try:
+            results = self._score(rows)
+            if len(results) != len(rows):
+                raise WrongAnswer(f"the model gave {len(results)} results for {len(rows)} rows")
+        except ServiceError:
+            raise
+        # Whatever else a runtime raises is the answer of this batch alone. StopIteration and SystemExit too: neither
+        # would get through a future. Its text may hold what somebody asked; it stays out of the answer.
+        except BaseException as error:
+            raise ServiceError("the model failed on this batch") from error
+        return results
+
+    def _fail(self, batch: list[Job], error: ServiceError) -> None:
         self._rows_metric["failed"].inc(len(batch))
         self.totals.failed_rows += len(batch)
         for job in batch:
             if job.call.waits:
-                job.call.future.set_exception(error if isinstance(error, ServiceError) else _copy_of(error))
-
-
-def _copy_of(error: Exception) -> ServiceError:
-    """An unexpected error as one of ours, so that its text stays in the log and out of the answer."""
-    failure = ServiceError("the model failed on this batch")
-    failure.__cause__ = error
-    return failure
+                job.call.future.set_exception(error)

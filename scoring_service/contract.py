@@ -20,7 +20,7 @@ JSON_LENGTH_HEADER = "Inference-Header-Content-Length"
 REQUEST_ID_HEADER = "X-Request-ID"
 DEADLINE_HEADER = "X-Request-Deadline-Ms"
 
-# Datatype to struct's format character; BYTES and BF16 have codes of their own below.
+# Datatype to struct's format character; BYTES has a code of its own below.
 _FORMATS = {
     "BOOL": "?",
     "UINT8": "B",
@@ -34,9 +34,19 @@ _FORMATS = {
     "FP16": "e",
     "FP32": "f",
     "FP64": "d",
+    "BF16": "f",  # travels as the upper half of a float32
 }
-DATATYPES = frozenset({*_FORMATS, "BF16", "BYTES"})
+DATATYPES = frozenset({*_FORMATS, "BYTES"})
+# Datatype to what its elements are in JSON; the others are whole numbers.
+_JSON_TYPES: dict[str, tuple[type, ...]] = {
+    "BOOL": (bool,),
+    "BYTES": (str,),
+    **dict.fromkeys(("FP16", "FP32", "FP64", "BF16"), (int, float)),
+}
 _LENGTH = struct.Struct("<I")
+
+# Wide enough for any tensor, narrow enough that the product of a shape stays a number one can print.
+Shape = Annotated[list[Annotated[int, Meta(ge=0, le=2**40)]], Meta(max_length=16)]
 
 T = TypeVar("T")
 
@@ -52,7 +62,7 @@ class Tensor(Struct, kw_only=True, omit_defaults=True):
     """One named tensor. In `data` lies what the shape promises, or nothing while its bytes follow the JSON."""
 
     name: str
-    shape: list[Annotated[int, Meta(ge=0)]]
+    shape: Shape
     datatype: str
     parameters: dict[str, Any] = {}
     data: list[Any] | None = None
@@ -160,7 +170,7 @@ def decode_json(body: bytes, kind: type[T]) -> T:
     """A message of one of the types above that is JSON alone. Raises ContractError."""
     try:
         return msgspec.json.decode(body, type=kind)
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:  # malformed, of another form, not UTF-8; nested without end
         raise ContractError(str(error)) from error
 
 
@@ -225,25 +235,20 @@ def _fill(tensors: list[Tensor], tail: memoryview) -> None:
     for tensor in tensors:
         if tensor.datatype not in DATATYPES:
             raise ContractError(f"tensor {tensor.name!r}: unknown datatype {tensor.datatype!r}")
-        count = math.prod(tensor.shape)
         if "binary_data_size" in tensor.parameters:
             size = tensor.parameters["binary_data_size"]
-            if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            if type(size) is not int or size < 0:
                 raise ContractError(f"tensor {tensor.name!r}: binary_data_size must be a whole number of bytes")
             if tensor.data is not None:
                 raise ContractError(f"tensor {tensor.name!r} has both data and binary_data_size")
             if at + size > len(tail):
                 raise ContractError(f"tensor {tensor.name!r}: the body ends before its {size} bytes")
-            tensor.data = _unpack(tensor, tail[at : at + size], count)
+            tensor.data = _unpack(tensor, tail[at : at + size])
             at += size
         elif tensor.data is None:
             raise ContractError(f"tensor {tensor.name!r} has neither data nor binary_data_size")
         else:
-            tensor.data = [_from_json(each, tensor) for each in _flat(tensor.data, tensor)]
-        if len(tensor.data) != count:
-            raise ContractError(
-                f"tensor {tensor.name!r}: shape {tensor.shape} needs {count} elements, {len(tensor.data)} came"
-            )
+            tensor.data = _from_json(tensor, tensor.data)
     if at != len(tail):
         raise ContractError(f"{len(tail) - at} bytes follow the last tensor")
 
@@ -252,26 +257,36 @@ def _fill(tensors: list[Tensor], tail: memoryview) -> None:
 
 
 def _pack(tensor: Tensor) -> bytes:
-    """Little-endian bytes; each element of BYTES behind its length in four bytes."""
+    """Little-endian bytes; each element of BYTES behind its length in four bytes. Raises ContractError."""
     data = tensor.data or []
     if tensor.datatype == "BYTES":
         elements = [each.encode() if isinstance(each, str) else each for each in data]
         return b"".join(part for element in elements for part in (_LENGTH.pack(len(element)), element))
-    if tensor.datatype == "BF16":  # the upper half of a float32
-        return b"".join(struct.pack("<f", each)[2:] for each in data)
-    return struct.pack(f"<{len(data)}{_FORMATS[tensor.datatype]}", *data)
-
-
-def _unpack(tensor: Tensor, data: memoryview, count: int) -> list[Any]:
-    if tensor.datatype == "BYTES":
-        return list(_unpack_bytes(tensor, data))
-    width = 2 if tensor.datatype == "BF16" else struct.calcsize(f"<{_FORMATS[tensor.datatype]}")
-    if len(data) != count * width:
-        raise ContractError(
-            f"tensor {tensor.name!r}: {count} elements of {tensor.datatype} are {count * width} bytes, {len(data)} came"
-        )
+    packed = _pack_numbers(tensor, data)
     if tensor.datatype == "BF16":
-        return [struct.unpack("<f", b"\0\0" + data[at : at + 2])[0] for at in range(0, len(data), 2)]
+        return b"".join(packed[at + 2 : at + 4] for at in range(0, len(packed), 4))
+    return packed
+
+
+def _pack_numbers(tensor: Tensor, data: list[Any]) -> bytes:
+    try:
+        return struct.pack(f"<{len(data)}{_FORMATS[tensor.datatype]}", *data)
+    except (struct.error, OverflowError) as error:
+        raise ContractError(f"tensor {tensor.name!r}: a number does not fit {tensor.datatype}") from error
+
+
+def _unpack(tensor: Tensor, data: memoryview) -> list[Any]:
+    if tensor.datatype == "BYTES":
+        elements = list(_unpack_bytes(tensor, data))
+        _check_count(tensor, len(elements))
+        return elements
+    width = 2 if tensor.datatype == "BF16" else struct.calcsize(f"<{_FORMATS[tensor.datatype]}")
+    if len(data) % width:
+        raise ContractError(f"tensor {tensor.name!r}: {len(data)} bytes are not whole elements of {tensor.datatype}")
+    count = len(data) // width
+    _check_count(tensor, count)
+    if tensor.datatype == "BF16":
+        data = memoryview(b"".join(b"\0\0" + data[at : at + 2] for at in range(0, len(data), 2)))
     return list(struct.unpack(f"<{count}{_FORMATS[tensor.datatype]}", data))
 
 
@@ -288,53 +303,34 @@ def _unpack_bytes(tensor: Tensor, data: memoryview) -> Iterator[bytes]:
         at += size
 
 
-def _flat(data: list[Any], tensor: Tensor) -> Iterator[Any]:
-    """The elements of nested lists, which the protocol allows as well as flat ones; at most as deep as the shape."""
+def _from_json(tensor: Tensor, data: list[Any]) -> list[Any]:
+    """The elements as the datatype has them, from flat or nested lists: the protocol allows both."""
+    elements = list(_flat(tensor, data, len(tensor.shape) - 1))
+    _check_count(tensor, len(elements))
+    allowed = _JSON_TYPES.get(tensor.datatype, (int,))
+    for element in elements:
+        if type(element) not in allowed:
+            raise ContractError(f"tensor {tensor.name!r}: {type(element).__name__} is not {tensor.datatype}")
+    if tensor.datatype != "BYTES":
+        _pack_numbers(tensor, elements)  # refuses what is out of range
+    return [float(element) for element in elements] if float in allowed else elements
+
+
+def _flat(tensor: Tensor, data: list[Any], depth: int) -> Iterator[Any]:
+    """The elements of lists nested at most so many levels deeper than this one."""
     for each in data:
-        if isinstance(each, list):
-            yield from _flat_below(each, tensor, len(tensor.shape) - 1)
-        else:
+        if not isinstance(each, list):
             yield each
-
-
-def _flat_below(data: list[Any], tensor: Tensor, depth: int) -> Iterator[Any]:
-    if depth < 1:
-        raise ContractError(f"tensor {tensor.name!r}: data is nested deeper than shape {tensor.shape}")
-    for each in data:
-        if isinstance(each, list):
-            yield from _flat_below(each, tensor, depth - 1)
+        elif depth < 1:
+            raise ContractError(f"tensor {tensor.name!r}: data is nested deeper than shape {tensor.shape}")
         else:
-            yield each
+            yield from _flat(tensor, each, depth - 1)
 
 
-def _from_json(element: Any, tensor: Tensor) -> Any:
-    """The element as its datatype has it. Raises ContractError when it is of another kind or out of range."""
-    datatype = tensor.datatype
-    if datatype == "BYTES":
-        good = isinstance(element, str)
-    elif datatype == "BOOL":
-        good = isinstance(element, bool)
-    elif datatype in {"FP16", "FP32", "FP64", "BF16"}:
-        good = isinstance(element, int | float) and not isinstance(element, bool)
-        if good:
-            return _float(element, tensor)
-    else:
-        good = isinstance(element, int) and not isinstance(element, bool)
-        if good:
-            try:
-                struct.pack(f"<{_FORMATS[datatype]}", element)
-            except struct.error as error:
-                raise ContractError(f"tensor {tensor.name!r}: {element} does not fit {datatype}") from error
-    if not good:
-        raise ContractError(f"tensor {tensor.name!r}: {type(element).__name__} where {datatype} was announced")
-    return element
-
-
-def _float(element: float, tensor: Tensor) -> float:
-    try:
-        return float(element)
-    except OverflowError as error:
-        raise ContractError(f"tensor {tensor.name!r}: a number does not fit {tensor.datatype}") from error
+def _check_count(tensor: Tensor, came: int) -> None:
+    wanted = math.prod(tensor.shape)
+    if came != wanted:
+        raise ContractError(f"tensor {tensor.name!r}: shape {tensor.shape} needs {wanted} elements, {came} came")
 
 
 def _for_json(element: Any) -> Any:

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from scoring_service import contract
 from scoring_service.contract import InferRequest, InferResponse, Tensor
-from scoring_service.errors import BadRequest, BadRow, DeadlineExpired, NotReady, TooLarge
+from scoring_service.errors import BadRequest, BadRow, DeadlineExpired, TooLarge, WrongAnswer
 from scoring_service.routing import Router, Version
 from scoring_service.runtimes.base import Row, RowResult, Signature, TensorSpec
 from scoring_service.settings import Settings
@@ -28,6 +28,8 @@ EXTENSIONS = ["binary_tensor_data", "model_repository", "statistics"]
 POD_ID = uuid.uuid4().hex
 # Seconds a request waits before its connection is watched for a client that gives up: most are answered sooner.
 WATCH_AFTER = 0.05
+# Bytes of a body that are decoded on the event loop; more would keep the other requests waiting.
+SMALL_BODY = 2**18
 REFERENCE_TOP_K = 3
 
 
@@ -118,7 +120,7 @@ async def model_statistics(request: Request) -> Response:
 
 
 async def index(request: Request) -> Response:
-    body = await read_body(request)
+    body = await read_body(request, expiry(request))
     options = contract.decode_json(body, dict[str, Any]) if body.strip() else {}
     entries = router_of(request).index()
     return Json([entry for entry in entries if entry.state == "READY" or not options.get("ready")])
@@ -143,13 +145,17 @@ def tensor_metadata(spec: TensorSpec) -> contract.TensorMetadata:
 
 
 async def infer(request: Request) -> Response:
-    timeout = time_left(request)
-    body = await read_body(request)
-    asked = contract.decode_request(body, request.headers.get(contract.JSON_LENGTH_HEADER))
+    expires_at = expiry(request)
+    body = await read_body(request, expires_at)
+    json_length = request.headers.get(contract.JSON_LENGTH_HEADER)
+    if len(body) > SMALL_BODY:
+        asked = await asyncio.to_thread(contract.decode_request, body, json_length)
+    else:
+        asked = contract.decode_request(body, json_length)
     version = asked_version(request)
     outputs = wanted_outputs(asked, version.runtime.signature)
     rows = rows_of(asked, version.runtime.signature, outputs)
-    results, times = await score(request, version, rows, timeout)
+    results, times = await score(request, version, rows, expires_at)
     scored = all_good(results, lambda number: f"input {asked.inputs[0].name!r}, row {number}")
     answer = InferResponse(
         model_name=version.manifest.model,
@@ -165,28 +171,27 @@ async def infer(request: Request) -> Response:
 
 
 async def score(
-    request: Request, version: Version, rows: Sequence[Row], timeout: float
+    request: Request, version: Version, rows: Sequence[Row], expires_at: float
 ) -> tuple[list[RowResult | BadRow], dict[str, float]]:
     """The rows' results in their order, and how long they waited and took, in milliseconds.
 
-    timeout: seconds. Raises DeadlineExpired after them, ClientDisconnect when the client has gone; either way the rows
-    that are still queued are not scored.
+    Raises DeadlineExpired at `expires_at` (monotonic clock), ClientDisconnect when the client has gone; either way the
+    rows that are still queued are not scored.
     """
-    if request.app.state.stopping == "draining":
-        raise NotReady("the pod is shutting down")
-    call = version.batcher.submit(rows, timeout)
+    call = version.batcher.submit(rows, expires_at)
     watcher: asyncio.Future[Any] | None = None
     try:
-        done, _ = await asyncio.wait({call.future}, timeout=min(WATCH_AFTER, timeout))
-        if not done and timeout > WATCH_AFTER:
+        left = expires_at - time.monotonic()
+        done, _ = await asyncio.wait({call.future}, timeout=min(WATCH_AFTER, left))
+        if not done and left > WATCH_AFTER:
             watcher = asyncio.ensure_future(request.receive())
             done, _ = await asyncio.wait(
-                {call.future, watcher}, timeout=timeout - WATCH_AFTER, return_when=asyncio.FIRST_COMPLETED
+                {call.future, watcher}, timeout=left - WATCH_AFTER, return_when=asyncio.FIRST_COMPLETED
             )
             if watcher in done and call.future not in done:
                 raise ClientDisconnect
         if call.future not in done:
-            raise DeadlineExpired(f"no answer within {timeout:g} s")
+            raise DeadlineExpired("the deadline passed before the answer was there")
         times = {
             "queue_ms": round(call.queue_seconds * 1000, 3),
             "model_ms": round(call.model_seconds * 1000, 3),
@@ -255,8 +260,13 @@ def all_good(results: Sequence[RowResult | BadRow], name_of: Callable[[int], str
 
 
 def stack(spec: TensorSpec, rows: list[list[Any]]) -> Tensor:
-    """The rows' values as one tensor of shape [rows, values a row], or [rows] where the signature says so."""
+    """The rows' values as one tensor of shape [rows, values a row], or [rows] where the signature says so.
+
+    Raises WrongAnswer when the rows are not of one length.
+    """
     width = len(rows[0]) if rows else 0
+    if any(len(row) != width for row in rows):
+        raise WrongAnswer(f"the model gave rows of different lengths for {spec.name!r}")
     shape = [len(rows)] if len(spec.shape) == 1 else [len(rows), width]
     return Tensor(name=spec.name, datatype=spec.datatype, shape=shape, data=[value for row in rows for value in row])
 
@@ -281,35 +291,34 @@ async def describe(request: Request) -> Response:
 
 async def score_reference(request: Request) -> Response:
     """POST /score: a question as JSON, or pictures as multipart parts of any names."""
-    timeout = time_left(request)
+    expires_at = expiry(request)
     kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    body = await read_body(request)
+    body = await read_body(request, expires_at)
     if kind == "multipart/form-data":
-        return await score_pictures(request, body, timeout)
-    return await score_question(request, body, timeout)
+        return await score_pictures(request, body, expires_at)
+    return await score_question(request, body, expires_at)
 
 
-async def score_question(request: Request, body: bytes, timeout: float) -> Response:
+async def score_question(request: Request, body: bytes, expires_at: float) -> Response:
     asked = contract.decode_json(body, dict[str, Any])
     question = asked.get("input")
     if not isinstance(question, str):
         raise BadRequest('send JSON such as {"input": "your question"}, or pictures as multipart/form-data')
     version = router_of(request).default_model("faq")
     row = Row((question,), {"top_k": 0}, frozenset({"answer_id"}))
-    results, _ = await score(request, version, [row], timeout)
+    results, _ = await score(request, version, [row], expires_at)
     [result] = all_good(results, lambda _: "input")
     return Json(list(zip(result["faq_id"], result["answer_id"], result["probability"], strict=True)))
 
 
-async def score_pictures(request: Request, body: bytes, timeout: float) -> Response:
+async def score_pictures(request: Request, body: bytes, expires_at: float) -> Response:
     files = await files_of(request, body)
     if not files:
         raise BadRequest("no part of the form is a file; send each picture as a part with a file name")
     version = router_of(request).default_model("image")
     began = time.monotonic()
-    results, _ = await score(
-        request, version, [Row((data,), {"top_k": REFERENCE_TOP_K}) for data in files.values()], timeout
-    )
+    rows = [Row((data,), {"top_k": REFERENCE_TOP_K}) for data in files.values()]
+    results, _ = await score(request, version, rows, expires_at)
     milliseconds = (time.monotonic() - began) * 1000
     names = list(files)
     answer = {
@@ -319,6 +328,12 @@ async def score_pictures(request: Request, body: bytes, timeout: float) -> Respo
     return Json([answer, f"Computed in {milliseconds:.2f} ms"])
 
 
+class InMemoryParser(MultiPartParser):
+    """Keeps files in memory, where the body is already: a pod may have no folder it can write to."""
+
+    spool_max_size = 2**62
+
+
 async def files_of(request: Request, body: bytes) -> dict[str, bytes]:
     """Part name to content. A name that comes again gets a number: picture, picture#2."""
 
@@ -326,44 +341,59 @@ async def files_of(request: Request, body: bytes) -> dict[str, bytes]:
         yield body
 
     try:
-        form = await MultiPartParser(request.headers, stream()).parse()
+        form = await InMemoryParser(request.headers, stream()).parse()
     except (MultiPartException, KeyError, ValueError) as error:
         raise BadRequest(f"the multipart body cannot be read: {error}") from error
     files: dict[str, bytes] = {}
     for name, part in form.multi_items():
         if isinstance(part, UploadFile):
-            again = sum(known.partition("#")[0] == name for known in files)
-            files[f"{name}#{again + 1}" if again else name] = await part.read()
-    await form.close()
+            unique, times = name, 1
+            while unique in files:
+                times += 1
+                unique = f"{name}#{times}"
+            files[unique] = await part.read()
     return files
 
 
 # What came in ---------------------------------------------------------------------------------------------------------
 
 
-def time_left(request: Request) -> float:
-    """Seconds the client waits: what it says, at most our default. Raises BadRequest when it makes no sense."""
+def expiry(request: Request) -> float:
+    """When the client stops waiting, on the monotonic clock: as it says, at the latest after our default.
+
+    Raises BadRequest when what it says makes no sense.
+    """
     said = request.headers.get(contract.DEADLINE_HEADER)
-    default = settings_of(request).default_deadline
-    if said is None:
-        return default
-    if not (said.isascii() and said.isdecimal() and len(said) < 12):
-        raise BadRequest(f"{contract.DEADLINE_HEADER} must be a whole number of milliseconds")
-    return min(int(said) / 1000, default)
+    seconds = settings_of(request).default_deadline
+    if said is not None:
+        if not (said.isascii() and said.isdecimal() and len(said) < 12):
+            raise BadRequest(f"{contract.DEADLINE_HEADER} must be a whole number of milliseconds")
+        seconds = min(int(said) / 1000, seconds)
+    return time.monotonic() + seconds
 
 
-async def read_body(request: Request) -> bytes:
-    """The body, at most as long as the settings allow. Raises TooLarge as soon as it is longer."""
+async def read_body(request: Request, expires_at: float) -> bytes:
+    """The body, at most as long as the settings allow.
+
+    Raises TooLarge as soon as it is known to be longer, DeadlineExpired when it does not come in time.
+    """
     limit = settings_of(request).max_body
+    too_large = TooLarge(f"the body is larger than {limit // 2**20} MB")
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise BadRequest("a compressed body is not understood here; send it without Content-Encoding")
+    if int(request.headers.get("Content-Length", 0)) > limit:  # a number: else the server had refused it
+        raise too_large
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise TooLarge(f"the body is larger than {limit // 2**20} MB")
-        parts.append(part)
+    try:
+        async with asyncio.timeout(expires_at - time.monotonic()):
+            async for part in request.stream():
+                size += len(part)
+                if size > limit:
+                    raise too_large
+                parts.append(part)
+    except TimeoutError as error:
+        raise DeadlineExpired("the deadline passed before the whole body was there") from error
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 

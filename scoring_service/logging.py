@@ -20,7 +20,10 @@ def configure(log_format: Literal["json", "console"]) -> None:
     else:
         # The supervisor already prefixes each line with the time.
         shared = [each for each in shared if not isinstance(each, structlog.processors.TimeStamper)]
-        last = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)
+        # Plain: the other formatters print local variables, what somebody asked among them.
+        last = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+        )
         shared = shared[:-1]  # the console renderer formats exceptions itself
     structlog.configure(
         processors=[*shared, last],

@@ -17,7 +17,7 @@ import structlog
 from scoring_service import store
 from scoring_service.batching import Batcher
 from scoring_service.contract import IndexEntry
-from scoring_service.errors import BadRow, NotFound, NotReady, ServiceError, VersionUnusable
+from scoring_service.errors import BadRow, DeviceLost, NotFound, NotReady, ServiceError, VersionUnusable
 from scoring_service.metrics import Metrics
 from scoring_service.runtimes.base import Loader, Row, Runtime
 from scoring_service.settings import Settings
@@ -45,15 +45,27 @@ class Version:
     executor: ThreadPoolExecutor
 
     async def close(self) -> None:
+        """Answers what is queued, then gives back what the version holds."""
         await self.batcher.close()
-        await asyncio.get_running_loop().run_in_executor(self.executor, self.runtime.close)
+        try:
+            await asyncio.get_running_loop().run_in_executor(self.executor, self.runtime.close)
+        except Exception:
+            log.exception("unloading failed", model=self.manifest.model, version=self.manifest.version)
         self.executor.shutdown(wait=False)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Failure:
     reason: str
     at: float  # on the monotonic clock
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the store wants of a pod: model to version, and why some of it cannot be, by model and version."""
+
+    versions: dict[str, str]
+    unusable: dict[tuple[str, str], str]
 
 
 @dataclass
@@ -64,10 +76,12 @@ class Router:
     metrics: Metrics
     runtimes: Mapping[str, str] = field(default_factory=lambda: RUNTIMES)
     serving: dict[str, Version] = field(default_factory=dict)  # by model
+    loading: dict[str, str] = field(default_factory=dict)  # model to version
     failures: dict[tuple[str, str], Failure] = field(default_factory=dict)  # by model and version
-    loading: set[tuple[str, str]] = field(default_factory=set)
+    device_lost: bool = False  # for good: only a new process helps
     looked_once: bool = False
     store_problem: str = ""
+    _loads: set[asyncio.Task[None]] = field(default_factory=set)
     _closing: set[asyncio.Task[None]] = field(default_factory=set)
 
     # What endpoints ask ---------------------------------------------------------------------------------------------
@@ -77,13 +91,12 @@ class Router:
         serving = self.serving.get(model)
         if serving and version in {None, serving.manifest.version}:
             return serving
-        waiting = [key for key in self.loading if key[0] == model and version in {None, key[1]}]
-        if waiting:
-            raise NotReady(f"{model} version {waiting[0][1]} is being loaded")
-        failed = [(key, each) for key, each in self.failures.items() if key[0] == model and version in {None, key[1]}]
-        if failed:
-            (_, name), failure = failed[-1]
-            raise NotReady(f"{model} version {name} cannot be loaded: {failure.reason}")
+        loading = self.loading.get(model)
+        if loading and version in {None, loading}:
+            raise NotReady(f"{model} version {loading} is being loaded")
+        for (name, failed), failure in self.failures.items():
+            if name == model and version in {None, failed}:
+                raise NotReady(f"{model} version {failed} cannot be loaded: {failure.reason}")
         if serving:
             raise NotFound(f"version {version} of {model} is not loaded here; {serving.manifest.version} is")
         raise NotFound(f"there is no model {model!r} here; POST /v2/repository/index lists those there are")
@@ -100,16 +113,12 @@ class Router:
             IndexEntry(name=model, version=version.manifest.version, state="READY")
             for model, version in self.serving.items()
         ]
-        entries += [IndexEntry(name=model, version=version, state="LOADING") for model, version in self.loading]
+        entries += [IndexEntry(name=model, version=version, state="LOADING") for model, version in self.loading.items()]
         entries += [
             IndexEntry(name=model, version=version, state="UNAVAILABLE", reason=failure.reason)
             for (model, version), failure in self.failures.items()
         ]
         return sorted(entries, key=lambda entry: (entry.name, entry.version))
-
-    @property
-    def device_lost(self) -> bool:
-        return any(version.batcher.device_lost for version in self.serving.values())
 
     def not_ready_because(self) -> str:
         """Why this pod should get no requests; empty when it should."""
@@ -127,71 +136,74 @@ class Router:
     async def watch(self) -> None:
         """Converges for ever; cancel it to stop."""
         while True:
-            await self.converge()
+            try:
+                await self.converge()
+            except OSError as error:  # a store that is away for a while takes nothing down
+                reason = f"the store cannot be read: {error}"
+                if reason != self.store_problem:
+                    log.warning("store unreadable", reason=str(error))
+                self.store_problem = reason
+            except Exception:  # the pod goes on with what it serves, and goes on looking
+                log.exception("looking at the store failed")
+            self.looked_once = True
             await asyncio.sleep(self.settings.store_poll)
 
     async def converge(self) -> None:
-        """One look at the store: loads what is named and missing, unloads what is named no more."""
-        try:
-            wanted = await asyncio.to_thread(self._wanted)
-        except OSError as error:  # a store that is away for a while takes nothing down
-            self.store_problem = f"the store cannot be read: {error}"
-            log.warning("store unreadable", reason=str(error))
-        else:
-            self.store_problem = ""
-            for model in [model for model in self.serving if model not in wanted]:
-                self._retire(self.serving.pop(model))
-            self.failures = {
-                key: failure for key, failure in self.failures.items() if wanted.get(key[0], key[1]) == key[1]
-            }
-            await asyncio.gather(*(self._serve(model, version) for model, version in wanted.items()))
-        self.looked_once = True
+        """One look at the store: retires what is named no more, starts to load what is named and missing.
 
-    def _wanted(self) -> dict[str, str]:
-        """Model to version, of this pod's pool, as the routing files name them. What serves stays when in doubt."""
-        if not self.settings.store.is_dir():
-            raise FileNotFoundError(f"{self.settings.store} is not there")
-        wanted = {}
-        for model in store.list_models(self.settings.store):
-            current = self.serving.get(model)
-            version = ""
-            try:
-                version = store.read_routing(self.settings.store, model).champion
-                if not current or current.manifest.version != version:
-                    manifest = store.read_manifest(self.settings.store / model / version)
-                    if manifest.pool != self.settings.pool:
-                        continue
-                wanted[model] = version
-            except VersionUnusable as error:
-                if current:
-                    wanted[model] = current.manifest.version
-                self._failed(model, version or "?", str(error))
-        return wanted
+        Raises OSError when the store cannot be read; then nothing changes.
+        """
+        serving = {model: version.manifest.version for model, version in self.serving.items()}
+        wish = await asyncio.to_thread(read_wish, self.settings.store, self.settings.pool, serving)
+        self.store_problem = ""
+        self.failures = {
+            (model, version): failure
+            for (model, version), failure in self.failures.items()
+            if wish.versions.get(model) == version or (model, version) in wish.unusable
+        }
+        for (model, version), reason in wish.unusable.items():
+            self._failed(model, version, reason)
+        for model in [model for model in self.serving if model not in wish.versions]:
+            self._retire(self.serving.pop(model))
+        for model, version in wish.versions.items():
+            if self._is_due(model, version):
+                self.loading[model] = version
+                task = asyncio.create_task(self._serve(model, version))
+                self._loads.add(task)
+                task.add_done_callback(self._loads.discard)
+
+    def _is_due(self, model: str, version: str) -> bool:
+        """Whether to load the version now: it does not serve, nothing of the model is being loaded, nor did it just
+        fail."""
+        serving, failure = self.serving.get(model), self.failures.get((model, version))
+        return not (
+            (serving and serving.manifest.version == version)
+            or model in self.loading
+            or (failure and time.monotonic() - failure.at < RETRY_AFTER)
+        )
 
     async def _serve(self, model: str, version: str) -> None:
-        """Puts the version into service unless it serves already or has just failed."""
-        current = self.serving.get(model)
-        failure = self.failures.get((model, version))
-        if current and current.manifest.version == version:
-            return
-        if failure and time.monotonic() - failure.at < RETRY_AFTER:
-            return
-        self.loading.add((model, version))
+        """Puts the version into service in place of the one that serves; if it cannot be loaded, that one stays."""
         try:
             loaded = await self._load(model, version)
         except VersionUnusable as error:
             self._failed(model, version, str(error))
             return
+        except DeviceLost as error:
+            self._failed(model, version, str(error))
+            self._lose_device()
+            return
         finally:
-            self.loading.discard((model, version))
+            del self.loading[model]
         self.failures.pop((model, version), None)
+        before = self.serving.get(model)
         self.serving[model] = loaded
         self.metrics.loaded.labels(model, version).set(1)
-        if current:
-            self._retire(current)
+        if before:
+            self._retire(before)
 
     async def _load(self, model: str, version: str) -> Version:
-        """Verifies, loads and warms up, all on the thread that will score. Raises VersionUnusable."""
+        """Verifies, loads and warms up, all on the thread that will score. Raises VersionUnusable or DeviceLost."""
         began = time.monotonic()
         executor = ThreadPoolExecutor(1, thread_name_prefix=f"{model}-{version}")
         directory = self.settings.store / model / version
@@ -212,8 +224,13 @@ class Router:
             queue_rows=self.settings.queue_rows,
             metrics=self.metrics,
             labels=(model, version),
+            on_device_lost=self._lose_device,
         )
         return Version(manifest, runtime, batcher, executor)
+
+    def _lose_device(self) -> None:
+        log.error("device lost")
+        self.device_lost = True
 
     def _failed(self, model: str, version: str, reason: str) -> None:
         known = self.failures.get((model, version))
@@ -232,14 +249,35 @@ class Router:
 
     async def close(self) -> None:
         """Answers what is queued, then unloads everything."""
+        for task in self._loads:
+            task.cancel()
         for version in self.serving.values():
             self._retire(version)
         self.serving = {}
         await asyncio.gather(*self._closing)
 
 
+def read_wish(root: Path, pool: str, serving: Mapping[str, str]) -> Wish:
+    """What the routing files of the store at `root` name for the pool. What serves stays when in doubt.
+
+    serving: model to version. Raises OSError when the store cannot be read.
+    """
+    wish = Wish({}, {})
+    for model in store.list_models(root):
+        version = ""
+        try:
+            version = store.read_routing(root, model).champion
+            if serving.get(model) == version or store.read_manifest(root / model / version).pool == pool:
+                wish.versions[model] = version
+        except VersionUnusable as error:
+            wish.unusable[model, version or "?"] = str(error)
+            if model in serving:
+                wish.versions[model] = serving[model]
+    return wish
+
+
 def load_version(directory: Path, runtimes: Mapping[str, str] = RUNTIMES) -> tuple[Manifest, Runtime]:
-    """Verifies, loads and warms up a version's folder. Raises VersionUnusable with the reason."""
+    """Verifies, loads and warms up a version's folder. Raises VersionUnusable with the reason, or DeviceLost."""
     manifest = store.read_manifest(directory)
     if manifest.runtime not in runtimes:
         raise VersionUnusable(f"this program has no runtime {manifest.runtime!r}")
@@ -247,8 +285,12 @@ def load_version(directory: Path, runtimes: Mapping[str, str] = RUNTIMES) -> tup
     try:
         load: Loader = import_module(runtimes[manifest.runtime]).load
         runtime = load(directory, manifest)
-        warm_up(directory, manifest, runtime)
-    except VersionUnusable:
+        try:
+            warm_up(directory, manifest, runtime)
+        except BaseException:
+            runtime.close()
+            raise
+    except (VersionUnusable, DeviceLost):
         raise
     except ImportError as error:
         raise VersionUnusable(f"the runtime {manifest.runtime!r} is not installed here: {error}") from error
@@ -264,6 +306,8 @@ def warm_up(directory: Path, manifest: Manifest, runtime: Runtime) -> None:
         row = Row((smoke.text if smoke.file is None else (directory / store.within(smoke.file)).read_bytes(),))
         try:
             [result] = runtime.score([row])
+        except DeviceLost:
+            raise
         except ServiceError as error:
             raise VersionUnusable(f"its smoke input {smoke.file or smoke.text!r} failed: {error}") from error
         if isinstance(result, BadRow):

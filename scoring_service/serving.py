@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from types import FrameType
 
 import structlog
@@ -19,7 +20,7 @@ class AgedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
-        self.opened_at = self.loop.time()
+        self.opened_at = time.monotonic()
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
@@ -40,11 +41,11 @@ class PodServer(uvicorn.Server):
             super().handle_exit(sig, frame)
             return
         log.info("stopping", signal=signal.Signals(sig).name, after_seconds=self.settings.not_ready)
-        self.app.state.stopping = "unready"
-        asyncio.get_running_loop().call_later(self.settings.not_ready, self.drain)
+        self.app.state.stopping = True
+        asyncio.get_running_loop().call_later(self.settings.not_ready, self.close_the_door)
 
-    def drain(self) -> None:
-        """Closes the door: no new connections; the requests inside are answered."""
+    def close_the_door(self) -> None:
+        """No new connections; the requests inside are answered, then the server ends."""
         self.should_exit = True
 
 

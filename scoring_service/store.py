@@ -23,6 +23,8 @@ from msgspec import Struct
 from scoring_service.errors import VersionUnusable
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+# How reading a JSON file fails: ValueError when it is malformed or not UTF-8, RecursionError when nested without end.
+UNREADABLE = (OSError, ValueError, RecursionError)
 
 
 class File(Struct, frozen=True):
@@ -64,8 +66,10 @@ class Routing(Struct, frozen=True):
 
 
 def list_models(store: Path) -> list[str]:
-    """Names of the models that have a routing file, sorted."""
-    return sorted(path.parent.name for path in store.glob("*/routing.json"))
+    """Names of the models that have a routing file, sorted. Raises OSError when the store cannot be read."""
+    # Not by glob: it takes a folder that may not be read for an empty one.
+    folders = (path for path in store.iterdir() if NAME.fullmatch(path.name))
+    return sorted(path.name for path in folders if (path / "routing.json").is_file())
 
 
 def read_routing(store: Path, model: str) -> Routing:
@@ -73,7 +77,7 @@ def read_routing(store: Path, model: str) -> Routing:
     path = store / model / "routing.json"
     try:
         routing = msgspec.json.decode(path.read_bytes(), type=Routing)
-    except (OSError, msgspec.MsgspecError) as error:
+    except UNREADABLE as error:
         raise VersionUnusable(f"{model}/routing.json: {error}") from error
     if not NAME.fullmatch(routing.champion):
         raise VersionUnusable(f"{model}/routing.json: {routing.champion!r} is not the name of a version")
@@ -87,7 +91,7 @@ def read_manifest(directory: Path) -> Manifest:
         manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
     except FileNotFoundError as error:
         raise VersionUnusable(f"there is no {path.name} in {directory.parent.name}/{directory.name}") from error
-    except (OSError, msgspec.MsgspecError) as error:
+    except UNREADABLE as error:
         raise VersionUnusable(f"manifest.json: {error}") from error
     if (manifest.model, manifest.version) != (directory.parent.name, directory.name):
         raise VersionUnusable(f"manifest.json is that of {manifest.model} version {manifest.version}")
@@ -158,6 +162,7 @@ def write_version(
         if target.exists():
             raise FileExistsError(f"{model} version {chosen} is in the store already; versions are never overwritten")
         scratch.rename(target)
+        flush_one(folder)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
@@ -176,6 +181,7 @@ def set_champion(store: Path, model: str, version: str) -> None:
         os.fsync(file.fileno())
     Path(scratch).chmod(0o644)
     Path(scratch).replace(target)
+    flush_one(target.parent)
 
 
 def next_version(folder: Path) -> str:
@@ -191,8 +197,13 @@ def sha256_of(path: Path) -> str:
 def flush(folder: Path) -> None:
     """Makes sure that the folder's files are on disk before its name says so."""
     for path in (*folder.rglob("*"), folder):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        flush_one(path)
+
+
+def flush_one(path: Path) -> None:
+    """Makes sure that the file's bytes, or the folder's names, are on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
