@@ -2,8 +2,8 @@
 
     python bench/faq_prior.py webapp/faq/sample/*.jsonl
 
-From the one FAQ it makes many: of 6 entries up to all of them, without phrasings, with two an entry, or with all, so that
-the weights hold for collections of any size and age. A small or new collection starts from them.
+From the one FAQ it makes many, of two entries up to most of them, with no phrasings up to most of them, with answers
+and without, so that the weights hold for collections of any size and age. A small or new collection starts from them.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """BM25 over an inverted index whose impacts are computed once, when the index is built.
 
-S. Robertson, H. Zaragoza: The Probabilistic Relevance Framework: BM25 and Beyond (2009), with the idf that stays positive
-for terms of more than half of the documents, ln(1 + (N - n + 0.5) / (n + 0.5)).
+S. Robertson, H. Zaragoza: The Probabilistic Relevance Framework: BM25 and Beyond (2009), with the idf that stays
+positive for terms of more than half of the documents, ln(1 + (N - n + 0.5) / (n + 0.5)).
 """
 
 import math

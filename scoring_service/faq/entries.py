@@ -1,4 +1,4 @@
-"""A collection as it comes in: JSON lines of entries, known duplicates and unanswerable questions, checked line by line."""
+"""A collection as it comes in: JSON lines of entries, known duplicates and unanswerable questions, checked by line."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -101,7 +101,7 @@ def _parsed(line: bytes, place: str) -> _Line:
     questions = [*parsed.phrasings, *parsed.test_phrasings]
     questions += [each for each in (parsed.question, parsed.unanswerable) if each is not UNSET]
     for each in questions:
-        if not text.words(each):
+        if not text.is_question(each):
             raise BadEntries(f"{place}: no letter, digit or pictogram in {each!r}")
     return parsed
 

@@ -1,4 +1,4 @@
-"""How good a matcher is: rank of the right entry, calibration, and telling questions without an answer from the others."""
+"""How good a matcher is: rank of the right entry, calibration, telling apart questions that no entry answers."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,7 @@
 """What speaks for each of the best candidates of a question: similarities, leads, overlap, known words.
 
-Every similarity is scale-free, so that what is learned on a collection of one size holds for another. How many phrasings
-an entry has is never counted: in training it would give away which entry a held-out phrasing was taken from.
+Every similarity is scale-free, so that what is learnt on a collection of one size holds for another. How many
+phrasings an entry has is never counted: in training it would give away which entry a held-out phrasing was taken from.
 """
 
 from collections.abc import Mapping, Sequence
@@ -138,7 +138,8 @@ def _leads(scores: Floats) -> tuple[Floats, Floats]:
         return scores, scores
     top = np.partition(scores, (-2, -1), axis=-1)
     best, second = top[..., -1:], top[..., -2:-1]
-    return scores - np.where(scores == best, second, best), best
+    leads: Floats = scores - np.where(scores == best, second, best)
+    return leads, best
 
 
 def _closest_texts(by_text: Floats, index: Index, entries: Numbers) -> Numbers:
@@ -150,7 +151,8 @@ def _closest_texts(by_text: Floats, index: Index, entries: Numbers) -> Numbers:
     starts = np.cumsum(lengths) - lengths
     is_best = values == np.maximum.reduceat(values, starts)[pairs]
     _, first = np.unique(pairs[is_best], return_index=True)
-    return places[is_best][first].reshape(entries.shape)
+    closest: Numbers = places[is_best][first].reshape(entries.shape)
+    return closest
 
 
 def _products(questions: csr_array, texts: csr_array, chosen: Numbers) -> Floats:

@@ -1,10 +1,10 @@
 """A matcher as files: arrays as .npy, read through memory maps, and JSON. Nothing in them can run code.
 
-    entries.json                        ids, answer ids and texts, for exact matches and for showing what matched
-    vocabulary.json                     words and runs of characters, in the order of their numbers
-    reranker.json                       weights of the logistic regression, Platt's slope and intercept
-    word_idf.npy gram_idf.npy first_text.npy classifier_bias.npy trees_{feature,threshold,leaf}.npy field_*_idf.npy
-    <matrix>_{data,indices,indptr}.npy  sparse matrices by rows (CSR)
+entries.json                        ids, answer ids and texts, for exact matches and for showing what matched
+vocabulary.json                     words and runs of characters, in the order of their numbers
+reranker.json                       weights of the logistic regression, Platt's slope and intercept
+word_idf.npy gram_idf.npy first_text.npy classifier_bias.npy trees_{feature,threshold,leaf}.npy field_*_idf.npy
+<matrix>_{data,indices,indptr}.npy  sparse matrices by rows (CSR)
 """
 
 from collections.abc import Mapping, Sequence
@@ -84,7 +84,11 @@ def read(folder: Path) -> tuple[list[StoredEntry], Index, Reranker]:
     ranking = msgspec.json.decode((folder / "reranker.json").read_bytes(), type=_Reranker)
     words, grams, texts = len(stored.words), len(stored.grams), sum(len(entry.texts) for entry in entries)
     vocabulary = Vocabulary(
-        _numbered(stored.words), _numbered(stored.grams), _array(folder, "word_idf"), _array(folder, "gram_idf"), stored.texts
+        _numbered(stored.words),
+        _numbered(stored.grams),
+        _array(folder, "word_idf"),
+        _array(folder, "gram_idf"),
+        stored.texts,
     )
     sizes = {"text": (words, texts), "entry": (words, len(entries)), "answer": (words, len(entries))}
     fields = {
@@ -109,8 +113,12 @@ def read(folder: Path) -> tuple[list[StoredEntry], Index, Reranker]:
     )
     trees = None
     if ranking.trees_base is not None:
-        shape = (_array(folder, f"trees_{part}") for part in ("feature", "threshold", "leaf"))
-        trees = Trees(*shape, ranking.trees_base)
+        trees = Trees(
+            _array(folder, "trees_feature"),
+            _array(folder, "trees_threshold"),
+            _array(folder, "trees_leaf"),
+            ranking.trees_base,
+        )
     return entries, index, Reranker(Logistic.from_json(ranking.logistic), trees, ranking.slope, ranking.intercept)
 
 

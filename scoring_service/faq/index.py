@@ -19,7 +19,6 @@ CLASSIFIER_LIMIT = 10_000_000  # entries times texts; some two minutes of traini
 _WINDOW, _STEP = 16, 12
 
 
-
 @dataclass(frozen=True)
 class EntryWords:
     """An entry as words: `texts` are its question and phrasings, `answer` may be empty."""
@@ -32,9 +31,11 @@ class EntryWords:
 class Index:
     """What is known of a collection, as arrays.
 
-    fields: BM25 indexes by name: "text" (a document is one text), "entry", "answer" (a document is one entry), each over
-    words, and "entry_grams", "answer_grams", "all_grams" over character runs. first_text: number of each entry's first
-    text; the texts of an entry follow each other. text_words, text_grams: their TF-IDF vectors. classifier: None where a collection is too small or too large for one class an entry.
+    fields: BM25 indexes by name: "text" (a document is one text), "entry", "answer" (a document is one entry), each
+    over words, and "entry_grams", "answer_grams", "all_grams" over character runs.
+    first_text: number of each entry's first text; the texts of an entry follow each other.
+    text_words, text_grams: TF-IDF vectors of the texts.
+    classifier: None where a collection is too small or too large for one class an entry.
     """
 
     vocabulary: Vocabulary
@@ -48,29 +49,23 @@ class Index:
     def build(cls, entries: Sequence[EntryWords], *, seed: int) -> "Index":
         texts = [each for entry in entries for each in entry.texts]
         counts = np.array([len(entry.texts) for entry in entries])
-        owners = np.repeat(np.arange(len(entries)), counts)
         windows = [(number, window) for number, entry in enumerate(entries) for window in _windows(entry.answer)]
         vocabulary = Vocabulary.of([*texts, *(window for _, window in windows)])
-        words = {"text": texts, "entry": [_joined(entry.texts) for entry in entries]}
-        words["answer"] = [entry.answer for entry in entries]
-        fields = {
-            name: Field.of([vocabulary.terms(each) for each in documents], len(vocabulary.words))
-            for name, documents in words.items()
-        }
-        whole = [[*_joined(entry.texts), *entry.answer] for entry in entries]
-        for name, documents in (("entry", words["entry"]), ("answer", words["answer"]), ("all", whole)):
-            fields[f"{name}_grams"] = Field.of([vocabulary.runs(each) for each in documents], len(vocabulary.grams))
         text_words, text_grams = vocabulary.word_vectors(texts), vocabulary.gram_vectors(texts)
         classifier = None
-        if 2 <= len(entries) and len(entries) * (len(texts) + len(windows)) <= CLASSIFIER_LIMIT:
+        if len(entries) >= 2 and len(entries) * (len(texts) + len(windows)) <= CLASSIFIER_LIMIT:
             pieces = [window for _, window in windows]
-            vectors = hstack([text_words, text_grams])
-            if pieces:
-                vectors = _stacked(vectors, hstack([vocabulary.word_vectors(pieces), vocabulary.gram_vectors(pieces)]))
+            vectors = vstack(
+                [
+                    hstack([text_words, text_grams]),
+                    hstack([vocabulary.word_vectors(pieces), vocabulary.gram_vectors(pieces)]),
+                ]
+            )
+            owners = np.repeat(np.arange(len(entries)), counts)
             labels = np.concatenate([owners, np.array([number for number, _ in windows], dtype=np.int64)])
             classifier = Classifier.train(csr_array(vectors), labels, len(entries), seed=seed)
         first = (np.cumsum(counts) - counts).astype(np.int32)
-        return cls(vocabulary, fields, first, text_words, text_grams, classifier)
+        return cls(vocabulary, _fields(vocabulary, entries), first, text_words, text_grams, classifier)
 
     @property
     def entry_count(self) -> int:
@@ -94,13 +89,26 @@ class Index:
         return np.asarray(self.text_single_words.sum(axis=1), dtype=np.float32)
 
 
+def _fields(vocabulary: Vocabulary, entries: Sequence[EntryWords]) -> dict[str, Field]:
+    texts = [_joined(entry.texts) for entry in entries]
+    answers = [entry.answer for entry in entries]
+    by_words = {"text": [each for entry in entries for each in entry.texts], "entry": texts, "answer": answers}
+    whole = [[*text, *answer] for text, answer in zip(texts, answers, strict=True)]
+    by_runs = {"entry_grams": texts, "answer_grams": answers, "all_grams": whole}
+    fields = {}
+    for name, documents in by_words.items():
+        fields[name] = Field.of([vocabulary.terms(each) for each in documents], len(vocabulary.words))
+    for name, documents in by_runs.items():
+        fields[name] = Field.of([vocabulary.runs(each) for each in documents], len(vocabulary.grams))
+    return fields
+
+
 def _joined(texts: Sequence[Words]) -> list[str]:
     return list(chain.from_iterable(texts))
 
 
 def _windows(words: Words) -> list[Words]:
-    return [words[start : start + _WINDOW] for start in range(0, max(len(words) - _WINDOW + _STEP, min(len(words), 1)), _STEP)]
-
-
-def _stacked(upper: csr_array, lower: csr_array) -> csr_array:
-    return csr_array(vstack([upper, lower]))
+    return [
+        words[start : start + _WINDOW]
+        for start in range(0, max(len(words) - _WINDOW + _STEP, min(len(words), 1)), _STEP)
+    ]

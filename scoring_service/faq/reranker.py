@@ -79,7 +79,6 @@ class Trees:
         result: Doubles = leaves.sum(axis=1) + self.base
         return result
 
-
     @classmethod
     def from_booster(cls, booster: Any, depth: int) -> "Trees":
         """The trees of a fitted HistGradientBoostingClassifier of two classes, none deeper than `depth`.
@@ -141,35 +140,27 @@ def fit_logistic(
 ) -> Doubles:
     """The most probable weights of a logistic regression, given that each is normally distributed around `prior`.
 
-    columns: (rows, weights); hits: (rows,); rows_weight: (rows,); strength: 1 / variance of the prior. Found by Newton's
-    method, each step halved until it does not make the fit worse. With no rows it is the prior.
+    columns: (rows, weights); hits: (rows,); rows_weight: (rows,); strength: 1 / variance of the prior. Found by
+    Newton's method, each step halved until it does not make the fit worse. With no rows it is the prior.
     """
+
+    def loss_of(weights: Doubles) -> float:
+        log_odds = columns @ weights
+        misfit = rows_weight @ np.logaddexp(0, np.where(hits, -log_odds, log_odds))
+        return float(misfit + strength / 2 * ((weights - prior) ** 2).sum())
+
     weights = prior.copy()
-    loss = _loss(columns, hits, rows_weight, prior, strength, weights)
+    loss = loss_of(weights)
     for _ in range(_NEWTON_STEPS):
         probability = sigmoid(columns @ weights)
         gradient = columns.T @ (rows_weight * (probability - hits)) + strength * (weights - prior)
         curvature = (columns * (rows_weight * probability * (1 - probability))[:, None]).T @ columns
         step = np.linalg.solve(curvature + strength * np.eye(len(weights)), gradient)
-        while True:
-            tried = _loss(columns, hits, rows_weight, prior, strength, weights - step)
-            if tried <= loss or np.abs(step).max() < _TOLERANCE:
-                break
+        tried = loss_of(weights - step)
+        while tried > loss and np.abs(step).max() > _TOLERANCE:
             step /= 2
-        weights, gained, loss = weights - step, loss - tried, tried
-        if gained < _TOLERANCE:
+            tried = loss_of(weights - step)
+        if loss - tried < _TOLERANCE:
             break
+        weights, loss = weights - step, tried
     return weights
-
-
-def _loss(
-    columns: Doubles,
-    hits: npt.NDArray[np.bool_],
-    rows_weight: Doubles,
-    prior: Doubles,
-    strength: float,
-    weights: Doubles,
-) -> float:
-    log_odds = columns @ weights
-    misfit = rows_weight @ np.logaddexp(0, np.where(hits, -log_odds, log_odds))
-    return float(misfit + strength / 2 * ((weights - prior) ** 2).sum())

@@ -1,8 +1,8 @@
 """From a text as typed to the words that are compared.
 
-Markup and code are stripped, Unicode is brought to one form (NFKC), case and accents are folded, and what is left is cut
-into words. Scripts that put no spaces between words (Chinese, Japanese, Thai …) are cut into characters, whose pairs
-the matcher counts as it counts pairs of words elsewhere.
+Markup and code are stripped, Unicode is brought to one form (NFKC), case and accents are folded, and what is left is
+cut into words. Scripts that put no spaces between words (Chinese, Japanese, Thai …) are cut into characters, whose
+pairs the matcher counts as it counts pairs of words elsewhere.
 """
 
 import functools
@@ -23,7 +23,6 @@ _CODE_BLOCK = re.compile(r"<pre\b[^<>]*>.*?(?:</pre\s*>|\Z)|```.*?(?:```|\Z)", r
 _MARKDOWN_LINK = re.compile(r"!?\[([^\[\]]*)\]\([^()\s]*\)")
 _URL = re.compile(r"\bhttps?://\S+", re.IGNORECASE)
 _CONTRACTION = re.compile(r"(?<=\w)['’ʼ](?=(?:t|s|re|ve|ll|m|d)\b)", re.IGNORECASE)
-_APOSTROPHES = str.maketrans("", "", "'’ʼ")
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufe00-\ufe0f\ufeff]")
 
 # Latin, Greek and Cyrillic accents, Hebrew points, Arabic vowel signs: left out in everyday typing. Marks of other
@@ -39,14 +38,17 @@ _UNSPACED = (
 _MARKS = "".join(
     re.escape(character) for character in map(chr, range(0x300, 0xFFFF)) if unicodedata.category(character)[0] == "M"
 )
-_WORD = re.compile(
-    rf"[{_UNSPACED}][{_MARKS}]*"  # one character of an unspaced script
-    rf"|(?:[^\W{_UNSPACED}][{_MARKS}]*)+(?:\+\+|\#(?!\w))?"  # a word; "C++", "C#", "i++"
+_LETTERS = rf"(?:[^\W{_UNSPACED}][{_MARKS}]*)+"
+_TERM = (
+    rf"|{_LETTERS}(?:\+\+|\#(?!\w))?"  # a word; "C++", "C#", "i++"
     r"|[!<>=+*/&|^%~-]{2,}"  # operators: "===", "=>", "&&", "**"
     r"|(?<!\w)(?:\?\.|\?\?|\.\.\.)"  # "?.", "...": not as the end of a sentence
     r"|(?<!\S)[$%&|^~*+<>=/@](?!\S)"
     r"|[\u2190-\u2bff\U0001f000-\U0001faff]"  # arrows, dingbats, emoji
 )
+_UNSPACED_WORD = rf"[{_UNSPACED}][{_MARKS}]*"
+_WORD = re.compile(_UNSPACED_WORD + _TERM)
+_WORD_AS_TYPED = re.compile(rf"{_UNSPACED_WORD}|{_LETTERS}(?:['’ʼ]{_LETTERS})+{_TERM}")
 _HAS_CONTENT = re.compile(r"[^\W_]|[\u2190-\u2bff\U0001f000-\U0001faff]")
 _UNSPACED_CHARACTER = re.compile(rf"[{_UNSPACED}]")
 
@@ -88,8 +90,8 @@ def words(text: str, *, keep_code: bool = False) -> list[str]:
 
 
 def words_as_typed(text: str) -> list[str]:
-    """The words of a text exactly as they stand in it; expects a text without markup."""
-    return _WORD.findall(text)
+    """The words of a text exactly as they stand in it, apostrophes included; expects a text without markup."""
+    return _WORD_AS_TYPED.findall(text)
 
 
 @functools.lru_cache(maxsize=65_536)
@@ -111,6 +113,11 @@ def is_unspaced(word: str) -> bool:
 def has_content(text: str) -> bool:
     """Whether the text holds a letter, digit or pictogram in any script: something one can compare."""
     return _HAS_CONTENT.search(text) is not None
+
+
+def is_question(text: str) -> bool:
+    """Whether there is something to compare once markup is left out."""
+    return has_content(without_markup(text)) and bool(words(text))
 
 
 def _without_tags(text: str) -> str:

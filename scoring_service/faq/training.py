@@ -1,9 +1,9 @@
 """From a collection of entries to a matcher: index, re-ranker, calibration and threshold.
 
-The re-ranker learns from questions that the index does not know. In each of five rounds a fifth of the phrasings is held
-out, and a fifth of the entries is hidden altogether, so that their phrasings are questions without an answer. Each round
-builds its index anew from what is left: the words that only a held-out question has are unknown to it, as those of a new
-question will be.
+The re-ranker learns from questions that the index does not know. In each of five rounds a fifth of the phrasings is
+held out, and a fifth of the entries is hidden altogether, so that their phrasings are questions without an answer. Each
+round builds its index anew from what is left: the words that only a held-out question has are unknown to it, as those
+of a new question will be.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ DEFAULT_THRESHOLD = 0.4  # of a collection that has nothing to choose one by
 _BARE_SHARE = 0.25  # of the entries with phrasings play one without, when there are such
 _MOST_QUESTIONS = 4_000  # that the re-ranker learns from
 _LEAST_QUESTIONS = 10  # below, nothing is learnt beyond the general weights
-_LEAST_FOR_TREES = 200
+_LEAST_FOR_TREES = 3_000  # below, trees were not worth their time in cross-validation
 _LOGISTIC_STRENGTH = 4.0
 _PLATT_STRENGTH = 4.0
 _TREE_COUNT, _TREE_DEPTH = 80, 4
@@ -47,9 +47,9 @@ Progress = Callable[[str], None]
 class HeldOut:
     """n questions as an index saw them that did not know them.
 
-    fold: round, (n,); target: place of the right entry among the candidates, -1 when it is not there, (n,); rank: its
-    place in the order before re-ranking, from 1, and 0 for a question without an answer, (n,); features: (n, k, columns),
-    rounds with fewer candidates filled up with rows of NaN.
+    fold: round, (n,); target: place of the right entry among the candidates, -1 when it is not there, (n,).
+    rank: its place in the order before re-ranking, from 1, and 0 for a question without an answer, (n,).
+    features: (n, k, columns), rounds with fewer candidates filled up with rows of NaN.
     """
 
     fold: npt.NDArray[np.int64]
@@ -132,7 +132,9 @@ def hold_out(
     for fold in range(FOLDS):
         progress(f"round {fold + 1} of {FOLDS}: holding out questions")
         bare = random.random(size) < bare_share
-        visible, questions, answers = [], [], []
+        visible: list[EntryWords] = []
+        questions: list[Words] = []
+        answers: list[int] = []
         for number, entry in enumerate(entries):
             held = fold_of[number][: len(entry.phrasings)] == fold
             asked = [each for each, out in zip(entry.phrasings, held, strict=True) if out and random.random() < kept]
@@ -169,9 +171,7 @@ def fit(held_out: HeldOut, *, seed: int) -> tuple[Reranker, Outcome]:
     first, best = log_odds.argmax(axis=1), log_odds.max(axis=1)
     weight = _weights(held_out.answerable, UNANSWERABLE_SHARE)
     columns = np.stack([best, np.ones_like(best)], axis=1)
-    slope, intercept = fit_logistic(
-        columns, first == held_out.target, weight, np.array([1.0, 0.0]), _PLATT_STRENGTH
-    )
+    slope, intercept = fit_logistic(columns, first == held_out.target, weight, np.array([1.0, 0.0]), _PLATT_STRENGTH)
     reranker = replace(reranker, slope=max(float(slope), 0.05), intercept=float(intercept))
     rows = np.arange(len(first))
     inside_rank = 1 + (log_odds > log_odds[rows, held_out.target][:, None]).sum(axis=1)
@@ -231,12 +231,14 @@ def _learnt(held_out: HeldOut, chosen: npt.NDArray[np.bool_], *, seed: int) -> R
     prior = np.append(general.weights, general.bias)
     weights = fit_logistic(columns, hits, weight, prior, _LOGISTIC_STRENGTH)
     logistic = replace(general, weights=weights[:-1], bias=float(weights[-1]))
-    return Reranker(logistic, _grown(rows, hits, weight, seed=seed) if len(features) >= _LEAST_FOR_TREES else None)
+    grows = len(held_out.fold) >= _LEAST_FOR_TREES
+    return Reranker(logistic, _grown(rows, hits, weight, seed=seed) if grows else None)
 
 
 def _grown(rows: Floats, hits: npt.NDArray[np.bool_], weight: Doubles, *, seed: int) -> Trees:
     # Imported here: a pod that only scores needs no scikit-learn in memory.
     from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: PLC0415
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415
 
     booster = HistGradientBoostingClassifier(
         max_iter=_TREE_COUNT,
@@ -248,4 +250,6 @@ def _grown(rows: Floats, hits: npt.NDArray[np.bool_], weight: Doubles, *, seed: 
         early_stopping=False,
         random_state=seed,
     )
-    return Trees.from_booster(booster.fit(rows, hits, sample_weight=weight), _TREE_DEPTH)
+    with threadpool_limits(1):  # on a busy machine the threads of so small a task mostly wait for each other
+        booster.fit(rows, hits, sample_weight=weight)
+    return Trees.from_booster(booster, _TREE_DEPTH)

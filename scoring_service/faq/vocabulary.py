@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import chain, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -142,14 +142,14 @@ class Vocabulary:
 
 def word_grams(words: Words) -> list[str]:
     """Single words and pairs of neighbours (joined by a space), in the order of the text."""
-    return [*words, *(f"{first} {second}" for first, second in zip(words, words[1:], strict=False))]
+    return [*words, *(f"{first} {second}" for first, second in pairwise(words))]
 
 
 def search_terms(words: Words) -> list[str]:
     """Single words, and pairs of neighbours in scripts without spaces, where a character alone says little."""
     if all(map(str.isascii, words)):
         return list(words)
-    pairs = zip(words, words[1:], strict=False)
+    pairs = pairwise(words)
     return [*words, *(f"{a} {b}" for a, b in pairs if text.is_unspaced(a) and text.is_unspaced(b))]
 
 

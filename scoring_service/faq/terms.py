@@ -1,0 +1,64 @@
+"""Which words made a match: what to mark in the question and in the entry."""
+
+from collections.abc import Iterable, Sequence
+
+from scoring_service.faq import text
+from scoring_service.faq.index import Index
+
+_COMMON = 0.25  # a word that this share of the entries has explains nothing
+_LEAST_ENTRIES = 8  # below, shares say little
+_ALIKE = 0.5  # Dice coefficient of the character runs of two words that count as one ("closre", "closure")
+_LEAST_ALIKE = 4  # characters; shorter words are alike by chance
+
+
+def matching_terms(index: Index, question: str, entry_texts: Sequence[str]) -> dict[str, list[str]]:
+    """The words that the question and the entry's texts share, or that are spelt alike.
+
+    Returns {"question": […], "entry": […]}: the words as typed, each once, in the order of their text.
+    """
+    asked = _typed([question])
+    held = _typed(entry_texts)
+    pairs = _pairs(
+        {form for forms in asked.values() for form in forms}, {form for each in held.values() for form in each}
+    )
+    telling = {pair for pair in pairs if not _is_common(index, pair[0])} or pairs
+    return {
+        "question": [typed for typed, forms in asked.items() if forms & {ours for ours, _ in telling}],
+        "entry": [typed for typed, forms in held.items() if forms & {theirs for _, theirs in telling}],
+    }
+
+
+def _typed(texts: Iterable[str]) -> dict[str, set[str]]:
+    """The words as typed, with the folded words that each stands for."""
+    found: dict[str, set[str]] = {}
+    for each in texts:
+        for typed in text.words_as_typed(text.without_markup(each, keep_code=True)):
+            found.setdefault(typed, set(text.words(typed)))
+    return found
+
+
+def _pairs(asked: set[str], held: set[str]) -> set[tuple[str, str]]:
+    """Which word of the question meets which of the entry: the same one, or else the ones most alike."""
+    pairs = {(word, word) for word in asked & held}
+    runs = {word: _runs(word) for word in held if len(word) >= _LEAST_ALIKE}
+    for word in asked - held:
+        if len(word) < _LEAST_ALIKE or not runs:
+            continue
+        own = _runs(word)
+        alike, best = max((2 * len(own & theirs) / (len(own) + len(theirs)), other) for other, theirs in runs.items())
+        if alike >= _ALIKE:
+            pairs.add((word, best))
+    return pairs
+
+
+def _runs(word: str) -> set[str]:
+    """Pairs and triples of characters, the ends of the word included."""
+    return {run for run in text.character_grams(word) if len(run) <= 3}
+
+
+def _is_common(index: Index, word: str) -> bool:
+    number = index.vocabulary.words.get(word)
+    if number is None or index.entry_count < _LEAST_ENTRIES:
+        return False
+    starts = index.fields["entry"].impacts.indptr
+    return int(starts[number + 1] - starts[number]) > _COMMON * index.entry_count
