@@ -47,10 +47,11 @@ class Usage:
 
 
 class Exceeded(RateLimited):
-    """A limit has no room left; `usage` says how all that were asked stand."""
+    """A limit has no room left: the last in `usage`, which says how all that were asked stand."""
 
-    def __init__(self, spent: Usage, usage: Sequence[Usage]) -> None:
-        wait = max(1, math.ceil(spent.reset))
+    def __init__(self, usage: Sequence[Usage]) -> None:
+        spent = usage[-1]
+        wait = math.ceil(spent.reset)
         super().__init__(
             f"The limit of {spent.limit.quota} a minute is used up. Try again in {wait} s.", retry_after=wait
         )
@@ -63,7 +64,8 @@ class Exceeded(RateLimited):
 def check(principal: Principal, bucket: str, *, cost: int = 1) -> tuple[Usage, ...]:
     """Counts `cost` requests against the limits of the key and its owner. bucket: "faq", "images" or "other".
 
-    Raises Exceeded, and counts nothing, when one of the limits has no room. Returns () while nothing can be counted.
+    Raises Exceeded when one of them has no room: the key's is asked first, so what a full key is refused does not cost
+    its owner's other keys. Returns () while nothing can be counted.
     """
     return _counter(settings.REDIS_URL).count(_limits_of(principal, bucket), cost)
 
@@ -145,27 +147,28 @@ class Counter:
         self._paused_until = 0.0
 
     def count(self, limits: Sequence[Limit], cost: int) -> tuple[Usage, ...]:
-        """Counts against all the limits, or raises Exceeded and counts against none. () while the store fails."""
+        """Counts against the limits in order; raises Exceeded at the first without room. () while the store fails."""
         if time.monotonic() < self._paused_until:
             return ()
+        usage: list[Usage] = []
+        has_room = True
         try:
-            room = [self._limiter.test(*_identity(limit), cost=cost) for limit in limits]
-            if all(room):
-                # Between the test and here another thread may take the last place: then this says so.
-                room = [self._limiter.hit(*_identity(limit), cost=cost) for limit in limits]
-            usage = [self._usage(limit, has_room) for limit, has_room in zip(limits, room, strict=True)]
+            for limit in limits:
+                has_room = self._limiter.hit(*_identity(limit), cost=cost)
+                usage.append(self._usage(limit, has_room))
+                if not has_room:
+                    break
         except StorageError as error:
             log.warning("rate_limits_unavailable", error=str(error.storage_error), pause_s=PAUSE)
             self._paused_until = time.monotonic() + PAUSE
             return ()
-        spent = [each for each, has_room in zip(usage, room, strict=True) if not has_room]
-        if spent:
-            raise Exceeded(max(spent, key=lambda each: each.reset), usage)
+        if not has_room:
+            raise Exceeded(usage)
         return tuple(usage)
 
     def _usage(self, limit: Limit, has_room: bool) -> Usage:
         stats = self._limiter.get_window_stats(*_identity(limit))
-        reset = min(float(WINDOW), max(0.0, stats.reset_time - time.time()))
+        reset = min(float(WINDOW), max(1.0, stats.reset_time - time.time()))
         return Usage(limit, max(0, stats.remaining) if has_room else 0, reset)
 
 

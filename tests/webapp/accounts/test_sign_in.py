@@ -103,6 +103,14 @@ def test_mailed_links_lead_to_the_public_address_whatever_the_host_header_says(c
     assert "localhost" not in mail.outbox[0].body
 
 
+def test_people_sign_in_while_the_cache_is_away(client, owner, settings):
+    settings.CACHES = {
+        "default": {"BACKEND": "webapp.cache.ForgivingRedisCache", "LOCATION": "redis://127.0.0.1:9/0"}  # nobody there
+    }
+    sign_in(client)
+    assert is_signed_in(client)
+
+
 def test_a_changed_password_is_told_by_mail(owner_client, owner):
     new = "another horse battery"
     form = {"oldpassword": PASSWORD, "password1": new, "password2": new}
