@@ -43,6 +43,12 @@ def milliseconds(duration: float) -> str:
 
 
 @register.filter
+def megabytes(size: int) -> str:
+    """A size in bytes as megabytes of 1,048,576 bytes: "10 MB", "12.3 MB"."""
+    return f"{size / 1_048_576:.1f}".removesuffix(".0") + " MB"
+
+
+@register.filter
 def ago(moment: datetime | None) -> SafeString:
     """How long since (or until) a moment as a <time> whose title says exactly when, in UTC."""
     if moment is None:
