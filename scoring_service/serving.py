@@ -5,18 +5,23 @@ import signal
 import time
 from types import FrameType
 
+import msgspec
 import structlog
 import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from scoring_service.contract import ErrorBody
 from scoring_service.settings import Settings
 
 log = structlog.get_logger()
 
 
-class AgedProtocol(HttpToolsProtocol):
-    """Tells the application when its connection was opened: it closes old ones, so that load spreads over new pods."""
+class PodProtocol(HttpToolsProtocol):
+    """Tells the application when its connection was opened: it closes old ones, so that load spreads over new pods.
+
+    What is not HTTP gets its answer in the form of all our errors.
+    """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
@@ -25,6 +30,12 @@ class AgedProtocol(HttpToolsProtocol):
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
         self.scope["connection_opened_at"] = self.opened_at  # type: ignore[typeddict-unknown-key]
+
+    def send_400_response(self, msg: str) -> None:
+        body = msgspec.json.encode(ErrorBody(msg))
+        head = f"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        self.transport.write(f"{head}Connection: close\r\n\r\n".encode() + body)
+        self.transport.close()
 
 
 class PodServer(uvicorn.Server):
@@ -56,7 +67,7 @@ def serve(app: Starlette, settings: Settings) -> int:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http=AgedProtocol,
+        http=PodProtocol,
         ws="none",
         log_config=None,
         access_log=False,

@@ -16,6 +16,8 @@ import httpx2 as httpx
 
 from tests.product import ROOT, free_ports
 
+# A new connection for each request, so that none outlives its pod. Made once: reading certificates takes a while.
+CLIENT = httpx.Client(trust_env=False, verify=False, timeout=60, limits=httpx.Limits(max_keepalive_connections=0))
 SERVE = ("-m", "scoring_service", "serve")
 ANSWERS_WITHIN = 60  # seconds; on a busy machine torch alone takes some to import
 
@@ -46,7 +48,7 @@ class Pod:
     def readiness(self) -> tuple[int, str]:
         """Status and reason of its readiness; status 0 while nobody listens."""
         try:
-            answer = httpx.get(f"{self.url}/v2/health/ready")
+            answer = CLIENT.get(f"{self.url}/v2/health/ready")
         except httpx.TransportError:
             return 0, "nobody listens"
         return answer.status_code, answer.json()["reason"]
@@ -54,7 +56,7 @@ class Pod:
     @property
     def index(self) -> dict[tuple[str, str], tuple[str, str]]:
         """The repository index: model and version to state and reason."""
-        entries = httpx.post(f"{self.url}/v2/repository/index").json()
+        entries = CLIENT.post(f"{self.url}/v2/repository/index").json()
         return {(entry["name"], entry["version"]): (entry["state"], entry["reason"]) for entry in entries}
 
     def wait_until(self, what: str, holds) -> None:

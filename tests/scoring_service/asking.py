@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx2 as httpx
 
-from tests.pods import Pod
+from tests.pods import CLIENT, Pod
 
 INFER = "/v2/models/obedient/infer"
 
@@ -19,7 +19,7 @@ def question(*texts: str, **request: Any) -> dict[str, Any]:
 
 def ask(pod: Pod, *texts: str, headers: dict[str, str] | None = None, **request: Any) -> httpx.Response:
     """The pod's answer to the questions, on a connection of its own."""
-    return httpx.post(f"{pod.url}{INFER}", json=question(*texts, **request), headers=headers, timeout=60)
+    return CLIENT.post(f"{pod.url}{INFER}", json=question(*texts, **request), headers=headers)
 
 
 def answers(response: httpx.Response, output: str = "faq_id") -> list[Any]:
@@ -40,7 +40,7 @@ def error_of(response: httpx.Response) -> str:
 def metric(pod: Pod, name: str, **labels: str) -> float:
     """The sum of a metric's series that carry all these labels."""
     total = 0.0
-    for line in httpx.get(f"{pod.url}/metrics").text.splitlines():
+    for line in CLIENT.get(f"{pod.url}/metrics").text.splitlines():
         found = re.fullmatch(rf"{name}(?:\{{(.*)\}})? (\S+)", line)
         if found and labels.items() <= dict(re.findall(r'(\w+)="([^"]*)"', found[1] or "")).items():
             total += float(found[2])

@@ -2,11 +2,10 @@
 
 import socket
 
-import httpx2 as httpx
 import msgspec
 import pytest
 
-from tests.pods import start_pod
+from tests.pods import CLIENT, start_pod
 from tests.scoring_service.asking import (
     INFER,
     Asking,
@@ -25,7 +24,7 @@ def dropped(pod) -> float:
 
 
 def statistics(pod) -> dict:
-    [statistics] = httpx.get(f"{pod.url}/v2/models/obedient/stats").json()["model_stats"]
+    [statistics] = CLIENT.get(f"{pod.url}/v2/models/obedient/stats").json()["model_stats"]
     return statistics
 
 
@@ -77,7 +76,9 @@ def test_the_row_of_a_client_that_leaves_is_never_scored(pod, gate):
     gone = dropped(pod)
     body = msgspec.json.encode(question("nobody waits for this"))
     with socket.create_connection(("127.0.0.1", pod.port)) as client:
-        client.sendall(b"POST %s HTTP/1.1\r\nHost: pod\r\nContent-Length: %d\r\n\r\n%s" % (INFER.encode(), len(body), body))
+        client.sendall(
+            b"POST %s HTTP/1.1\r\nHost: pod\r\nContent-Length: %d\r\n\r\n%s" % (INFER.encode(), len(body), body)
+        )
         wait_for_queue(pod, 1)
     pod.wait_until("notices that", lambda pod: metric(pod, "scoring_requests_total", status="499"))
     gate.open()
@@ -161,7 +162,7 @@ def test_statistics_count_rows_and_calls_of_the_model(pod):
 
 def test_a_lost_device_fails_liveness_so_that_the_pod_is_replaced(store):
     with start_pod(store, "cpu", command=OBEDIENT) as pod:
-        assert httpx.get(f"{pod.url}/v2/health/live").status_code == 200
+        assert CLIENT.get(f"{pod.url}/v2/health/live").status_code == 200
         assert ask(pod, "lose").status_code == 503
-        assert httpx.get(f"{pod.url}/v2/health/live").status_code == 503
+        assert CLIENT.get(f"{pod.url}/v2/health/live").status_code == 503
         assert pod.readiness == (503, "the device does not answer")
