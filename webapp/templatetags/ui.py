@@ -44,8 +44,8 @@ def milliseconds(duration: float) -> str:
 
 @register.filter
 def megabytes(size: int) -> str:
-    """A size in bytes as megabytes of 1,048,576 bytes: "10 MB", "12.3 MB"."""
-    return f"{size / 1_048_576:.1f}".removesuffix(".0") + " MB"
+    """A size in bytes as megabytes: "10 MB", "12.3 MB"."""
+    return f"{size / 1_000_000:.1f}".removesuffix(".0") + " MB"
 
 
 @register.filter

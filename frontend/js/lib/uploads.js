@@ -20,9 +20,9 @@ export function sortOut(files, { maxFiles, maxBytes }) {
   return { accepted, refused, left: Math.max(0, files.length - maxFiles) };
 }
 
-/** Bytes as megabytes of 1,048,576 bytes with at most one decimal: "10 MB", "12.3 MB". */
+/** Bytes as megabytes with at most one decimal: "10 MB", "12.3 MB". */
 export function megabytes(bytes) {
-  return `${Number((bytes / 1048576).toFixed(1))} MB`;
+  return `${Number((bytes / 1_000_000).toFixed(1))} MB`;
 }
 
 /** The order of cards: "added" keeps the newest first, "confidence" the most certain; failed ones (-1) come last. */
