@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.contrib.staticfiles.apps import StaticFilesConfig
 
 
 class SiteConfig(AppConfig):
@@ -9,3 +10,20 @@ class SiteConfig(AppConfig):
 
     def ready(self) -> None:
         from webapp import checks  # noqa: F401, PLC0415  # registers them, once all apps are loaded
+
+
+class NeededStaticFiles(StaticFilesConfig):
+    """Collects only what our pages use: hashing and compressing the rest takes longer than the site takes to start."""
+
+    ignore_patterns = [
+        *StaticFilesConfig.ignore_patterns,
+        "rest_framework",  # pages that the API does not have
+        "ext",  # of htmx
+        "django_htmx/htm*-4*",
+        "*/i18n/[!e]*",  # the admin speaks English
+        "*/xregexp.js",
+        "*/jquery.js",
+        "*/select2.full.js",
+        "LICENSE*",
+        "README*",
+    ]

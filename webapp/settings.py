@@ -99,7 +99,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
-    "django.contrib.staticfiles",
+    "webapp.apps.NeededStaticFiles",
     "allauth",
     "allauth.account",
     "allauth.mfa",

@@ -9,6 +9,8 @@ from webapp.apidocs import SchemaView
 
 # The admin has no sign-in of its own: people sign in, with their second factor, where everybody does.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+admin.site.site_header = admin.site.site_title = "Scorepod"
+admin.site.index_title = "Administration"
 
 urlpatterns = [
     path("", pages.home, name="home"),

@@ -27,6 +27,13 @@ def test_every_list_in_the_admin_opens(client, admin):
             assert client.get(reverse(f"{name}_add")).status_code == 200, name
 
 
+def test_a_person_opens_with_their_rights(client, admin, owner):
+    client.force_login(admin)
+    page = client.get(reverse("admin:accounts_user_change", args=[owner.pk])).content.decode()
+    assert owner.email in page
+    assert owner.password not in page
+
+
 def test_the_admin_shows_a_key_without_its_digest_and_can_only_revoke_it(client, admin, owner):
     key = make_key(owner).key
     client.force_login(admin)
