@@ -128,7 +128,7 @@ def train_missing_samples(env: Mapping[str, str]) -> None:
     samples = sorted(str(path) for path in (ROOT / "webapp" / "faq" / "sample").glob("*.jsonl"))
     faq = ["train-faq", "--model", "faq-javascript", "--title", "JavaScript FAQ (sample)", "--sample"]
     commands = {
-        "faq-javascript": [*faq, *(word for path in samples for word in ("--entries", path))],
+        "faq-javascript": [*faq, "--entries", *samples],
         "digits": ["train-digits"],
     }
     for model, command in commands.items():

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import httpx2 as httpx
 import pytest
@@ -64,13 +65,12 @@ def test_killing_the_pod_under_load_gives_answers_or_503_and_the_site_recovers(p
 def test_pictures_are_classified_while_the_pod_of_the_questions_is_gone(product, key):
     wait_until_answered(product, key)
     os.kill(product.pids("scoring-cpu")[-1], signal.SIGKILL)
-    with open("frontend/img/samples/digits/4.png", "rb") as picture:
-        answer = httpx.post(
-            f"{product.url}/api/v1/images/classify",
-            content=picture.read(),
-            headers={"Authorization": f"Bearer {key}", "Content-Type": "image/png"},
-            timeout=30,
-        )
+    answer = httpx.post(
+        f"{product.url}/api/v1/images/classify",
+        content=Path("frontend/img/samples/digits/4.png").read_bytes(),
+        headers={"Authorization": f"Bearer {key}", "Content-Type": "image/png"},
+        timeout=30,
+    )
     assert answer.status_code == 200
     assert answer.json()["results"][0]["predictions"][0]["label"] == "four"
     models = httpx.get(f"{product.url}/api/v1/models", headers={"Authorization": f"Bearer {key}"}).json()["models"]
