@@ -8,12 +8,12 @@ from collections.abc import Callable
 import structlog
 from django.conf import settings
 from django.dispatch import receiver
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django_structlog.middlewares import RequestMiddleware
 from django_structlog.signals import bind_extra_request_finished_metadata
 
 from webapp import health, problems
-from webapp.errors import BadRequest, TooLarge
+from webapp.errors import AppError, BadRequest, TooLarge
 from webapp.keys import limits
 from webapp.network import client_network
 
@@ -125,8 +125,7 @@ class ProblemMiddleware(Middleware):
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        if not isinstance(exception, AppError | UnreadablePostError):
+            return None  # the others have a door of Django's own, which also logs them
         error = problems.app_error_of(exception)
-        # The others have a door of Django's own, which also logs them.
-        if error is None or error is not exception:
-            return None
-        return problems.answer(request, error)
+        return problems.answer(request, error) if error else None

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from django.core import exceptions as django_errors
 from django.db import InterfaceError, OperationalError
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from django.template.loader import render_to_string
 from rest_framework import exceptions as drf_errors
@@ -20,6 +20,7 @@ from rest_framework.response import Response
 
 from webapp import errors
 from webapp.errors import AppError
+from webapp.request_ids import current_request_id
 
 log = structlog.get_logger(__name__)
 CONTENT_TYPE = "application/problem+json"
@@ -176,14 +177,14 @@ def kind_of(error: AppError) -> Kind:
 
 
 def problem_of(error: AppError, *, request_id: str | None = None) -> dict[str, Any]:
-    """The RFC 9457 object for the error. request_id: of this request, when not the one being logged about."""
+    """The RFC 9457 object for the error. request_id: where the answer leaves before or after the log knows it."""
     kind = kind_of(error)
     problem: dict[str, Any] = {
         "type": f"/problems/{kind.slug}",
         "title": kind.title,
         "status": kind.status,
         "detail": error.detail,
-        "request_id": request_id or structlog.contextvars.get_contextvars().get("request_id", ""),
+        "request_id": request_id or current_request_id(),
     }
     if details := error.fields or ({error.field: error.detail} if error.field else {}):
         problem["errors"] = [{"field": field, "detail": detail} for field, detail in details.items()]
@@ -204,6 +205,8 @@ def app_error_of(error: BaseException) -> AppError | None:
             return errors.BadRequest("The Host header does not name this site.")
         case django_errors.SuspiciousOperation() | django_errors.BadRequest() | MultiPartParserError():
             return errors.BadRequest("The request is malformed.")
+        case UnreadablePostError():
+            return errors.BadRequest("The body broke off before its end.")
         case Http404() | drf_errors.NotFound():
             return errors.NotFound("There is nothing at this address.")
         case django_errors.PermissionDenied():

@@ -2,7 +2,7 @@
 
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
 from django.db import OperationalError
-from django.http import Http404
+from django.http import Http404, UnreadablePostError
 from django.urls import path
 from rest_framework.request import Request
 
@@ -16,6 +16,7 @@ ERRORS = {
     "database": lambda: OperationalError(SECRET_WORDS),
     "suspicious": lambda: SuspiciousOperation(SECRET_WORDS),
     "bad": lambda: BadRequest(SECRET_WORDS),
+    "cut off": lambda: UnreadablePostError(SECRET_WORDS),
     "forbidden": lambda: PermissionDenied("Only for owls."),
     "missing": lambda: Http404(SECRET_WORDS),
     "invalid": lambda: errors.InvalidInput("Too long.", field="question"),

@@ -17,6 +17,7 @@ EXPECTED = {
     "database": (503, "unavailable"),
     "suspicious": (400, "bad-request"),
     "bad": (400, "bad-request"),
+    "cut off": (400, "bad-request"),
     "forbidden": (403, "not-allowed"),
     "missing": (404, "not-found"),
     "invalid": (422, "invalid-input"),
