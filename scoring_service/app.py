@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scoring_service.contract import REQUEST_ID_HEADER, ContractError, ErrorBody
 from scoring_service.endpoints import ROUTES, Json
-from scoring_service.errors import NotAuthorized, ServiceError, status_of
+from scoring_service.errors import NotAuthorized, NotReady, ServiceError, status_of
 from scoring_service.metrics import Metrics
 from scoring_service.routing import RUNTIMES, Router
 from scoring_service.settings import Settings
@@ -131,6 +131,11 @@ class Envelope:
                     refused = NotAuthorized("this pod wants its token: Authorization: Bearer …")
                     answer = await answer_service_error(Request(scope), refused)
                     await answer(scope, receive, send_with_headers)
+            except asyncio.CancelledError:  # the time to drain is over
+                if status:
+                    raise
+                answer = await answer_service_error(Request(scope), NotReady("the pod is shutting down"))
+                await answer(scope, receive, send_with_headers)
             except Exception:
                 log.exception("unexpected error")
                 if status:

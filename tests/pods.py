@@ -68,9 +68,13 @@ class Pod:
             time.sleep(0.02)
 
     def stop(self, sig: int = signal.SIGTERM) -> int:
-        """Sends the signal and returns the exit status; a pod that does not end is killed, which is a failure."""
+        """Sends the signal, if the pod still runs, and returns the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(sig)
+        return self.wait()
+
+    def wait(self) -> int:
+        """The exit status of a pod that was told to end; one that does not is killed, which is a failure."""
         try:
             return self.process.wait(timeout=ANSWERS_WITHIN)
         except subprocess.TimeoutExpired:
