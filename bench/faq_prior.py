@@ -1,6 +1,6 @@
 """Learns the general weights of the FAQ re-ranker, scoring_service/faq/prior.json, from the sample FAQ.
 
-    python bench/faq_prior.py webapp/faq/sample/*.jsonl
+    python -m bench.faq_prior webapp/faq/sample/*.jsonl
 
 From the one FAQ it makes many, of two entries up to most of them, with no phrasings up to most of them, with answers
 and without, so that the weights hold for collections of any size and age. A small or new collection starts from them.

@@ -122,7 +122,7 @@ def _fused(scores: Floats) -> Floats:
     Where a scorer's best fifty end, its score itself puts the rest in order, below every ranked entry.
     """
     retrievers = [(scores[SCORERS.index(name)], weight) for name, weight in _RETRIEVERS.items()]
-    fused = sum(np.tanh(score) for score, _ in retrievers) * np.float32(1e-3)
+    fused: Floats = np.tanh([score for score, _ in retrievers]).sum(axis=0) * np.float32(1e-3)
     ranked = min(_RANKED, fused.shape[1])
     rows = np.arange(len(fused))[:, None]
     for score, weight in retrievers:

@@ -92,9 +92,13 @@ class Index:
 def _fields(vocabulary: Vocabulary, entries: Sequence[EntryWords]) -> dict[str, Field]:
     texts = [_joined(entry.texts) for entry in entries]
     answers = [entry.answer for entry in entries]
-    by_words = {"text": [each for entry in entries for each in entry.texts], "entry": texts, "answer": answers}
+    by_words: dict[str, Sequence[Words]] = {
+        "text": [each for entry in entries for each in entry.texts],
+        "entry": texts,
+        "answer": answers,
+    }
     whole = [[*text, *answer] for text, answer in zip(texts, answers, strict=True)]
-    by_runs = {"entry_grams": texts, "answer_grams": answers, "all_grams": whole}
+    by_runs: dict[str, Sequence[Words]] = {"entry_grams": texts, "answer_grams": answers, "all_grams": whole}
     fields = {}
     for name, documents in by_words.items():
         fields[name] = Field.of([vocabulary.terms(each) for each in documents], len(vocabulary.words))
