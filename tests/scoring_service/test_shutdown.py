@@ -37,12 +37,14 @@ def test_stopping_under_load_loses_no_request(store):
                 answered.append(answer := client.post(f"{url}{INFER}", json=question("hello")))
                 told = answer.headers.get("Connection") == "close"
 
-    with start_pod(store, "cpu", command=OBEDIENT, SCORING_NOT_READY_S="1") as pod:
-        with ThreadPoolExecutor(8) as threads:
-            askers = [threads.submit(ask_until_told_to_leave, pod.url) for _ in range(8)]
-            pod.wait_until("is under load", lambda _: len(answered) > 50)
-            assert pod.stop() == 0
-            assert [asker.result() for asker in askers] == [None] * 8
+    with (
+        start_pod(store, "cpu", command=OBEDIENT, SCORING_NOT_READY_S="1") as pod,
+        ThreadPoolExecutor(8) as threads,
+    ):
+        askers = [threads.submit(ask_until_told_to_leave, pod.url) for _ in range(8)]
+        pod.wait_until("is under load", lambda _: len(answered) > 50)
+        assert pod.stop() == 0
+        assert [asker.result() for asker in askers] == [None] * 8
     assert {answer.status_code for answer in answered} == {200}
 
 

@@ -1,0 +1,151 @@
+"""The batcher on its own: arrivals, departures, failures and shutdown in every order hypothesis thinks of."""
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scoring_service.batching import Batcher
+from scoring_service.errors import BadRow, DeadlineExpired, NotReady, OutOfDeviceMemory, Overloaded, ServiceError
+from scoring_service.metrics import Metrics
+from scoring_service.runtimes.base import Row
+
+ENOUGH = 30.0  # seconds
+
+
+class Model:
+    """Answers each row with itself. What a row's text is decides whether its call fails; `fits` is its memory."""
+
+    def __init__(self, fits: int = 1000) -> None:
+        self.fits = fits
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.batches: list[list[str]] = []
+
+    def __call__(self, rows):
+        self.go_on.wait(ENOUGH)
+        texts = [row.inputs[0] for row in rows]
+        if len(texts) > self.fits:
+            raise OutOfDeviceMemory
+        self.batches.append(texts)
+        for text in texts:
+            if text.startswith("crash"):
+                raise ValueError(text)
+            if text.startswith("end"):
+                raise SystemExit
+        results = [BadRow(text) if text.startswith("bad") else {"text": [text]} for text in texts]
+        return results[:-1] if any(text.startswith("miscount") for text in texts) else results
+
+
+def batcher_for(model, executor, *, max_rows=4, queue_rows=8) -> Batcher:
+    return Batcher(
+        model,
+        executor,
+        max_rows=max_rows,
+        queue_rows=queue_rows,
+        metrics=Metrics(),
+        labels=("m", "1"),
+        on_device_lost=lambda: None,
+    )
+
+
+def rows(*texts: str) -> list[Row]:
+    return [Row((text,)) for text in texts]
+
+
+KINDS = st.sampled_from(["good", "good", "good", "bad", "crash", "end", "miscount"])
+CALLS = st.tuples(
+    st.lists(KINDS, max_size=6),
+    st.sampled_from([0.0, ENOUGH, ENOUGH, ENOUGH]),  # seconds until its deadline
+    st.booleans(),  # whether its caller leaves at once
+    st.integers(0, 2),  # turns of the loop before the next call arrives
+)
+
+
+@settings(deadline=None)
+@given(
+    calls=st.lists(CALLS, max_size=12),
+    max_rows=st.integers(1, 5),
+    fits=st.integers(1, 5),
+    holds=st.booleans(),
+    closes_after=st.integers(0, 12),
+)
+def test_every_caller_gets_its_own_rows_or_one_error_whatever_the_others_do(calls, max_rows, fits, holds, closes_after):
+    """holds: the model is busy until all calls have arrived; closes_after: so many calls come before it is unloaded."""
+
+    async def play() -> None:
+        model = Model(fits)
+        with ThreadPoolExecutor(1) as executor:
+            batcher = batcher_for(model, executor, max_rows=max_rows)
+            if holds:
+                model.go_on.clear()
+            closing = None
+            waiting = []
+            for number, (kinds, seconds, leaves, turns) in enumerate(calls):
+                if number == closes_after:
+                    closing = asyncio.create_task(batcher.close())
+                    await asyncio.sleep(0)
+                texts = [f"{kind} {number}.{row}" for row, kind in enumerate(kinds)]
+                try:
+                    call = batcher.submit(rows(*texts), time.monotonic() + seconds)
+                except NotReady if closing else Overloaded:
+                    continue
+                if leaves:
+                    call.future.cancel()
+                else:
+                    waiting.append((texts, seconds, call.future))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+            model.go_on.set()
+            await asyncio.wait_for(closing or batcher.close(), ENOUGH)
+            for texts, seconds, future in waiting:
+                assert future.done(), "closing leaves nobody waiting"
+                check(texts, seconds, future)
+        scored = [text for batch in model.batches for text in batch]
+        assert len(scored) == len(set(scored)), "no row is scored twice"
+        assert all(len(batch) <= min(max_rows, fits) for batch in model.batches)
+
+    asyncio.run(play())
+
+
+def check(texts, seconds, future) -> None:
+    error = future.exception()
+    if error is None:
+        answers = [str(each) if isinstance(each, BadRow) else each["text"][0] for each in future.result()]
+        assert answers == texts
+    elif isinstance(error, DeadlineExpired):
+        assert seconds == 0
+    else:
+        assert isinstance(error, ServiceError)
+
+
+def test_an_idle_model_scores_at_once_and_a_busy_one_gathers():
+    async def play() -> list[list[str]]:
+        model = Model()
+        with ThreadPoolExecutor(1) as executor:
+            batcher = batcher_for(model, executor)
+            model.go_on.clear()
+            calls = [batcher.submit(rows("first"), time.monotonic() + ENOUGH)]
+            await asyncio.sleep(0.01)
+            calls += [batcher.submit(rows(text), time.monotonic() + ENOUGH) for text in "abcde"]
+            model.go_on.set()
+            await asyncio.gather(*(call.future for call in calls))
+            await batcher.close()
+        return model.batches
+
+    assert asyncio.run(play()) == [["first"], ["a", "b", "c", "d"], ["e"]]
+
+
+def test_a_crash_tells_the_caller_nothing_of_what_was_asked():
+    async def play() -> None:
+        with ThreadPoolExecutor(1) as executor:
+            batcher = batcher_for(Model(), executor)
+            with pytest.raises(ServiceError, match=r"^the model failed on this batch$"):
+                await batcher.submit(rows("crash my diary"), time.monotonic() + ENOUGH).future
+            await batcher.close()
+
+    asyncio.run(play())
