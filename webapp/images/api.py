@@ -53,7 +53,11 @@ class ClassifyView(ApiView):
             "`error` and spoils no other; when none can, the answer is a problem."
         ),
         parameters=[
-            OpenApiParameter("model", str, description="The model that looks at the picture." + OF_A_BODY),
+            OpenApiParameter(
+                "model",
+                {"type": "string", "minLength": 1},
+                description="The model that looks at the picture." + OF_A_BODY,
+            ),
             OpenApiParameter(
                 "top_k",
                 {"type": "integer", "minimum": 1, "maximum": 50, "default": 5},
