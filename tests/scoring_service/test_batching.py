@@ -84,7 +84,7 @@ def test_every_caller_gets_its_own_rows_or_one_error_whatever_the_others_do(call
             if holds:
                 model.go_on.clear()
             closing = None
-            waiting = []
+            waiting, refusals = [], []
             for number, (kinds, seconds, leaves, turns) in enumerate(calls):
                 if number == closes_after:
                     closing = asyncio.create_task(batcher.close())
@@ -92,7 +92,8 @@ def test_every_caller_gets_its_own_rows_or_one_error_whatever_the_others_do(call
                 texts = [f"{kind} {number}.{row}" for row, kind in enumerate(kinds)]
                 try:
                     call = batcher.submit(rows(*texts), time.monotonic() + seconds)
-                except NotReady if closing else Overloaded:
+                except (Overloaded, NotReady) as error:
+                    refusals.append((type(error), closing is not None))
                     continue
                 if leaves:
                     call.future.cancel()
@@ -102,6 +103,7 @@ def test_every_caller_gets_its_own_rows_or_one_error_whatever_the_others_do(call
                     await asyncio.sleep(0)
             model.go_on.set()
             await asyncio.wait_for(closing or batcher.close(), ENOUGH)
+            assert set(refusals) <= {(Overloaded, False), (NotReady, True)}
             for texts, seconds, future in waiting:
                 assert future.done(), "closing leaves nobody waiting"
                 check(texts, seconds, future)
