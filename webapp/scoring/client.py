@@ -122,6 +122,11 @@ class ScoringClient:
         with _readable():
             return decode_json(answer.content, dict[str, Any])
 
+    def close(self) -> None:
+        """Closes all connections."""
+        for pool in self._pools.values():
+            pool.close()
+
     def _infer(
         self, kind: str, model: str, request: InferRequest, *, timeout: float, binary: bool = False
     ) -> InferResponse:

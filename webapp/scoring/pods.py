@@ -73,6 +73,11 @@ class PodPool:
             raise self._error_of_answer(answer, call, timeout)
         return answer
 
+    def close(self) -> None:
+        """Closes all connections."""
+        self._pooled.close()
+        self._unpooled.close()
+
     @staticmethod
     def _send(client: httpx.Client, call: Call, deadline: float) -> httpx.Response:
         left = deadline - time.monotonic()
