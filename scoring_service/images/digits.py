@@ -101,7 +101,7 @@ def _drawn_anew(ink: torch.Tensor, random: torch.Generator) -> torch.Tensor:
     count = len(ink)
     angle = _uniform(count, -0.22, 0.22, random)  # radians
     slant = _uniform(count, -0.2, 0.2, random)
-    height = _uniform(count, 0.85, 1.9, random)  # of the frame to the digit
+    height = _uniform(count, 0.85, 2.2, random)  # of the frame to the digit
     width = height * _uniform(count, 0.85, 1.9, random)
     grid = torch.zeros(count, 2, 3)
     grid[:, 0, 0], grid[:, 0, 1] = angle.cos() * width, slant - angle.sin() * height
