@@ -26,6 +26,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from threadpoolctl import threadpool_limits
 
 from scoring_service import store
+from scoring_service.errors import BadRow
 from scoring_service.faq import text
 from scoring_service.faq.bm25 import Field
 from scoring_service.faq.entries import Collection, Entry
@@ -138,10 +139,12 @@ def matcher(task: Task) -> Scored:
         runtime = load(directory, manifest)
         rows = [Row((question,), {"top_k": 0}) for question, _ in task.questions]
         results = [result for at in range(0, len(rows), BATCH) for result in runtime.score(rows[at : at + BATCH])]
+        everything = [entry.id for entry in task.collection.entries]
         timed = [Row((question,), {"top_k": 10}) for question, _ in task.questions[:TIMED]]
         return Scored(
-            [result["faq_id"] for result in results],
-            [result["probability"][0] for result in results],
+            # A question without words is refused: nothing is shown for it.
+            [everything if isinstance(result, BadRow) else result["faq_id"] for result in results],
+            [0.0 if isinstance(result, BadRow) else result["probability"][0] for result in results],
             calibrated=True,
             seconds=seconds,
             ms_alone=milliseconds(lambda row: runtime.score([row]), timed),
