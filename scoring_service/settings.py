@@ -1,7 +1,7 @@
 """What the environment says, read once. docs/operations.md describes each variable."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +18,7 @@ class Settings:
     pool: Literal["cpu", "gpu"]  # only versions whose manifest names this pool are loaded
     host: str
     port: int
-    token: str  # empty: nobody is asked for one
+    token: str = field(repr=False)  # empty: nobody is asked for one
     max_rows: int  # rows in one model call
     queue_rows: int  # rows waiting for one version; more are refused
     max_body: int

@@ -135,7 +135,7 @@ def write_version(
     version: its name; by default the next whole number.
     Raises ValueError for a bad name, FileExistsError when the version is there already.
     """
-    for name in filter(None, (model, version)):
+    for name in (model,) if version is None else (model, version):
         if not NAME.fullmatch(name):
             raise ValueError(f"{name!r} is not a name: letters, digits, dot, dash and underscore only, at most 128")
     folder = store / model
@@ -143,7 +143,7 @@ def write_version(
     scratch = Path(tempfile.mkdtemp(prefix=".new-", dir=folder))
     try:
         fields = build(scratch)
-        chosen = version or next_version(folder)
+        chosen = next_version(folder) if version is None else version
         files = {
             path.relative_to(scratch).as_posix(): File(sha256_of(path), path.stat().st_size)
             for path in sorted(scratch.rglob("*"))
