@@ -8,6 +8,7 @@ const modules = {
   "local-time": () => import("./modules/local-time.js"),
   offline: () => import("./modules/offline.js"),
   "password-reveal": () => import("./modules/password-reveal.js"),
+  "record-list": () => import("./modules/record-list.js"),
   "section-nav": () => import("./modules/section-nav.js"),
   tabs: () => import("./modules/tabs.js"),
   "theme-switch": () => import("./modules/theme-switch.js"),

@@ -82,6 +82,14 @@ export function mount(page) {
   }
 
   for (const block of results.querySelectorAll(".prose pre")) block.tabIndex = 0;
+  function askIfUnasked() {
+    const asked = results.querySelector("[data-question]")?.dataset.question ?? "";
+    if (field.value.trim() !== asked.trim()) form.requestSubmit();
+  }
+
+  // What was typed while there was no network, or before the scripts were there, is asked now.
+  window.addEventListener("online", askIfUnasked);
+  if (!results.querySelector(".alert")) askIfUnasked();
   // The cursor stands behind a question that came with the address.
   if (field.value) field.setSelectionRange(field.value.length, field.value.length);
 }
