@@ -6,8 +6,20 @@ from webapp.faq.queries import collection_called
 from webapp.faq.services import MAX_QUESTION, MatchAsk
 
 
+class QuestionField(serializers.CharField):
+    """Text of 1 to 10,000 characters. Numbers are no questions, though DRF would take them for text."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"max_length": MAX_QUESTION, **options})
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
 class MatchAskSerializer(serializers.Serializer[Any]):
-    question = serializers.CharField(max_length=MAX_QUESTION)
+    question = QuestionField()
     top_k = serializers.IntegerField(min_value=1, max_value=50, default=5, help_text="How many entries at most.")
     min_probability = serializers.FloatField(
         min_value=0, max_value=1, default=0, help_text="Leave out entries that are less probable."

@@ -81,7 +81,7 @@ class ClassifyView(ApiView):
             "model": cards[0].model,
             "version": next(card.version for card in cards if not card.failure),
             "results": cards,
-            "duration_ms": (time.monotonic() - began) * 1000,
+            "duration_ms": round((time.monotonic() - began) * 1000, 3),
             "request_id": current_request_id(),
         }
         return Response(ClassifyResultSerializer(result).data)

@@ -6,7 +6,7 @@ from io import BytesIO
 from django.conf import settings
 from PIL import Image, UnidentifiedImageError
 
-from webapp.errors import AppError, InvalidInput, TooLarge
+from webapp.errors import InvalidInput, TooLarge
 
 # The site never decodes, so Pillow's own guard has nothing to protect; ours is stricter and says what to do.
 Image.MAX_IMAGE_PIXELS = None
@@ -26,29 +26,29 @@ class Upload:
 
 def check_picture(upload: Upload) -> None:
     """Raises InvalidInput or TooLarge, naming file and remedy, for what no pod should have to look at."""
-    error = _problem_with(upload.data, upload.filename)
-    if error is not None:
-        raise error
-
-
-def _problem_with(data: bytes, name: str) -> AppError | None:
+    data, name = upload.data, upload.filename
     if not data:
-        return InvalidInput(f"{name} is empty. Choose the file again.", field="files")
+        raise InvalidInput(f"{name} is empty. Choose the file again.", field=upload.field)
     if len(data) > settings.MAX_IMAGE_BYTES:
         limit = settings.MAX_IMAGE_BYTES / 1e6
-        return TooLarge(f"{name} is larger than {limit:.0f} MB, the most that is read. Make the picture smaller.")
+        raise TooLarge(
+            f"{name} is larger than {limit:.0f} MB, the most that is read. Make the picture smaller.",
+            field=upload.field,
+        )
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as picture:
             width, height = picture.size
-    except UnidentifiedImageError:
-        return InvalidInput(f"{name} is not a picture we can read. Send a {FORMAT_NAMES} file.", field="files")
-    except (OSError, ValueError):
+    except UnidentifiedImageError as error:
+        unreadable = f"{name} is not a picture we can read. Send a {FORMAT_NAMES} file."
+        raise InvalidInput(unreadable, field=upload.field) from error
+    except (OSError, ValueError) as error:
         # What Pillow's readers raise for a header that starts well and goes on badly.
-        return InvalidInput(f"{name} is damaged. Save the picture again, as {FORMAT_NAMES}.", field="files")
+        damaged = f"{name} is damaged. Save the picture again, as {FORMAT_NAMES}."
+        raise InvalidInput(damaged, field=upload.field) from error
     if width * height > settings.MAX_IMAGE_PIXELS:
         size, limit = width * height / 1e6, settings.MAX_IMAGE_PIXELS / 1e6
-        return TooLarge(
+        raise TooLarge(
             f"{name} has {width} × {height} pixels, that is {size:.0f} megapixels; at most {limit:.0f} are allowed. "
-            "Make the picture smaller."
+            "Make the picture smaller.",
+            field=upload.field,
         )
-    return None

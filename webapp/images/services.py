@@ -100,7 +100,7 @@ def _card(upload: Upload, model: ModelInfo, top_k: int) -> Card:
         model=answer.model if answer else model.name,
         model_title=model.title,
         version=answer.version if answer else model.version,
-        duration_ms=(time.monotonic() - began) * 1000,
+        duration_ms=round((time.monotonic() - began) * 1000, 3),
         request_id=current_request_id(),
     )
 

@@ -13,7 +13,8 @@ from rest_framework.response import Response
 
 from webapp.errors import NotFound, TooLarge
 from webapp.faq.queries import collection_called
-from webapp.faq.services import MAX_QUESTION, rank_all
+from webapp.faq.serializers import QuestionField
+from webapp.faq.services import rank_all
 from webapp.images.services import classify
 from webapp.images.uploads import uploads_in
 from webapp.keys.api import ApiRequest, ApiView, parse
@@ -51,7 +52,7 @@ POD = inline_serializer(
 
 
 class QuestionSerializer(serializers.Serializer[Any]):
-    input = serializers.CharField(max_length=MAX_QUESTION)
+    input = QuestionField()
 
 
 class PicturesSerializer(serializers.Serializer[Any]):

@@ -38,7 +38,7 @@ class Attempt:
     @property
     def duration_ms(self) -> float:
         """Milliseconds since the attempt began."""
-        return (time.monotonic() - self.began) * 1000
+        return round((time.monotonic() - self.began) * 1000, 3)
 
 
 @contextmanager

@@ -92,6 +92,7 @@ def test_a_model_trained_on_something_else_is_a_502(ask, scoring):
         ({"question": "   "}, "question"),
         ({"question": None}, "question"),
         ({"question": ["list"]}, "question"),
+        ({"question": 5}, "question"),
         ({"question": "a\0b"}, "question"),
         ({"question": "x" * 10_001}, "question"),
         ({"question": "copy", "top_k": 0}, "top_k"),
