@@ -17,8 +17,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from scoring_service import endpoints, reference
 from scoring_service.contract import REQUEST_ID_HEADER, ContractError, ErrorBody
-from scoring_service.endpoints import ROUTES, Json
+from scoring_service.endpoints import Json
 from scoring_service.errors import NotAuthorized, NotReady, ServiceError, status_of
 from scoring_service.metrics import Metrics
 from scoring_service.routing import RUNTIMES, Router
@@ -45,7 +46,7 @@ def create_app(settings: Settings, runtimes: Mapping[str, str] = RUNTIMES) -> St
         await app.state.router.close()
 
     app = Starlette(
-        routes=ROUTES,
+        routes=[*endpoints.ROUTES, *reference.ROUTES],
         lifespan=lifespan,
         middleware=[Middleware(Envelope, settings=settings, metrics=metrics)],
         exception_handlers={

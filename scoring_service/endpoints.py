@@ -2,16 +2,12 @@
 
 import asyncio
 import math
-import platform
 import time
-import uuid
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata as distribution
 from typing import Any
 
 import msgspec
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -25,12 +21,10 @@ from scoring_service.settings import Settings
 
 NAME = "scorepod"
 EXTENSIONS = ["binary_tensor_data", "model_repository", "statistics"]
-POD_ID = uuid.uuid4().hex
 # Seconds a request waits before its connection is watched for a client that gives up: most are answered sooner.
 WATCH_AFTER = 0.05
 # Bytes of a body that are decoded on the event loop; more would keep the other requests waiting.
 SMALL_BODY = 2**18
-REFERENCE_TOP_K = 3
 
 
 class Json(Response):
@@ -271,90 +265,6 @@ def stack(spec: TensorSpec, rows: list[list[Any]]) -> Tensor:
     return Tensor(name=spec.name, datatype=spec.datatype, shape=shape, data=[value for row in rows for value in row])
 
 
-# The reference's clients ----------------------------------------------------------------------------------------------
-
-
-async def describe(request: Request) -> Response:
-    """GET /score: who answers here."""
-    settings = settings_of(request)
-    return Json(
-        {
-            "azEnvironment": settings.environment,
-            "location": settings.location,
-            "osType": platform.system(),
-            "isServer": True,
-            "version": program_version(),
-            "uniqueId": POD_ID,
-        }
-    )
-
-
-async def score_reference(request: Request) -> Response:
-    """POST /score: a question as JSON, or pictures as multipart parts of any names."""
-    expires_at = expiry(request)
-    kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    body = await read_body(request, expires_at)
-    if kind == "multipart/form-data":
-        return await score_pictures(request, body, expires_at)
-    return await score_question(request, body, expires_at)
-
-
-async def score_question(request: Request, body: bytes, expires_at: float) -> Response:
-    asked = contract.decode_json(body, dict[str, Any])
-    question = asked.get("input")
-    if not isinstance(question, str):
-        raise BadRequest('send JSON such as {"input": "your question"}, or pictures as multipart/form-data')
-    version = router_of(request).default_model("faq")
-    row = Row((question,), {"top_k": 0}, frozenset({"answer_id"}))
-    results, _ = await score(request, version, [row], expires_at)
-    [result] = all_good(results, lambda _: "input")
-    return Json(list(zip(result["faq_id"], result["answer_id"], result["probability"], strict=True)))
-
-
-async def score_pictures(request: Request, body: bytes, expires_at: float) -> Response:
-    files = await files_of(request, body)
-    if not files:
-        raise BadRequest("no part of the form is a file; send each picture as a part with a file name")
-    version = router_of(request).default_model("image")
-    began = time.monotonic()
-    rows = [Row((data,), {"top_k": REFERENCE_TOP_K}) for data in files.values()]
-    results, _ = await score(request, version, rows, expires_at)
-    milliseconds = (time.monotonic() - began) * 1000
-    names = list(files)
-    answer = {
-        name: list(zip(result["label_id"], result["label"], result["probability"], strict=True))
-        for name, result in zip(names, all_good(results, lambda number: names[number]), strict=True)
-    }
-    return Json([answer, f"Computed in {milliseconds:.2f} ms"])
-
-
-class InMemoryParser(MultiPartParser):
-    """Keeps files in memory, where the body is already: a pod may have no folder it can write to."""
-
-    spool_max_size = 2**62
-
-
-async def files_of(request: Request, body: bytes) -> dict[str, bytes]:
-    """Part name to content. A name that comes again gets a number: picture, picture#2."""
-
-    async def stream() -> AsyncGenerator[bytes, None]:
-        yield body
-
-    try:
-        form = await InMemoryParser(request.headers, stream()).parse()
-    except (MultiPartException, KeyError, ValueError) as error:
-        raise BadRequest(f"the multipart body cannot be read: {error}") from error
-    files: dict[str, bytes] = {}
-    for name, part in form.multi_items():
-        if isinstance(part, UploadFile):
-            unique, times = name, 1
-            while unique in files:
-                times += 1
-                unique = f"{name}#{times}"
-            files[unique] = await part.read()
-    return files
-
-
 # What came in ---------------------------------------------------------------------------------------------------------
 
 
@@ -418,6 +328,4 @@ ROUTES = [
     Route("/v2/models/{model}/versions/{version}/infer", infer, methods=["POST"]),
     Route("/v2/repository/index", index, methods=["POST"]),
     Route("/metrics", metrics),
-    Route("/score", describe, methods=["GET"]),
-    Route("/score", score_reference, methods=["POST"]),
 ]

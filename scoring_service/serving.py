@@ -69,6 +69,7 @@ def serve(app: Starlette, settings: Settings) -> int:
         loop="uvloop",
         http=PodProtocol,
         ws="none",
+        proxy_headers=False,
         log_config=None,
         access_log=False,
         server_header=False,

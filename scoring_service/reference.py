@@ -1,0 +1,117 @@
+"""`/score`, the one address that clients of the reference architecture call: questions, pictures, GET."""
+
+import platform
+import time
+import uuid
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from scoring_service import contract
+from scoring_service.endpoints import (
+    Json,
+    all_good,
+    expiry,
+    program_version,
+    read_body,
+    router_of,
+    score,
+    settings_of,
+)
+from scoring_service.errors import BadRequest
+from scoring_service.runtimes.base import Row
+
+POD_ID = uuid.uuid4().hex
+TOP_K = 3  # categories for each picture
+
+
+async def describe(request: Request) -> Response:
+    """GET /score: who answers here."""
+    settings = settings_of(request)
+    return Json(
+        {
+            "azEnvironment": settings.environment,
+            "location": settings.location,
+            "osType": platform.system(),
+            "isServer": True,
+            "version": program_version(),
+            "uniqueId": POD_ID,
+        }
+    )
+
+
+async def score_any(request: Request) -> Response:
+    """POST /score: a question as JSON, or pictures as multipart parts of any names."""
+    expires_at = expiry(request)
+    kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    body = await read_body(request, expires_at)
+    if kind == "multipart/form-data":
+        return await score_pictures(request, body, expires_at)
+    return await score_question(request, body, expires_at)
+
+
+async def score_question(request: Request, body: bytes, expires_at: float) -> Response:
+    asked = contract.decode_json(body, dict[str, Any])
+    question = asked.get("input")
+    if not isinstance(question, str):
+        raise BadRequest('send JSON such as {"input": "your question"}, or pictures as multipart/form-data')
+    version = router_of(request).default_model("faq")
+    row = Row((question,), {"top_k": 0}, frozenset({"answer_id"}))
+    results, _ = await score(request, version, [row], expires_at)
+    [result] = all_good(results, lambda _: "input")
+    return Json(list(zip(result["faq_id"], result["answer_id"], result["probability"], strict=True)))
+
+
+async def score_pictures(request: Request, body: bytes, expires_at: float) -> Response:
+    files = await files_of(request, body)
+    if not files:
+        raise BadRequest("no part of the form is a file; send each picture as a part with a file name")
+    version = router_of(request).default_model("image")
+    began = time.monotonic()
+    rows = [Row((data,), {"top_k": TOP_K}) for data in files.values()]
+    results, _ = await score(request, version, rows, expires_at)
+    milliseconds = (time.monotonic() - began) * 1000
+    names = list(files)
+    answer = {
+        name: list(zip(result["label_id"], result["label"], result["probability"], strict=True))
+        for name, result in zip(names, all_good(results, lambda number: names[number]), strict=True)
+    }
+    return Json([answer, f"Computed in {milliseconds:.2f} ms"])
+
+
+class InMemoryParser(MultiPartParser):
+    """Keeps files in memory, where the body is already: a pod may have no folder it can write to."""
+
+    spool_max_size = 2**62
+
+
+async def files_of(request: Request, body: bytes) -> dict[str, bytes]:
+    """Part name to content. A name that comes again gets a number: picture, picture#2."""
+
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    try:
+        form = await InMemoryParser(request.headers, stream()).parse()
+    except (MultiPartException, KeyError, ValueError) as error:
+        raise BadRequest(f"the multipart body cannot be read: {error}") from error
+    files: dict[str, bytes] = {}
+    for name, part in form.multi_items():
+        if isinstance(part, UploadFile):
+            unique, times = name, 1
+            while unique in files:
+                times += 1
+                unique = f"{name}#{times}"
+            files[unique] = await part.read()
+    return files
+
+
+ROUTES = [
+    Route("/score", describe, methods=["GET"]),
+    Route("/score", score_any, methods=["POST"]),
+]
