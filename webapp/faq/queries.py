@@ -20,8 +20,9 @@ def collection_called(slug: str | None) -> Collection:
 def example_questions(collection: Collection) -> list[str]:
     """A few questions as people ask them, spread evenly over the collection; the same ones each time.
 
-    Short phrasings that were held out of training: the model has not seen them word for word.
+    Short phrasings that were held out of training, so that the model has not seen them word for word.
     """
     candidates = Phrasing.objects.filter(entry__collection=collection, held_out=True).order_by("entry_id", "pk")
     short = [text for text in candidates.values_list("text", flat=True) if 20 <= len(text) <= 60 and "\n" not in text]
-    return short[:: max(1, len(short) // EXAMPLES)][:EXAMPLES]
+    found = [text for text in short if text.endswith("?")] or short
+    return found[:: max(1, len(found) // EXAMPLES)][:EXAMPLES]

@@ -8,7 +8,8 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from django.db import DatabaseError, transaction
+from django.db import Error as AnyDatabaseError
+from django.db import transaction
 from django.utils import timezone
 
 from webapp import problems
@@ -113,7 +114,7 @@ def record(
     try:
         with transaction.atomic():
             _save(row)
-    except DatabaseError:
+    except AnyDatabaseError:
         log.exception("scoring_not_recorded", kind=kind, outcome=outcome)
 
 
@@ -128,11 +129,11 @@ def _save(row: ScoringRecord) -> None:
 
 
 def _live_row_before(row: ScoringRecord) -> ScoringRecord | None:
-    return (
-        ScoringRecord.objects.select_for_update()
-        .filter(user=row.user, kind=row.kind, live=True, created_at__gte=row.created_at - LIVE_FOR)
-        .first()
-    )
+    # Two key presses answered at the same moment must not both find no row: the second waits for the first here.
+    User.objects.select_for_update().values_list("pk").get(pk=row.user.pk)
+    return ScoringRecord.objects.filter(
+        user=row.user, kind=row.kind, live=True, created_at__gte=row.created_at - LIVE_FOR
+    ).first()
 
 
 def continues(before: str, after: str) -> bool:

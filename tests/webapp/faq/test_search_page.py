@@ -6,7 +6,8 @@ from django.db import DatabaseError
 
 from tests.factories import make_collection
 from tests.webapp.pods import Pods, refusal
-from webapp.faq.models import Entry, Phrasing
+from webapp.faq.models import Collection, Entry, Phrasing
+from webapp.faq.queries import example_questions
 from webapp.usage.models import ScoringRecord
 
 PART = {"HX-Request": "true", "HX-Target": "results"}
@@ -14,7 +15,7 @@ TERMS = {"question": ["copy"], "entry": ["copy", "array"]}
 
 
 @pytest.fixture
-def pods(scoring: Pods) -> Pods:
+def pods(db, scoring: Pods) -> Pods:
     make_collection()
     scoring.faq = [("js-1", "js-1-a", 0.912, TERMS), ("js-2", "js-2-a", 0.1, TERMS)]
     return scoring
@@ -164,3 +165,14 @@ def test_a_search_asks_the_database_few_questions(search, django_assert_max_num_
     search("warm up")
     with django_assert_max_num_queries(9):
         search("how to copy", headers=PART, live="1")
+
+
+def test_examples_are_questions_from_all_over_the_collection(pods):
+    collection = Collection.objects.get()
+    for number in range(40):
+        entry = Entry.objects.create(collection=collection, external_id=f"more-{number:02}", question="Q", answer="A")
+        Phrasing.objects.create(entry=entry, text=f"what about thing number {number:02}?", held_out=True)
+        Phrasing.objects.create(entry=entry, text=f"error message number {number:02}", held_out=True)
+        Phrasing.objects.create(entry=entry, text=f"what was trained on {number:02}?", held_out=False)
+    examples = example_questions(collection)
+    assert examples == [f"what about thing number {number:02}?" for number in (0, 10, 20, 30)]
