@@ -8,7 +8,7 @@ export function mount(dialog) {
   for (const opener of document.querySelectorAll(`[data-opens="${dialog.id}"]`)) {
     opener.addEventListener("click", (event) => {
       event.preventDefault();
-      dialog.showModal();
+      open();
     });
   }
   dialog.addEventListener("click", (event) => {
@@ -18,5 +18,12 @@ export function mount(dialog) {
     const pressed = event.detail > 0; // Enter in a field also makes a click, without a place
     if (event.target.closest("[data-closes]") || (pressed && event.target === dialog && !inside)) dialog.close();
   });
-  if (dialog.dataset.openAtOnce !== undefined) dialog.showModal();
+  if (dialog.dataset.openAtOnce !== undefined) open();
+
+  function open() {
+    dialog.showModal();
+    // To the field that needs correction, else to the first; the browser itself would choose the button that closes.
+    const field = dialog.querySelector("[aria-invalid=true]") ?? dialog.querySelector("input:not([type=hidden]), select");
+    field?.focus();
+  }
 }
