@@ -69,7 +69,7 @@ def _distance(seconds: float, moment: datetime) -> str:
             count = int(abs(seconds) // size)
             span = f"{count} {name}{'' if count == 1 else 's'}"
             return f"{span} ago" if seconds > 0 else f"in {span}"
-    return f"{moment:%-d %B %Y}"
+    return f"{moment:%-d %b %Y}"
 
 
 @register.simple_tag
