@@ -30,4 +30,5 @@ test("the address holds the question, whatever is in it", () => {
   const address = questionAddress("/faq/", "a & b = c? #1 ü");
   assert.equal(new URL(address, "https://example.org").searchParams.get("q"), "a & b = c? #1 ü");
   assert.equal(questionAddress("/faq/", ""), "/faq/");
+  assert.equal(questionAddress("/faq/", "世界".repeat(500)), "/faq/", "longer than an address may be");
 });

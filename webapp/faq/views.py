@@ -1,7 +1,9 @@
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 from django.utils.functional import SimpleLazyObject
-from django.views.decorators.http import require_safe
+from django.utils.http import urlencode
+from django.views.decorators.http import require_http_methods
 
 from webapp.errors import AppError, InvalidInput
 from webapp.faq import queries, services
@@ -10,16 +12,27 @@ from webapp.faq.models import Collection
 from webapp.faq.services import MatchAsk, MatchResult
 from webapp.keys import limits
 from webapp.keys.principal import principal_of
-from webapp.partials import render_page
+from webapp.partials import render_page, wants_part
 from webapp.usage.models import ScoringRecord
 
+LONGEST_ADDRESS = 4000  # characters: what servers and proxies take without complaint
 
-@require_safe
+
+@require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def search(request: HttpRequest) -> HttpResponse:
-    """The search page. A question in the address is answered in it; what goes wrong is said in it, with its status."""
+    """The search page. A question in the address is answered in it; what goes wrong is said in it, with its status.
+
+    The form posts, for a question may be too long for an address; one that is not gets its address, to be shared.
+    """
+    given = request.POST if request.method == "POST" else request.GET
+    question = given.get("q", "")
+    if request.method == "POST" and not wants_part(request):
+        address = f"{reverse('faq:search')}?{urlencode({'q': question})}"
+        if len(address) <= LONGEST_ADDRESS:
+            return HttpResponseRedirect(address)
     collection = queries.default_collection()
-    form = QuestionForm(request.GET if request.GET.get("q", "").strip() else None)
+    form = QuestionForm(given if question.strip() else None)
     outcome: MatchResult | None = None
     error: AppError | None = None
     if collection and form.is_bound:
@@ -29,7 +42,7 @@ def search(request: HttpRequest) -> HttpResponse:
             error = raised
     context: dict[str, object] = {
         "form": form,
-        "question": request.GET.get("q", ""),
+        "question": question,
         "outcome": outcome,
         "error": error,
         # Most answers to a typing person show no examples: then nothing is read.

@@ -13,7 +13,10 @@ export function step(index, count, key) {
   return index;
 }
 
-/** The address that shows this question again; without one, that of the empty page. */
+const LONGEST = 4000; // characters: what servers and proxies take without complaint
+
+/** The address that shows this question again; without one, or with one too long for an address, that of the page. */
 export function questionAddress(path, question) {
-  return question ? `${path}?${new URLSearchParams({ q: question })}` : path;
+  const address = `${path}?${new URLSearchParams({ q: question })}`;
+  return question && address.length <= LONGEST ? address : path;
 }

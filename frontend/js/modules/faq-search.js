@@ -49,7 +49,7 @@ export function mount(page) {
     }
     if (event.target.closest("[data-copy-link]")) {
       await copyText(location.href);
-      toast("Link copied");
+      toast(location.search ? "Link copied" : "Link to this page copied: the question is too long for one");
     }
   });
 

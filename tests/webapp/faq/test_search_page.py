@@ -56,6 +56,19 @@ def test_a_question_in_the_address_is_answered_in_the_page(search):
     assert "Answer <strong>1</strong>" in page.text
 
 
+def test_a_question_sent_by_the_form_gets_an_address_to_share(owner_client, pods):
+    answer = owner_client.post("/faq/", {"q": "how to copy?"})
+    assert answer.status_code == 302
+    assert answer["Location"] == "/faq/?q=how+to+copy%3F"
+    assert not pods.sent
+
+
+def test_a_question_too_long_for_an_address_is_answered_where_it_was_sent(owner_client, pods):
+    answer = owner_client.post("/faq/", {"q": "世" * 10_000})
+    assert answer.status_code == 200
+    assert answer.context["outcome"].question == "世" * 10_000
+
+
 def test_matches_below_the_threshold_are_kept_apart(search):
     outcome = search("how to copy").context["outcome"]
     assert [match.id for match in outcome.matches] == ["js-1"]
