@@ -35,7 +35,7 @@ def check_hash(path: Path, expected: str) -> str:
     return actual
 
 
-def download(url: str, to: Path, *, expected: str, progress: Progress, pause: float = 2.0) -> str:
+def download(url: str, to: Path, *, expected: str, progress: Progress, pause: float = 1.0) -> str:
     """Fetches `url` into the file `to` and returns its SHA-256.
 
     What arrives is kept beside it as `NAME.part`, so that a later call goes on where this one stopped.
@@ -54,6 +54,8 @@ def download(url: str, to: Path, *, expected: str, progress: Progress, pause: fl
             break
         except urllib.error.HTTPError as error:
             raise DownloadFailed(f"{url} answered {error.code} {error.reason}") from error
+        except urllib.error.URLError as error:  # nobody there: no reason to expect somebody in a second
+            raise DownloadFailed(f"{url} cannot be fetched: {_reason(error)}") from error
         except (OSError, http.client.HTTPException) as error:
             if attempt == _TRIES:
                 raise DownloadFailed(f"{url} cannot be fetched: {_reason(error)}") from error

@@ -35,7 +35,7 @@ class Bar:
             bar = "█" * filled + "░" * (_WIDTH - filled)
             end = "\n" if finished else ""
             self._out.write(f"\r\033[K{self._title} {bar} {self._text(percent, done, total, note)}{end}")
-        elif percent >= self._said + _LINE_EVERY or finished:
+        elif percent // _LINE_EVERY > self._said // _LINE_EVERY or finished:
             self._said = percent
             self._out.write(f"{self._title}: {self._text(percent, done, total, note)}\n")
         self._out.flush()
