@@ -79,7 +79,7 @@ class Router:
     loading: dict[str, str] = field(default_factory=dict)  # model to version
     failures: dict[tuple[str, str], Failure] = field(default_factory=dict)  # by model and version
     device_lost: bool = False  # for good: only a new process helps
-    looked_once: bool = False
+    settled: bool = False  # once all that the first look at the store named has been loaded, or has failed
     store_problem: str = ""
     _loads: set[asyncio.Task[None]] = field(default_factory=set)
     _closing: set[asyncio.Task[None]] = field(default_factory=set)
@@ -124,10 +124,11 @@ class Router:
         """Why this pod should get no requests; empty when it should."""
         if self.device_lost:
             return "the device does not answer"
+        if not self.settled:
+            being_loaded = ", ".join(f"{model} version {version}" for model, version in self.loading.items())
+            return f"being loaded: {being_loaded}" if being_loaded else "the store is being read"
         if self.serving:
             return ""
-        if self.loading or not self.looked_once:
-            return "models are being loaded"
         reasons = [f"{model} {version}: {failure.reason}" for (model, version), failure in self.failures.items()]
         return "; ".join(reasons) or self.store_problem or f"the store has no model for the pool {self.settings.pool}"
 
@@ -145,7 +146,7 @@ class Router:
                 self.store_problem = reason
             except Exception:  # the pod goes on with what it serves, and goes on looking
                 log.exception("looking at the store failed")
-            self.looked_once = True
+            self.settled = self.settled or not self.loading
             await asyncio.sleep(self.settings.store_poll)
 
     async def converge(self) -> None:
@@ -195,6 +196,7 @@ class Router:
             return
         finally:
             del self.loading[model]
+            self.settled = self.settled or not self.loading
         self.failures.pop((model, version), None)
         before = self.serving.get(model)
         self.serving[model] = loaded

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 import time
 from types import FrameType
 
@@ -46,13 +47,22 @@ class PodServer(uvicorn.Server):
         self.app = app
         self.settings = settings
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        settings = self.settings
+        log.info("listening", address=f"{settings.host}:{settings.port}", pool=settings.pool, store=str(settings.store))
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self.app.state.stopping:  # asked twice: at once
+        if self.app.state.stopping or not self.started:  # asked twice, or before there is anything to finish: at once
             self.force_exit = True
             super().handle_exit(sig, frame)
             return
-        log.info("stopping", signal=signal.Signals(sig).name, after_seconds=self.settings.not_ready)
         self.app.state.stopping = True
+        # A signal comes between any two steps of the program, when it may hold the log's lock.
+        asyncio.get_running_loop().call_soon_threadsafe(self.say_goodbye, sig)
+
+    def say_goodbye(self, sig: int) -> None:
+        log.info("stopping", signal=signal.Signals(sig).name, after_seconds=self.settings.not_ready)
         asyncio.get_running_loop().call_later(self.settings.not_ready, self.close_the_door)
 
     def close_the_door(self) -> None:
@@ -78,6 +88,5 @@ def serve(app: Starlette, settings: Settings) -> int:
         timeout_graceful_shutdown=int(settings.drain),
     )
     server = PodServer(config, app, settings)
-    log.info("listening", address=f"{settings.host}:{settings.port}", pool=settings.pool, store=str(settings.store))
     server.run()
     return 0 if server.started else 1

@@ -51,6 +51,7 @@ def test_a_taken_port_ends_the_pod_with_a_line_that_says_so(tmp_path):
         outcome = run("serve", MODEL_STORE=str(tmp_path), SCORING_POOL="cpu", SCORING_PORT=str(port))
     assert outcome.returncode != 0
     assert "address already in use" in outcome.stderr
+    assert "listening" not in outcome.stderr
     assert "Traceback" not in outcome.stderr
 
 

@@ -196,6 +196,20 @@ def test_a_slow_load_of_one_model_does_not_hold_up_another(own_pod, gate):
     own_pod.wait_until("serves the slow one", lambda pod: serves(pod, "1", "slow"))
 
 
+def test_a_pod_is_ready_when_all_its_models_are_and_stays_so_while_new_ones_load(store, gate):
+    obedient.write(store, "slow", smoke=[{"text": gate.row}])
+    with start_pod(store, "cpu", command=OBEDIENT, ready=False) as pod:
+        pod.wait_until("serves the quick one", lambda pod: serves(pod, "1"))
+        assert pod.readiness == (503, "being loaded: slow version 1")
+        gate.open()
+        pod.wait_until("is ready", lambda pod: pod.readiness[0] == 200)
+        gate.path.unlink()
+        obedient.write(store, "late", smoke=[{"text": gate.row}])
+        pod.wait_until("loads another", lambda pod: pod.index.get(("late", "1"), ("",))[0] == "LOADING")
+        assert pod.readiness == (200, "")
+        gate.open()
+
+
 def test_a_pod_without_a_store_is_alive_not_ready_and_says_why(tmp_path):
     with start_pod(tmp_path / "nowhere", "cpu", command=OBEDIENT, ready=False) as pod:
         pod.wait_until("has looked", lambda pod: "cannot be read" in pod.readiness[1])
