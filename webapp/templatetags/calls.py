@@ -26,11 +26,11 @@ class Call:
 
 
 @register.simple_tag(takes_context=True)
-def faq_calls(context: Context, question: str, key: str = "") -> list[Call]:
-    """POST /api/v1/faq/match with that question."""
+def faq_calls(context: Context, question: str, key: str = "", *, explain: bool = False) -> list[Call]:
+    """POST /api/v1/faq/match with that question. explain: ask for the matched words too, as the page does."""
     request: HttpRequest = context["request"]
     url = request.build_absolute_uri(reverse("api:faq-match"))
-    body = json.dumps({"question": question}, ensure_ascii=False)
+    body = json.dumps({"question": question} | ({"explain": True} if explain else {}), ensure_ascii=False)
     curl = "\n".join(
         [
             f"curl {shlex.quote(url)} \\",
@@ -45,7 +45,7 @@ from urllib.request import Request, urlopen
 
 request = Request(
     {_text(url)},
-    data=json.dumps({{"question": {_text(question)}}}).encode(),
+    data=json.dumps({{"question": {_text(question)}{', "explain": True' if explain else ""}}}).encode(),
     headers={{
         "Authorization": {_python_header(key)},
         "Content-Type": "application/json",
@@ -62,7 +62,7 @@ const answer = await fetch({_text(url)}, {{
     Authorization: {_javascript_header(key)},
     "Content-Type": "application/json",
   }},
-  body: JSON.stringify({{ question: {_text(question)} }}),
+  body: JSON.stringify({{ question: {_text(question)}{", explain: true" if explain else ""} }}),
 }});
 console.log((await answer.json()).matches);
 """

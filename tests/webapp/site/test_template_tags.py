@@ -66,6 +66,13 @@ def test_the_curl_call_survives_any_question(rf):
     assert json.loads(words[words.index("-d") + 1]) == {"question": QUESTION}
 
 
+def test_the_calls_ask_for_the_matched_words_where_the_page_did(rf):
+    curl, python, javascript = faq_calls(Context({"request": rf.get("/faq/")}), "why?", explain=True)
+    assert '{"question": "why?", "explain": true}' in curl.code
+    assert '{"question": "why?", "explain": True}' in python.code
+    assert '{ question: "why?", explain: true }' in javascript.code
+
+
 def test_the_python_calls_are_python_whatever_the_names(rf):
     context = Context({"request": rf.get("/")})
     for calls in (faq_calls(context, QUESTION), image_calls(context, 'a "cat".jpg', "resnet152")):
