@@ -68,7 +68,7 @@ def without_markup(text: str, *, keep_code: bool = False) -> str:
         text = _MARKDOWN_LINK.sub(r"\1", text)
     if "://" in text:
         prose = _URL.sub(" ", text)
-        text = prose if has_content(prose) else text
+        text = prose if has_content(prose) else text.replace("://", " ")
     return text
 
 

@@ -26,9 +26,10 @@ from scoring_service.faq.vocabulary import Floats, Words
 FOLDS = 5
 BATCH = 128
 
-# Questions without an answer weigh this much of all questions: many enough to learn from, and the share that visitors
-# are taken to ask, by which probabilities are calibrated.
-UNANSWERABLE_WEIGHT = 0.15
+# What questions without an answer weigh of all questions: in learning, where more of them tell them apart better; in
+# choosing the threshold; and in calibrating, the share of such questions that visitors are taken to ask.
+UNANSWERABLE_LEARNT = 0.5
+UNANSWERABLE_THRESHOLD = 0.15
 UNANSWERABLE_SHARE = 0.05
 
 DEFAULT_THRESHOLD = 0.4  # of a collection that has nothing to choose one by
@@ -85,7 +86,7 @@ def train(collection: Collection, *, seed: int, progress: Progress = lambda _: N
     if held_out is not None:
         progress(f"learning to rank from {len(held_out.fold)} held-out questions")
         reranker, outcome = fit(held_out, seed=seed)
-        weight = _weights(held_out.answerable, UNANSWERABLE_WEIGHT)
+        weight = _weights(held_out.answerable, UNANSWERABLE_THRESHOLD)
         threshold = best_threshold(outcome, weight) or DEFAULT_THRESHOLD
     progress("building the index of all entries")
     index = Index.build([entry.with_phrasings(entry.phrasings) for entry in entries], seed=seed)
@@ -223,7 +224,7 @@ def _learnt(held_out: HeldOut, chosen: npt.NDArray[np.bool_], *, seed: int) -> R
     """A re-ranker, not yet calibrated, that learnt from the chosen questions."""
     features = held_out.features[chosen]
     hits = np.arange(features.shape[1]) == held_out.target[chosen][:, None]
-    weight = np.broadcast_to(_weights(held_out.answerable[chosen], UNANSWERABLE_WEIGHT)[:, None], hits.shape)
+    weight = np.broadcast_to(_weights(held_out.answerable[chosen], UNANSWERABLE_LEARNT)[:, None], hits.shape)
     real = ~np.isnan(features[:, :, 0])
     rows, hits, weight = features[real], hits[real], weight[real]
     general = general_logistic()

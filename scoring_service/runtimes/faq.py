@@ -78,7 +78,7 @@ def load(directory: Path, manifest: Manifest) -> FaqRuntime:
         raise VersionUnusable(f"parameters.threshold must be a number from 0 to 1, not {threshold!r}")
     try:
         matcher = Matcher.load(directory)
-    except (OSError, ValueError, KeyError, msgspec.MsgspecError) as error:
+    except (OSError, EOFError, ValueError, KeyError, msgspec.MsgspecError) as error:
         raise VersionUnusable(f"its files cannot be read: {error}") from error
     return FaqRuntime(matcher, threshold=float(threshold))
 

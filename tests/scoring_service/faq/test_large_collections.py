@@ -1,0 +1,58 @@
+"""Thousands of entries: too many for one class each, found by retrieval and the re-ranker."""
+
+import itertools
+import random
+
+import pytest
+
+from tests.scoring_service.faq import library
+from tests.scoring_service.faq.library import ask
+
+SYLLABLES = ("ka", "lo", "mi", "ter", "van", "su", "ple", "gor", "ni", "dax", "ru", "bel", "tho", "zin", "fe", "qua")
+SIZE = 2_500
+
+
+@pytest.fixture(scope="module")
+def things() -> list[str]:
+    names = ["".join(parts) for parts in itertools.product(SYLLABLES, repeat=3)]
+    return random.Random(0).sample(names, 500)
+
+
+@pytest.fixture(scope="module")
+def version(tmp_path_factory, things):
+    """2,500 entries: five questions about each of 500 things."""
+    topics = {
+        "buy": ("Where can I buy a {}?", ["shop that sells the {}", "price of a {}"]),
+        "fix": ("How do I repair a broken {}?", ["my {} does not work any more", "mend the {}"]),
+        "feed": ("What does a {} eat?", ["food for the {}", "feeding a hungry {}"]),
+        "wash": ("How is a {} cleaned?", ["wash a dirty {}", "remove stains from my {}"]),
+        "send": ("Can I send a {} by post?", ["shipping a {} abroad", "postage for the {}"]),
+    }
+    lines = [
+        {
+            "id": f"{topic}-{thing}",
+            "question": question.format(thing),
+            "phrasings": [each.format(thing) for each in phrasings],
+        }
+        for thing in things
+        for topic, (question, phrasings) in topics.items()
+    ]
+    return library.train(tmp_path_factory.mktemp("large"), lines)
+
+
+def test_the_right_one_of_thousands_is_found(version, things):
+    runtime = library.loaded(version)
+    for thing in things[:20]:
+        assert ask(runtime, f"I need to repair my {thing}")["faq_id"][0] == f"fix-{thing}"
+        assert ask(runtime, f"what food does the {thing} like to eat")["faq_id"][0] == f"feed-{thing}"
+        assert ask(runtime, f"send {thing[:-1]} by post", top_k=3)["faq_id"]
+
+
+def test_all_of_thousands_can_be_had_in_order(version):
+    answer = ask(library.loaded(version), "wash it", top_k=0)
+    assert len(set(answer["faq_id"])) == SIZE
+    assert all(first >= second for first, second in itertools.pairwise(answer["probability"]))
+
+
+def test_so_many_entries_have_no_class_each(version):
+    assert not (version / "classifier_bias.npy").exists()
