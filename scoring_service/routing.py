@@ -99,11 +99,15 @@ class Router:
                 raise NotReady(f"{model} version {failed} cannot be loaded: {failure.reason}")
         if serving:
             raise NotFound(f"version {version} of {model} is not loaded here; {serving.manifest.version} is")
+        if not self.settled:
+            raise NotReady(self.not_ready_because())
         raise NotFound(f"there is no model {model!r} here; POST /v2/repository/index lists those there are")
 
     def default_model(self, kind: str) -> Version:
-        """The first model of the kind that is not a sample, else the first sample. Raises NotFound."""
+        """The first model of the kind that is not a sample, else the first sample. Raises NotFound or NotReady."""
         candidates = [each for each in self.serving.values() if each.manifest.kind == kind]
+        if not candidates and not self.settled:
+            raise NotReady(self.not_ready_because())
         if not candidates:
             raise NotFound(f"no model of kind {kind!r} is loaded here")
         return min(candidates, key=lambda each: (each.manifest.sample, each.manifest.model))
@@ -152,7 +156,7 @@ class Router:
     async def converge(self) -> None:
         """One look at the store: retires what is named no more, starts to load what is named and missing.
 
-        Raises OSError when the store cannot be read; then nothing changes.
+        What serves stays when in doubt. Raises OSError when the store cannot be read; then nothing changes.
         """
         serving = {model: version.manifest.version for model, version in self.serving.items()}
         wish = await asyncio.to_thread(read_wish, self.settings.store, self.settings.pool, serving)
@@ -164,7 +168,8 @@ class Router:
         }
         for (model, version), reason in wish.unusable.items():
             self._failed(model, version, reason)
-        for model in [model for model in self.serving if model not in wish.versions]:
+        in_doubt = {model for model, _ in wish.unusable}
+        for model in self.serving.keys() - wish.versions.keys() - in_doubt:
             self._retire(self.serving.pop(model))
         for model, version in wish.versions.items():
             if self._is_due(model, version):
@@ -174,8 +179,7 @@ class Router:
                 task.add_done_callback(self._loads.discard)
 
     def _is_due(self, model: str, version: str) -> bool:
-        """Whether to load the version now: it does not serve, nothing of the model is being loaded, nor did it just
-        fail."""
+        """Whether to load it now: it does not serve, nothing of the model is being loaded, nor did it just fail."""
         serving, failure = self.serving.get(model), self.failures.get((model, version))
         return not (
             (serving and serving.manifest.version == version)
@@ -260,9 +264,9 @@ class Router:
 
 
 def read_wish(root: Path, pool: str, serving: Mapping[str, str]) -> Wish:
-    """What the routing files of the store at `root` name for the pool. What serves stays when in doubt.
+    """What the routing files of the store at `root` name for the pool.
 
-    serving: model to version. Raises OSError when the store cannot be read.
+    serving: model to version; these need no second look. Raises OSError when the store cannot be read.
     """
     wish = Wish({}, {})
     for model in store.list_models(root):
@@ -273,8 +277,6 @@ def read_wish(root: Path, pool: str, serving: Mapping[str, str]) -> Wish:
                 wish.versions[model] = version
         except VersionUnusable as error:
             wish.unusable[model, version or "?"] = str(error)
-            if model in serving:
-                wish.versions[model] = serving[model]
     return wish
 
 

@@ -201,8 +201,10 @@ def test_a_pod_is_ready_when_all_its_models_are_and_stays_so_while_new_ones_load
     with start_pod(store, "cpu", command=OBEDIENT, ready=False) as pod:
         pod.wait_until("serves the quick one", lambda pod: serves(pod, "1"))
         assert pod.readiness == (503, "being loaded: slow version 1")
+        assert CLIENT.get(f"{pod.url}/v2/models/unknown").status_code == 503, "it may yet come"
         gate.open()
         pod.wait_until("is ready", lambda pod: pod.readiness[0] == 200)
+        assert CLIENT.get(f"{pod.url}/v2/models/unknown").status_code == 404
         gate.path.unlink()
         obedient.write(store, "late", smoke=[{"text": gate.row}])
         pod.wait_until("loads another", lambda pod: pod.index.get(("late", "1"), ("",))[0] == "LOADING")
@@ -252,3 +254,18 @@ def test_half_written_versions_and_odd_names_are_passed_over(own_pod):
     own_pod.wait_until("serves version 2", lambda pod: serves(pod, "2"))
     assert answers(ask(own_pod, "hello")) == ["hello"]
     assert own_pod.index == {("obedient", "2"): ("READY", "")}
+
+
+def test_score_asks_the_first_model_that_is_no_sample_else_the_first_sample(own_pod):
+    def asked(model: str) -> int:
+        [statistics] = CLIENT.get(f"{own_pod.url}/v2/models/{model}/stats").json()["model_stats"]
+        return statistics["inference_count"]
+
+    ours = CLIENT.post(f"{own_pod.url}/score", json={"input": "hello"})
+    assert ours.json() == [["hello", "1", 1.0]]
+    assert asked("obedient") == 1
+    for model in ("real", "very-real"):
+        obedient.write(own_pod.store, model, sample=False)
+        own_pod.wait_until(f"serves {model}", lambda pod, model=model: serves(pod, "1", model))
+    CLIENT.post(f"{own_pod.url}/score", json={"input": "hello"})
+    assert (asked("obedient"), asked("real"), asked("very-real")) == (1, 1, 0)
