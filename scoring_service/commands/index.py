@@ -13,8 +13,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    for manifest_path in sorted(Path(options.store).glob("[!.]*/[!.]*/manifest.json")):
-        directory = manifest_path.parent
+    directories = sorted(path.parent for path in Path(options.store).glob("[!.]*/[!.]*/manifest.json"))
+    if not directories:
+        print(f"{options.store} holds no models.")
+    for directory in directories:
         print(f"{directory.parent.name} {directory.name}  {describe(options.store, directory)}")
     return 0
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from scoring_service import store
+from scoring_service import logging, store
 from scoring_service.commands import add_store_argument
 from scoring_service.errors import BadRow
 from scoring_service.routing import load_version
@@ -19,13 +19,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    logging.configure("console")  # what the runtime logs goes to standard error
     version = options.version or store.read_routing(options.store, options.model).champion
-    manifest, runtime = load_version(options.store / options.model / version)
-    value = options.input if manifest.kind == "faq" else Path(options.input).read_bytes()
+    directory = options.store / options.model / version
+    is_faq = store.read_manifest(directory).kind == "faq"
+    value = options.input if is_faq else Path(options.input).read_bytes()
+    _, runtime = load_version(directory)
     [result] = runtime.score([Row((value,), {"top_k": options.top_k})])
     if isinstance(result, BadRow):
         raise result
-    names = result["faq_id"] if manifest.kind == "faq" else result["label"]
+    names = result["faq_id" if is_faq else "label"]
     for probability, name in zip(result["probability"], names, strict=True):
         print(f"{probability:7.1%}  {name}")
     return 0

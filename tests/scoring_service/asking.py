@@ -1,6 +1,9 @@
-"""Asking a pod, in as few words as a test wants to spend on it."""
+"""Asking a pod or the command line, in as few words as a test wants to spend on it."""
 
+import os
 import re
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -8,6 +11,7 @@ from typing import Any
 import httpx2 as httpx
 
 from tests.pods import CLIENT, Pod
+from tests.product import ROOT
 
 INFER = "/v2/models/obedient/infer"
 
@@ -95,3 +99,10 @@ class Gate:
 
 def wait_for_queue(pod: Pod, rows: int) -> None:
     pod.wait_until(f"has {rows} rows waiting", lambda pod: metric(pod, "scoring_queued_rows") == rows)
+
+
+def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """`python -m scoring_service` with the arguments and, of the settings, only those in `env`."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SCORING_", "MODEL_"))}
+    command = [sys.executable, "-m", "scoring_service", *arguments]
+    return subprocess.run(command, cwd=ROOT, env={**inherited, **env}, capture_output=True, text=True, check=False)

@@ -1,24 +1,16 @@
 """`python -m scoring_service`: what a person at a terminal gets."""
 
-import os
 import socket
-import subprocess
-import sys
 
 import pytest
 
 from scoring_service.settings import BadSetting, Settings
 from scoring_service.store import write_version
-from tests.product import ROOT, free_ports
+from tests.product import free_ports
 from tests.scoring_service import obedient
+from tests.scoring_service.asking import run
 
 NEEDED = {"MODEL_STORE": "/models", "SCORING_POOL": "cpu", "SCORING_PORT": "8001"}
-
-
-def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SCORING_", "MODEL_"))}
-    command = [sys.executable, "-m", "scoring_service", *arguments]
-    return subprocess.run(command, cwd=ROOT, env={**inherited, **env}, capture_output=True, text=True, check=False)
 
 
 def test_help_lists_every_command():
@@ -64,6 +56,10 @@ def test_the_index_lists_versions_which_serves_and_what_is_wrong(tmp_path):
     assert [line.split()[:3] for line in lines[:2]] == [["obedient", "1", "serving"], ["obedient", "2", "kept"]]
     assert "Ours" in lines[0]
     assert "unusable: manifest.json" in lines[2]
+
+
+def test_the_index_of_an_empty_store_says_so(tmp_path):
+    assert run("index", "--store", str(tmp_path)).stdout == f"{tmp_path} holds no models.\n"
 
 
 def test_scoring_with_a_model_that_is_not_there_says_so(tmp_path):

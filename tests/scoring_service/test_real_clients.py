@@ -11,6 +11,7 @@ from tritonclient.utils import InferenceServerException
 
 from tests.pods import CLIENT
 from tests.product import ROOT
+from tests.scoring_service.asking import run
 
 QUESTION = "How do I copy an array?"
 SAMPLES = ROOT / "frontend" / "img" / "samples"
@@ -194,3 +195,12 @@ def test_a_pod_without_a_model_of_the_kind_is_404_in_words(product, token):
     answer = CLIENT.post(f"{product.gpu_url}/score", json={"input": QUESTION}, headers=token)
     assert answer.status_code == 404
     assert "faq" in answer.json()["error"]
+
+
+def test_the_command_line_scores_without_a_server(product):
+    store = ["--store", str(product.var / "models")]
+    asked = run("score", QUESTION, "--model", "faq-javascript", "--top-k", "3", *store)
+    assert len(asked.stdout.splitlines()) == 3, asked.stderr
+    shown = run("score", str(picture(3)), "--model", "digits", "--top-k", "1", *store)
+    assert shown.stdout.split()[1:] == ["three"], shown.stderr
+    assert run("score", "?!", "--model", "faq-javascript", *store).returncode == 1
