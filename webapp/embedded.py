@@ -224,10 +224,11 @@ def supervise(running: list[Service], announce: str, began: float) -> int:
 
 
 def announce_when_ready(running: list[Service], announce: str, began: float) -> None:
+    give_up_at = time.monotonic() + READY_WITHIN
     for waiting in not_ready_yet(running):
-        if time.monotonic() - began > READY_WITHIN:
+        if time.monotonic() > give_up_at:
             print(f"Not ready after {READY_WITHIN:.0f} s: {', '.join(waiting)}. Their lines above say why.", flush=True)
-            return
+            give_up_at = float("inf")  # said once; it may still come
         time.sleep(0.1)
     print(f"\n{announce}\n  Ready after {time.monotonic() - began:.1f} s. Ctrl-C stops everything.\n", flush=True)
 

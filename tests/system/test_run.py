@@ -30,7 +30,7 @@ def test_the_admin_user_may_open_the_admin_and_the_demo_user_may_not(product):
     for who in ("DEMO", "ADMIN"):
         with httpx.Client(base_url=product.url) as client:
             sign_in(client, f"{who.lower()}@example.com", product.secrets[f"{who}_PASSWORD"])
-            statuses[who] = client.get("/admin/").status_code
+            statuses[who] = client.get("/admin/", follow_redirects=True).status_code
     assert statuses == {"DEMO": 403, "ADMIN": 200}
 
 

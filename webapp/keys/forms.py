@@ -1,33 +1,26 @@
 from datetime import datetime, timedelta
-from typing import Any
 
 from django import forms
 from django.utils import timezone
 
-from webapp.accounts.models import User
 from webapp.keys.models import Scope
-from webapp.keys.principal import grantable_scopes
 
 LIFETIMES = {"30": "30 days", "90": "90 days", "365": "1 year", "": "Never"}  # by days
 
 
 class CreateKeyForm(forms.Form):
-    """What a person chooses for a new key. Offers only the scopes they have themselves."""
+    """What a person chooses for a new key."""
 
     name = forms.CharField(
         max_length=80, help_text="Where you will use it, such as “Support bot”.", widget=forms.TextInput
     )
     scopes = forms.MultipleChoiceField(
-        widget=forms.CheckboxSelectMultiple, help_text="A key can do only what you choose here."
+        choices=Scope.choices,
+        initial=Scope.values,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="A key can do only what you choose here.",
     )
     lifetime = forms.ChoiceField(label="Expires after", choices=list(LIFETIMES.items()), initial="90", required=False)
-
-    def __init__(self, user: User, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        scopes = self.fields["scopes"]
-        assert isinstance(scopes, forms.MultipleChoiceField)
-        scopes.choices = [(scope.value, scope.label) for scope in Scope if scope in grantable_scopes(user)]
-        scopes.initial = [Scope.FAQ.value, Scope.IMAGES.value]
 
     def expires_at(self) -> datetime | None:
         """The moment the chosen lifetime ends, counted from now; None for never."""

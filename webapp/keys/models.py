@@ -11,8 +11,6 @@ class Scope(models.TextChoices):
 
     FAQ = "faq:read", "Match questions"
     IMAGES = "images:read", "Classify images"
-    BATCH = "batch", "Run batch jobs"
-    ADMIN = "admin:read", "Read administration data"
 
 
 class ApiKey(models.Model):

@@ -18,20 +18,14 @@ class Principal:
     scopes: frozenset[str]
 
 
-def grantable_scopes(user: User) -> frozenset[str]:
-    """What the person may do themselves, and so give to a key."""
-    everyone = frozenset({Scope.FAQ.value, Scope.IMAGES.value, Scope.BATCH.value})
-    return everyone | {Scope.ADMIN.value} if user.is_staff else everyone
-
-
 def principal_of(request: HttpRequest) -> Principal:
-    """The person signed in to the page, with all they may do. Raises NotSignedIn for a stranger."""
+    """The person signed in to the page, who may do everything themselves. Raises NotSignedIn for a stranger."""
     user = request.user
     if not isinstance(user, User):
         raise NotSignedIn("Sign in to use this page.")
-    return Principal(user, None, grantable_scopes(user))
+    return Principal(user, None, frozenset(Scope.values))
 
 
 def principal_of_key(key: ApiKey) -> Principal:
-    """The owner through the key: a right the owner has lost is lost to the key too."""
-    return Principal(key.owner, key, grantable_scopes(key.owner) & set(key.scopes))
+    """The owner through the key, which may do what its scopes say."""
+    return Principal(key.owner, key, frozenset(key.scopes) & set(Scope.values))

@@ -44,7 +44,6 @@ def test_nothing_of_the_secret_is_kept(owner_client):
         ({"name": "x" * 81}, "name"),
         ({"name": "nul\0byte"}, "name"),
         ({"scopes": []}, "scopes"),
-        ({"scopes": ["admin:read"]}, "scopes"),
         ({"scopes": ["everything"]}, "scopes"),
         ({"lifetime": "99999"}, "lifetime"),
     ],
@@ -62,11 +61,6 @@ def test_two_live_keys_cannot_have_one_name_but_a_revoked_ones_name_is_free(owne
     assert owner_client.post(LIST, WANTED).context["form"].errors["name"]
     owner_client.post(reverse("keys:revoke", args=[key.pk]))
     assert owner_client.post(LIST, WANTED).status_code == 201
-
-
-def test_only_staff_can_give_the_admin_scope(client, admin):
-    client.force_login(admin)
-    assert client.post(LIST, {**WANTED, "scopes": ["admin:read"]}).status_code == 201
 
 
 def test_the_list_shows_prefix_and_last_use(owner_client, owner, client_of_nobody):

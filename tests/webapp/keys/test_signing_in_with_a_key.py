@@ -4,7 +4,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from tests.factories import bearer, make_admin, make_key
+from tests.factories import bearer, make_key
 from tests.webapp.answers import assert_problem
 from webapp.keys import services
 from webapp.keys.models import ApiKey
@@ -123,15 +123,6 @@ def test_the_key_of_somebody_who_was_locked_out_opens_nothing(client, owner, own
     owner.is_active = False
     owner.save()
     assert client.get(ME, headers=bearer(owner_key)).status_code == 401
-
-
-def test_a_right_the_owner_lost_is_lost_to_the_key(client, db):
-    admin = make_admin()
-    key = make_key(admin, "faq:read", "admin:read")
-    assert client.get(ME, headers=bearer(key)).json()["scopes"] == ["admin:read", "faq:read"]
-    admin.is_staff = False
-    admin.save()
-    assert client.get(ME, headers=bearer(key)).json()["scopes"] == ["faq:read"]
 
 
 def test_without_its_scope_a_key_is_a_403_that_names_the_scope(client, owner):
