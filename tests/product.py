@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-READY_WITHIN = 300  # seconds; the first start trains the sample models
+READY_WITHIN = 600  # seconds; the first start trains the sample models
 
 
 def free_ports(count: int) -> list[int]:

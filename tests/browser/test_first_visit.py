@@ -34,7 +34,7 @@ def ask(page: Page, question: str) -> None:
     page.goto("/faq/")
     page.get_by_label("Your question").press_sequentially(question, delay=10)
     best = page.locator(".matches > .match").first
-    expect(best.get_by_role("heading")).to_contain_text("clone")
+    expect(best.get_by_role("heading")).to_contain_text("copy of an object")
     expect(best.locator(".prose")).to_contain_text("structuredClone")
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile(r"/faq/\?q=how"))
