@@ -7,11 +7,6 @@ The weights are random; speed does not depend on them. Each form runs in turn, s
 
 import argparse
 import json
-import os
-
-# As `python -m scoring_service` sets it: torch reads it once, when it is imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 import time
 from collections.abc import Callable
 from pathlib import Path
