@@ -38,10 +38,10 @@ from scoring_service.runtimes.faq import load
 
 BATCH = 32
 TIMED = 640  # questions
-PAIR_QUESTIONS = 3_000  # that the pair classifier learns from
-PAIR_NEGATIVES = 10  # other entries a question is paired with
-PAIR_TREES = 300
-PAIR_COLUMNS = 1_500  # the most frequent words and word pairs of each side
+PAIR_QUESTIONS = 10_000  # that the pair classifier learns from
+PAIR_NEGATIVES = 5  # other entries a question is paired with
+PAIR_TREES = 1_000
+PAIR_COLUMNS = 600  # the most frequent words and word pairs of each side
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,16 @@ from scoring_service.faq.vocabulary import Encoded, Floats, Words
 
 CANDIDATES = 20
 
-SCORERS = ("margin", "closest_words", "entry_words", "entry_grams", "answer_words", "answer_grams", "all_grams")
+SCORERS = (
+    "margin",
+    "closest_words",
+    "entry_words",
+    "entry_grams",
+    "answer_words",
+    "answer_grams",
+    "all_grams",
+    "topics",
+)
 FEATURES = (
     *SCORERS,
     *(f"{name}_lead" for name in SCORERS),  # over the best other entry
@@ -103,17 +112,17 @@ def _scores(index: Index, questions: Encoded) -> tuple[Floats, Floats]:
     """BM25 of every text (n, texts), and each scorer's opinion of every entry (scorers, n, entries)."""
     fields = index.fields
     by_text = fields["text"].scores(questions.terms, questions.unknown_terms)
-    if index.classifier is None:
-        margins = np.zeros((len(by_text), index.entry_count), np.float32)
-    else:
-        margins = index.classifier.margins(csr_array(hstack([questions.words, questions.grams])))
+    vectors = csr_array(hstack([questions.words, questions.grams]))
+    nothing = np.zeros((len(by_text), index.entry_count), np.float32)
+    margins = index.classifier.margins(vectors) if index.classifier else nothing
+    topics = index.latent.scores(vectors) if index.latent else nothing
     by_entry = [fields[name].scores(questions.terms, questions.unknown_terms) for name in ("entry", "answer")]
     by_runs = [
         fields[name].scores(questions.runs, questions.unknown_runs)
         for name in ("entry_grams", "answer_grams", "all_grams")
     ]
     closest = np.maximum.reduceat(by_text, index.first_text, axis=1)
-    return by_text, np.stack([margins, closest, by_entry[0], by_runs[0], by_entry[1], by_runs[1], by_runs[2]])
+    return by_text, np.stack([margins, closest, by_entry[0], by_runs[0], by_entry[1], by_runs[1], by_runs[2], topics])
 
 
 def _fused(scores: Floats) -> Floats:

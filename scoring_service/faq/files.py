@@ -3,7 +3,7 @@
 entries.json                        ids, answer ids and texts, for exact matches and for showing what matched
 vocabulary.json                     words and runs of characters, in the order of their numbers
 reranker.json                       weights of the logistic regression, Platt's slope and intercept
-word_idf.npy gram_idf.npy first_text.npy classifier_bias.npy trees_{feature,threshold,leaf}.npy field_*_idf.npy
+word_idf.npy gram_idf.npy first_text.npy classifier_bias.npy topics*.npy trees_*.npy field_*_idf.npy
 <matrix>_{data,indices,indptr}.npy  sparse matrices by rows (CSR)
 """
 
@@ -20,6 +20,7 @@ from scipy.sparse import csr_array
 from scoring_service.faq.bm25 import Field
 from scoring_service.faq.classifier import Classifier
 from scoring_service.faq.index import FIELDS, Index
+from scoring_service.faq.latent import Latent
 from scoring_service.faq.reranker import Logistic, Reranker, Trees
 from scoring_service.faq.vocabulary import Vocabulary
 
@@ -71,6 +72,9 @@ def write(folder: Path, entries: Sequence[StoredEntry], index: Index, reranker: 
         arrays |= {f"field_{name}_idf": field.idf, **_parts(f"field_{name}", field.impacts)}
     if index.classifier:
         arrays |= {"classifier_bias": index.classifier.bias, **_parts("classifier", index.classifier.weights)}
+    if index.latent:
+        latent = index.latent
+        arrays |= {"topics_row_of": latent.row_of, "topics": latent.topics, "topics_centres": latent.centres}
     if trees:
         arrays |= {"trees_feature": trees.feature, "trees_threshold": trees.threshold, "trees_leaf": trees.leaf}
     for name, array in arrays.items():
@@ -103,6 +107,9 @@ def read(folder: Path) -> tuple[list[StoredEntry], Index, Reranker]:
     if (folder / "classifier_bias.npy").exists():
         weights = _matrix(folder, "classifier", (words + grams, len(entries)))
         classifier = Classifier(weights, _array(folder, "classifier_bias"))
+    latent = None
+    if (folder / "topics.npy").exists():
+        latent = Latent(_array(folder, "topics_row_of"), _array(folder, "topics"), _array(folder, "topics_centres"))
     index = Index(
         vocabulary,
         fields,
@@ -110,6 +117,7 @@ def read(folder: Path) -> tuple[list[StoredEntry], Index, Reranker]:
         _matrix(folder, "text_words", (texts, words)),
         _matrix(folder, "text_grams", (texts, grams)),
         classifier,
+        latent,
     )
     trees = None
     if ranking.trees_base is not None:

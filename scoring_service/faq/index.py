@@ -10,6 +10,7 @@ from scipy.sparse import csr_array, hstack, vstack
 
 from scoring_service.faq.bm25 import Field
 from scoring_service.faq.classifier import Classifier
+from scoring_service.faq.latent import Latent
 from scoring_service.faq.vocabulary import Floats, Ints, Vocabulary, Words
 
 FIELDS = ("text", "entry", "answer", "entry_grams", "answer_grams", "all_grams")
@@ -36,6 +37,7 @@ class Index:
     first_text: number of each entry's first text; the texts of an entry follow each other.
     text_words, text_grams: TF-IDF vectors of the texts.
     classifier: None where a collection is too small or too large for one class an entry.
+    latent: None where it is too small to have topics.
     """
 
     vocabulary: Vocabulary
@@ -44,28 +46,32 @@ class Index:
     text_words: csr_array
     text_grams: csr_array
     classifier: Classifier | None
+    latent: Latent | None
 
     @classmethod
     def build(cls, entries: Sequence[EntryWords], *, seed: int) -> "Index":
         texts = [each for entry in entries for each in entry.texts]
         counts = np.array([len(entry.texts) for entry in entries])
         windows = [(number, window) for number, entry in enumerate(entries) for window in _windows(entry.answer)]
-        vocabulary = Vocabulary.of([*texts, *(window for _, window in windows)])
+        pieces = [window for _, window in windows]
+        vocabulary = Vocabulary.of([*texts, *pieces])
         text_words, text_grams = vocabulary.word_vectors(texts), vocabulary.gram_vectors(texts)
-        classifier = None
-        if len(entries) >= 2 and len(entries) * (len(texts) + len(windows)) <= CLASSIFIER_LIMIT:
-            pieces = [window for _, window in windows]
-            vectors = vstack(
+        vectors = csr_array(
+            vstack(
                 [
                     hstack([text_words, text_grams]),
                     hstack([vocabulary.word_vectors(pieces), vocabulary.gram_vectors(pieces)]),
                 ]
             )
-            owners = np.repeat(np.arange(len(entries)), counts)
-            labels = np.concatenate([owners, np.array([number for number, _ in windows], dtype=np.int64)])
-            classifier = Classifier.train(csr_array(vectors), labels, len(entries), seed=seed)
+        )
+        owners = np.repeat(np.arange(len(entries)), counts)
+        owners = np.concatenate([owners, np.array([number for number, _ in windows], dtype=np.int64)])
+        classifier = None
+        if len(entries) >= 2 and len(entries) * len(owners) <= CLASSIFIER_LIMIT:
+            classifier = Classifier.train(vectors, owners, len(entries), seed=seed)
+        latent = Latent.train(vectors, owners, len(entries), seed=seed)
         first = (np.cumsum(counts) - counts).astype(np.int32)
-        return cls(vocabulary, _fields(vocabulary, entries), first, text_words, text_grams, classifier)
+        return cls(vocabulary, _fields(vocabulary, entries), first, text_words, text_grams, classifier, latent)
 
     @property
     def entry_count(self) -> int:

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 
 from scoring_service.faq import text
 from scoring_service.faq.index import Index
+from scoring_service.faq.spelling import LEAST_LENGTH, short_runs
 
 _COMMON = 0.25  # a word that this share of the entries has explains nothing
 _LEAST_ENTRIES = 8  # below, shares say little
 _ALIKE = 0.5  # Dice coefficient of the character runs of two words that count as one ("closre", "closure")
-_LEAST_ALIKE = 4  # characters; shorter words are alike by chance
 
 
 def matching_terms(index: Index, question: str, entry_texts: Sequence[str]) -> dict[str, list[str]]:
@@ -40,20 +40,15 @@ def _typed(texts: Iterable[str]) -> dict[str, set[str]]:
 def _pairs(asked: set[str], held: set[str]) -> set[tuple[str, str]]:
     """Which word of the question meets which of the entry: the same one, or else the ones most alike."""
     pairs = {(word, word) for word in asked & held}
-    runs = {word: _runs(word) for word in held if len(word) >= _LEAST_ALIKE}
+    runs = {word: short_runs(word) for word in held if len(word) >= LEAST_LENGTH}
     for word in asked - held:
-        if len(word) < _LEAST_ALIKE or not runs:
+        if len(word) < LEAST_LENGTH or not runs:
             continue
-        own = _runs(word)
+        own = short_runs(word)
         alike, best = max((2 * len(own & theirs) / (len(own) + len(theirs)), other) for other, theirs in runs.items())
         if alike >= _ALIKE:
             pairs.add((word, best))
     return pairs
-
-
-def _runs(word: str) -> set[str]:
-    """Pairs and triples of characters, the ends of the word included."""
-    return {run for run in text.character_grams(word) if len(run) <= 3}
 
 
 def _is_common(index: Index, word: str) -> bool:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from scoring_service.faq import text
+from scoring_service.faq.spelling import Spelling
 
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
@@ -23,6 +24,8 @@ _LONG = 3  # characters; shorter runs are in too many texts to search by
 @dataclass(frozen=True, eq=False)
 class Encoded:
     """n questions over a vocabulary.
+
+    Words that the vocabulary does not know are read as known ones spelt alike, and still count as unknown.
 
     words, grams: TF-IDF vectors, rows of length 1 (0 where nothing is known), (n, words) and (n, grams).
     terms, runs: 1 for each word (and pair of characters in scripts without spaces) and each run of three or more
@@ -71,10 +74,18 @@ class Vocabulary:
 
     def encode(self, questions: Sequence[Words]) -> Encoded:
         """The questions, given as words, over this vocabulary."""
-        words, grams = self.word_vectors(questions), self.gram_vectors(questions)
+        unknown_words = [{word for word in each if word not in self.words} for each in questions]
+        read = [
+            [self.spelling.nearest(word) if word in unknown else word for word in each] if unknown else each
+            for each, unknown in zip(questions, unknown_words, strict=True)
+        ]
+        words, grams = self.word_vectors(read), self.gram_vectors(questions)
         single = csr_array((self.single_word_idf[words.indices], words.indices, words.indptr), shape=words.shape)
         known_weight = np.asarray(single.sum(axis=1), dtype=np.float32)
-        unknown_words = [{word for word in each if word not in self.words} for each in questions]
+        known_weight -= [
+            sum(self.single_word_idf[self.words[word]] for word in set(here) - set(each) if word in self.words)
+            for here, each in zip(read, questions, strict=True)
+        ]
         unknown = np.array([len(each) for each in unknown_words], dtype=np.float32)
         return Encoded(
             words=words,
@@ -106,6 +117,10 @@ class Vocabulary:
     def runs(self, words: Words) -> list[int]:
         """Numbers of the known runs of three or more characters, repeats kept."""
         return [number for word in words for number in self._grams_of(word) if self._is_long[number]]
+
+    @cached_property
+    def spelling(self) -> Spelling:
+        return Spelling(term for term in self.words if " " not in term)
 
     @cached_property
     def single_word_idf(self) -> Floats:

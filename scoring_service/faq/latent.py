@@ -1,0 +1,63 @@
+"""Latent semantic analysis: texts compared by topics, so that words that keep the same company count as alike.
+
+S. Deerwester et al.: Indexing by Latent Semantic Analysis (1990), through scikit-learn's TruncatedSVD.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_array
+
+from scoring_service.faq.vocabulary import Floats, Ints
+
+TOPICS = 50
+_ROUNDS = 3  # of the randomised decomposition
+
+
+@dataclass(frozen=True, eq=False)
+class Latent:
+    """row_of: for each term the row of `topics` that holds it, (terms,); the last row, all zeros, is that of terms in
+    one text only, which keep no company. topics: (rows, k). centres: the entries, (entries, k), rows of length 1 or 0.
+    """
+
+    row_of: Ints
+    topics: Floats
+    centres: Floats
+
+    @classmethod
+    def train(cls, vectors: csr_array, owners: npt.NDArray[np.int64], entries: int, *, seed: int) -> "Latent | None":
+        """From texts (texts, terms) and the entry of each; None where there are too few texts to have topics."""
+        # Imported here: a pod that only scores needs no scikit-learn in memory.
+        from sklearn.decomposition import TruncatedSVD  # noqa: PLC0415
+
+        shared = np.bincount(vectors.indices, minlength=vectors.shape[1]) > 1
+        size = min(TOPICS, vectors.shape[0] - 1, int(shared.sum()) - 1)
+        if size < 2:
+            return None
+        row_of = np.where(shared, np.cumsum(shared) - 1, shared.sum()).astype(np.int32)
+        kept = vectors.tocsc()[:, np.flatnonzero(shared)].tocsr()
+        found = TruncatedSVD(size, n_iter=_ROUNDS, random_state=seed).fit(kept).components_.T
+        topics = np.vstack([found, np.zeros((1, size))]).astype(np.float32)
+        places = _unit(_projected(vectors, row_of, topics))
+        members = csr_array(
+            (np.ones(len(owners), np.float32), (owners, np.arange(len(owners)))), (entries, len(owners))
+        )
+        return cls(row_of, topics, _unit(members @ places))
+
+    def scores(self, vectors: csr_array) -> Floats:
+        """Cosine of each text with the centre of each entry: float32 (texts, entries)."""
+        cosines: Floats = _unit(_projected(vectors, self.row_of, self.topics)) @ self.centres.T
+        return cosines
+
+
+def _projected(vectors: csr_array, row_of: Ints, topics: Floats) -> Floats:
+    shape = (vectors.shape[0], len(topics))
+    projected: Floats = csr_array((vectors.data, row_of[vectors.indices], vectors.indptr), shape=shape) @ topics
+    return projected
+
+
+def _unit(rows: Floats) -> Floats:
+    lengths = np.sqrt((rows * rows).sum(axis=1, keepdims=True))
+    scaled: Floats = rows / np.maximum(lengths, np.float32(1e-9))
+    return scaled
