@@ -114,8 +114,10 @@ class ScoreView(ApiView):
                 raise card.failure
         found: dict[str, list[list[Any]]] = {}
         for card in cards:
-            again = sum(name.partition("#")[0] == card.field for name in found)
-            name = f"{card.field}#{again + 1}" if again else card.field  # as a pod names them
+            name, times = card.field, 1
+            while name in found:  # a name that comes again gets a number, as the pods do it
+                times += 1
+                name = f"{card.field}#{times}"
             found[name] = [[each.label_id, each.label, each.probability] for each in card.predictions]
         return Response([found, f"Computed in {(time.monotonic() - began) * 1000:.2f} ms"])
 

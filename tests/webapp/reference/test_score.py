@@ -53,6 +53,15 @@ def test_fields_of_the_same_name_are_told_apart(score):
     assert list(found) == ["image", "image#2"]
 
 
+@pytest.mark.parametrize(
+    ("fields", "names"),
+    [({"a#2": 1, "a": 2}, ["a#2", "a", "a#3"]), ({"a#b": 2}, ["a#b", "a#b#2"])],
+)
+def test_no_picture_is_lost_whatever_the_fields_are_called(score, fields, names):
+    found, _ = score({field: [picture() for _ in range(count)] for field, count in fields.items()}).json()
+    assert list(found) == names
+
+
 def test_get_says_who_answers(client, owner_key, pods):
     answer = client.get(URL, headers=bearer(owner_key))
     assert answer.status_code == 200
