@@ -94,7 +94,7 @@ def record(
 
     answer: best first, each {"id", "question" or "label", "probability"}. A question typed letter by letter (`live`)
     stays one row: what continues the latest live row replaces it, and what was sent on purpose closes it.
-    A database that cannot take the row is logged, never raised.
+    A row that cannot be kept is logged, never raised.
     """
     row = ScoringRecord(
         user=principal.user,
@@ -114,8 +114,9 @@ def record(
     try:
         with transaction.atomic():
             _save(row)
-    except AnyDatabaseError:
-        log.exception("scoring_not_recorded", kind=kind, outcome=outcome)
+    except (AnyDatabaseError, User.DoesNotExist) as error:  # the person may have deleted the account meanwhile
+        # Without its text: PostgreSQL quotes the row that it refuses, and with it the question.
+        log.error("scoring_not_recorded", kind=kind, outcome=outcome, error=type(error).__name__)
 
 
 def _save(row: ScoringRecord) -> None:

@@ -3,9 +3,10 @@
 from datetime import timedelta
 
 import pytest
-from django.db import OperationalError
+from django.db import IntegrityError, OperationalError
 from django.utils import timezone
 
+from webapp.accounts.models import User
 from webapp.errors import ScoringTimeout
 from webapp.keys.principal import Principal
 from webapp.usage import services
@@ -93,6 +94,23 @@ def test_a_database_that_takes_no_row_costs_no_answer(who, monkeypatch):
     record(who, "how to copy")
     monkeypatch.undo()
     assert subjects() == []
+
+
+def test_an_account_deleted_while_the_model_thinks_costs_no_answer(who, owner):
+    User.objects.filter(pk=owner.pk).delete()
+    record(who, "how to copy")
+    assert subjects() == []
+
+
+def test_a_row_that_the_database_refuses_is_logged_without_the_question(who, monkeypatch, caplog):
+    def refuses(*_args, **_options):
+        raise IntegrityError("DETAIL: Failing row contains (1, faq, page, how to copy)")
+
+    monkeypatch.setattr(ScoringRecord, "save", refuses)
+    record(who, "how to copy")
+    assert "scoring_not_recorded" in caplog.text
+    assert "IntegrityError" in caplog.text
+    assert "how to copy" not in caplog.text
 
 
 @pytest.mark.parametrize(
