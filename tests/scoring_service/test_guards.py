@@ -75,11 +75,16 @@ def test_a_request_id_is_echoed_and_logged(pod):
     assert line["ms"] > 0
 
 
-@pytest.mark.parametrize("unfit", ["", "two words", "x" * 65, "a\tb", "é"])
+@pytest.mark.parametrize("unfit", ["", "two words", "x" * 101, "a\tb", "é"])
 def test_a_request_id_that_is_not_fit_for_a_log_is_replaced(pod, unfit):
     answer = ask(pod, "hello", headers={"X-Request-ID": unfit.encode()})
     assert answer.status_code == 200
     assert answer.headers["X-Request-ID"] not in {unfit, ""}
+
+
+@pytest.mark.parametrize("given", ["order-2027.03:17_b", "x" * 100])
+def test_every_id_that_the_site_keeps_is_kept_by_the_pod(pod, given):
+    assert ask(pod, "hello", headers={"X-Request-ID": given}).headers["X-Request-ID"] == given
 
 
 def test_errors_carry_a_request_id_too(pod):
