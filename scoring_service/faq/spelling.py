@@ -4,6 +4,7 @@ Two words are compared by the pairs and triples of characters that they share, t
 coefficient): letters left out, doubled or swapped leave most of them in place.
 """
 
+import functools
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
@@ -48,6 +49,7 @@ class Spelling:
         return best if alike >= _ALIKE else word
 
 
+@functools.lru_cache(maxsize=16_384)
 def short_runs(word: str) -> frozenset[str]:
     """Pairs and triples of characters, the ends of the word included."""
     return frozenset(run for run in text.character_grams(word) if len(run) <= 3)

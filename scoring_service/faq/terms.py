@@ -1,6 +1,7 @@
 """Which words made a match: what to mark in the question and in the entry."""
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Sequence
 
 from scoring_service.faq import text
 from scoring_service.faq.index import Index
@@ -16,8 +17,10 @@ def matching_terms(index: Index, question: str, entry_texts: Sequence[str]) -> d
 
     Returns {"question": […], "entry": […]}: the words as typed, each once, in the order of their text.
     """
-    asked = _typed([question])
-    held = _typed(entry_texts)
+    asked = _words_of(question)
+    held: dict[str, frozenset[str]] = {}
+    for each in entry_texts:
+        held.update(_known_words_of(each))
     pairs = _pairs(
         {form for forms in asked.values() for form in forms}, {form for each in held.values() for form in each}
     )
@@ -28,13 +31,16 @@ def matching_terms(index: Index, question: str, entry_texts: Sequence[str]) -> d
     }
 
 
-def _typed(texts: Iterable[str]) -> dict[str, set[str]]:
+def _words_of(written: str) -> dict[str, frozenset[str]]:
     """The words as typed, with the folded words that each stands for."""
-    found: dict[str, set[str]] = {}
-    for each in texts:
-        for typed in text.words_as_typed(text.without_markup(each, keep_code=True)):
-            found.setdefault(typed, set(text.words(typed)))
-    return found
+    typed = text.words_as_typed(text.without_markup(written, keep_code=True))
+    return {word: frozenset(text.words(word)) for word in typed}
+
+
+@functools.lru_cache(maxsize=16_384)
+def _known_words_of(written: str) -> dict[str, frozenset[str]]:
+    """For the texts of entries: the same ones are shown again and again."""
+    return _words_of(written)
 
 
 def _pairs(asked: set[str], held: set[str]) -> set[tuple[str, str]]:

@@ -11,6 +11,7 @@ import re
 import unicodedata
 
 MAX_CHARACTERS = 10_000
+_LONGEST_WORD = 40
 
 # Tags around prose say nothing about the question; any other tag may be what it is about ("<div> or <span>?").
 _PROSE_TAG = re.compile(
@@ -84,9 +85,13 @@ def folded(text: str) -> str:
 def words(text: str, *, keep_code: bool = False) -> list[str]:
     """The folded words of a text in their order, markup and (unless `keep_code`) code blocks left out.
 
-    One character of a script without spaces counts as a word, as do operators ("===") and emoji.
+    One character of a script without spaces counts as a word, as do operators ("===") and emoji. Longer words than any
+    language writes are cut, so that what is remembered of a word stays small.
     """
-    return _WORD.findall(folded(without_markup(text, keep_code=keep_code)))
+    found: list[str] = _WORD.findall(folded(without_markup(text, keep_code=keep_code)))
+    if all(len(word) <= _LONGEST_WORD for word in found):
+        return found
+    return [word[at : at + _LONGEST_WORD] for word in found for at in range(0, len(word), _LONGEST_WORD)]
 
 
 def words_as_typed(text: str) -> list[str]:
@@ -94,7 +99,7 @@ def words_as_typed(text: str) -> list[str]:
     return _WORD_AS_TYPED.findall(text)
 
 
-@functools.lru_cache(maxsize=65_536)
+@functools.lru_cache(maxsize=16_384)
 def character_grams(word: str) -> tuple[str, ...]:
     """The runs of 2 to 5 characters of a word between spaces (scikit-learn's `char_wb`), each as often as it occurs."""
     padded = f" {word} "

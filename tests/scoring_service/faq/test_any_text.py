@@ -53,6 +53,7 @@ def test_folding_twice_changes_nothing_more(written):
         ("한국어 질문", ["한국어", "질문"]),
         ("why <pre>let x</pre> does it fail ```y```", ["why", "does", "it", "fail"]),
         ("```let x```", ["let", "x"]),
+        ("x" * 100, ["x" * 40, "x" * 40, "x" * 20]),
     ],
 )
 def test_words_of_a_text(written, words):
