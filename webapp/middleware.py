@@ -71,7 +71,11 @@ class HealthMiddleware(Middleware):
 
 
 class SafetyHeadersMiddleware(Middleware):
-    """The safety headers that neither Django nor django-csp knows."""
+    """The safety headers that neither Django nor django-csp sets.
+
+    What does not say how long it may be kept is for the one who asked, and asked for anew: shared caches must not mix
+    people up. Browsers may still show it on Back.
+    """
 
     PERMISSIONS_POLICY = ", ".join(
         [
@@ -87,6 +91,7 @@ class SafetyHeadersMiddleware(Middleware):
         answer = self.get_response(request)
         answer.setdefault("Permissions-Policy", self.PERMISSIONS_POLICY)
         answer.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+        answer.setdefault("Cache-Control", "private, no-cache")
         return answer
 
 

@@ -2,6 +2,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from webapp.errors import NotFound
@@ -13,6 +14,7 @@ from webapp.usage.models import ScoringRecord
 
 @require_GET
 @login_required
+@never_cache
 def history(request: HttpRequest) -> HttpResponse:
     """The person's own requests, newest first. An unknown `kind` shows all kinds."""
     kind = request.GET.get("kind", "")

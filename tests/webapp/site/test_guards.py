@@ -81,6 +81,17 @@ def test_no_page_relies_on_inline_scripts_or_styles(owner_client):
             assert not re.search(r"<style|\sstyle=|\son\w+=", page), name
 
 
+def test_no_shared_cache_keeps_what_was_made_for_one_person(owner_client):
+    for name, path in PAGES.items():
+        answer = owner_client.get(path)
+        assert answer.status_code >= 400 or "private" in answer["Cache-Control"], name
+
+
+@pytest.mark.parametrize("name", ["usage:history", "keys:list", "accounts:profile"])
+def test_after_sign_out_back_does_not_show_personal_pages(owner_client, name):
+    assert "no-store" in owner_client.get(PAGES[name])["Cache-Control"]
+
+
 def test_each_answer_carries_a_request_id_of_its_own(client):
     ids = {client.get("/")["X-Request-ID"] for _ in range(3)}
     assert len(ids) == 3
