@@ -64,7 +64,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nStopped before anything was started.", file=sys.stderr)
         return 130
-    return supervise(services(ports, env), announcement(ports["PORT"], made_up, var / "secrets.env"), began)
+    return supervise(services(ports, env), announcement(env, var / "secrets.env"), began)
 
 
 # What has to be there first -------------------------------------------------------------------------------------------
@@ -247,14 +247,14 @@ def answers(url: str) -> bool:
         return False
 
 
-def announcement(port: int, made_up: Mapping[str, str], kept_in: Path) -> str:
-    address = os.environ.get("PUBLIC_URL", f"http://{HOST}:{port}")
+def announcement(env: Mapping[str, str], kept_in: Path) -> str:
+    address = env["PUBLIC_URL"]
     return "\n".join(
         [
             f"  Scorepod runs at  {address}",
-            f"  Demo user         {DEMO_EMAIL}   {made_up['DEMO_PASSWORD']}",
-            f"  Admin user        {ADMIN_EMAIL}  {made_up['ADMIN_PASSWORD']}   ({address}/admin/)",
-            f"  Passwords are kept in {kept_in}.",
+            f"  Demo user         {env['DEMO_EMAIL']}   {env['DEMO_PASSWORD']}",
+            f"  Admin user        {env['ADMIN_EMAIL']}  {env['ADMIN_PASSWORD']}   ({address}/admin/)",
+            f"  Passwords made up at the first start are kept in {kept_in}.",
         ]
     )
 

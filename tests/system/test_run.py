@@ -10,6 +10,7 @@ import httpx2 as httpx
 
 from tests.product import free_ports, running, started
 from tests.system.site_client import sign_in
+from webapp import embedded
 
 
 def test_it_prints_the_address_and_two_users_who_can_sign_in(product):
@@ -23,6 +24,16 @@ def test_it_prints_the_address_and_two_users_who_can_sign_in(product):
         assert password in product.log
         with httpx.Client(base_url=product.url) as client:
             assert sign_in(client, email, password).url.path == "/faq/"
+
+
+def test_what_the_environment_says_of_the_users_is_what_it_prints(monkeypatch, tmp_path):
+    monkeypatch.setenv("DEMO_PASSWORD", "chosen-by-hand")
+    monkeypatch.setenv("ADMIN_EMAIL", "ada@example.org")
+    made_up = {"DEMO_PASSWORD": "made-up", "ADMIN_PASSWORD": "made-up-too"}
+    ports = {"PORT": 9000, "SCORING_CPU_PORT": 9001, "SCORING_GPU_PORT": 9002}
+    printed = embedded.announcement(embedded.environment(tmp_path, ports, made_up), tmp_path / "secrets.env")
+    assert "demo@example.com   chosen-by-hand" in printed
+    assert "ada@example.org  made-up-too" in printed
 
 
 def test_the_admin_user_may_open_the_admin_and_the_demo_user_may_not(product):
