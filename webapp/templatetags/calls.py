@@ -74,7 +74,8 @@ def image_calls(context: Context, filename: str, model: str = "", key: str = "")
     """POST /api/v1/images/classify with one file as the body, for that model if one is named."""
     request: HttpRequest = context["request"]
     url = request.build_absolute_uri(reverse("api:images-classify"))
-    form = ["-F", shlex.quote(f'files=@"{filename}"')]
+    quoted = filename.replace("\\", r"\\").replace('"', r"\"")  # curl reads what stands between the quotes once more
+    form = ["-F", shlex.quote(f'files=@"{quoted}"')]
     if model:
         form += ["-F", shlex.quote(f"model={model}")]
     curl = "\n".join([f"curl {shlex.quote(url)} \\", f"  -H {_curl_header(key)} \\", "  " + " ".join(form)])

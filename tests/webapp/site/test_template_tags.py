@@ -73,6 +73,14 @@ def test_the_calls_ask_for_the_matched_words_where_the_page_did(rf):
     assert '{ question: "why?", explain: true }' in javascript.code
 
 
+def test_the_curl_call_names_the_one_file_whatever_it_is_called(rf):
+    name = r"""it's a "cat";type=text\html.jpg"""
+    curl = image_calls(Context({"request": rf.get("/")}), name)[0].code
+    words = shlex.split(curl.replace("\\\n", " "))
+    sent = words[words.index("-F") + 1].removeprefix("files=@")
+    assert json.loads(sent) == name, "curl's quoting inside is that of JSON for these characters"
+
+
 def test_the_python_calls_are_python_whatever_the_names(rf):
     context = Context({"request": rf.get("/")})
     for calls in (faq_calls(context, QUESTION), image_calls(context, 'a "cat".jpg', "resnet152")):
