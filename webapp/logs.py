@@ -24,6 +24,13 @@ def hide_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
     return event
 
 
+def one_line_a_request(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """The event, but for the one that django-structlog adds when the body of a file is sent: its request has a line."""
+    if event["event"] == "streaming_finished":
+        raise structlog.DropEvent
+    return event
+
+
 def without_secrets(text: str) -> str:
     return MAILED_LINK.sub(rf"\1{HIDDEN}", API_KEY.sub(rf"\1{HIDDEN}", text))
 
@@ -45,6 +52,7 @@ def logging_config(*, form: str, level: str) -> dict[str, Any]:
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
+            one_line_a_request,
             *shared,
             structlog.stdlib.PositionalArgumentsFormatter(),
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,

@@ -358,5 +358,6 @@ LOG_FORMAT = env_choice("LOG_FORMAT", "json", ("json", "console"))
 LOG_LEVEL = env_choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
 LOGGING = logging_config(form=LOG_FORMAT, level=LOG_LEVEL)
 DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True  # RequestIdMiddleware has let only well-formed ones through
+DJANGO_STRUCTLOG_TRUST_UPSTREAM_CORRELATION_ID = False  # it would go into each line, whatever it says
 DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = 10  # debug: the line at the end of a request says it all
 DJANGO_STRUCTLOG_STATUS_4XX_LOG_LEVEL = 20  # info: the client's mistake is not our warning

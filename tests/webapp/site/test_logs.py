@@ -3,6 +3,7 @@ import logging
 
 import pytest
 import structlog
+from django.templatetags.static import static
 from django.test import Client
 from django.urls import reverse
 
@@ -39,6 +40,17 @@ def test_each_request_is_one_line_with_its_id_status_and_time(client, lines):
     assert line["duration_ms"] > 0
     assert line["request_id"] == answer["X-Request-ID"]
     assert line["timestamp"].endswith("Z")
+
+
+def test_a_static_file_is_one_line_too(client, lines):
+    answer = client.get(static("css/base.css"))
+    assert b"".join(answer.streaming_content)
+    assert [json.loads(line)["event"] for line in lines] == ["request_finished"]
+
+
+def test_callers_write_nothing_of_their_own_into_the_log(client, lines):
+    client.get("/", headers={"X-Correlation-ID": "all is well", "X-Request-ID": "all is well"})
+    assert "all is well" not in "".join(lines)
 
 
 def test_no_secret_and_no_question_gets_into_the_log(owner, owner_key, lines, settings):
