@@ -60,7 +60,7 @@ class ImageClassifier:
         choice: Choice,
         decoding_threads: int,
     ) -> None:
-        """`network` is on `device`, in the chosen precision and evaluation mode, with one output for each of `labels`."""
+        """`network`: on `device`, in the chosen precision, evaluation mode, with one output for each of `labels`."""
         self._network = network
         self._labels = labels
         self._preprocessing = preprocessing
