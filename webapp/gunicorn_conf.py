@@ -6,6 +6,7 @@ Most of a request's time is spent waiting for a scoring pod, so threads serve it
 import os
 from typing import Any
 
+from webapp.bodies import LEFT_UNREAD, length_of
 from webapp.logs import logging_config
 
 bind = os.environ.get("WEB_BIND", "127.0.0.1:8000")
@@ -26,3 +27,9 @@ accesslog = None  # AccessLogMiddleware writes a better one
 logconfig_dict: dict[str, Any] = logging_config(
     form=os.environ.get("LOG_FORMAT", "json"), level=os.environ.get("LOG_LEVEL", "INFO")
 )
+
+
+def pre_request(_worker: Any, request: Any) -> None:
+    """Ends the connection after a body that may be left unread, so that the answer's Connection header says so."""
+    if length_of(dict(request.headers).get("CONTENT-LENGTH")) > LEFT_UNREAD:
+        request.must_close = True

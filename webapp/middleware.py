@@ -12,9 +12,10 @@ from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django_structlog.middlewares import RequestMiddleware
 from django_structlog.signals import bind_extra_request_finished_metadata
 
-from webapp import health, problems
-from webapp.errors import AppError, BadRequest, TooLarge
+from webapp import bodies, health, problems
+from webapp.errors import AppError, BadRequest, NotSignedIn, TooLarge
 from webapp.keys import limits
+from webapp.keys.authentication import key_in
 from webapp.network import client_network
 
 Next = Callable[[HttpRequest], HttpResponse]
@@ -98,19 +99,36 @@ class SafetyHeadersMiddleware(Middleware):
 class BodyLimitMiddleware(Middleware):
     """Refuses a body that is too large by its announced length, before a byte of it is read.
 
+    Pictures are taken only from people signed in and from callers with an API key, which the API checks before it
+    reads; a stranger cannot make us store tens of megabytes to find a form's safety token in them.
+
     A body without Content-Length (chunked) is never read by Django, so it is refused too rather than taken as empty.
     """
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        error = self._refusal(request)
+        answer = problems.answer(request, error) if error else self.get_response(request)
+        if answer.status_code >= 400:
+            bodies.read_rest(request)
+        return answer
+
+    @staticmethod
+    def _refusal(request: HttpRequest) -> AppError | None:
         if "chunked" in request.headers.get("Transfer-Encoding", "").lower():
-            return problems.answer(request, BadRequest("Send the body with a Content-Length."))
-        announced = request.META.get("CONTENT_LENGTH") or "0"
+            return BadRequest("Send the body with a Content-Length.")
+        length = bodies.length_of(request.META.get("CONTENT_LENGTH"))
         uploads = request.path.startswith(settings.UPLOAD_PATHS)
         limit = settings.MAX_UPLOAD_BYTES if uploads else settings.MAX_BODY_BYTES
-        if announced.isdecimal() and int(announced) > limit:
-            detail = f"The request has {int(announced):,} bytes; at most {limit:,} are allowed here."
-            return problems.answer(request, TooLarge(detail))
-        return self.get_response(request)
+        if length > limit:
+            return TooLarge(f"The request has {length:,} bytes; at most {limit:,} are allowed here.")
+        if length > settings.MAX_BODY_BYTES and not _may_upload(request):
+            return NotSignedIn("Sign in, or send an API key, before you send pictures.")
+        return None
+
+
+def _may_upload(request: HttpRequest) -> bool:
+    """Whether a caller of an address that takes pictures names a key, where keys count, or is signed in."""
+    return (problems.is_api(request) and key_in(request) is not None) or request.user.is_authenticated
 
 
 class RateLimitHeadersMiddleware(Middleware):
