@@ -38,6 +38,15 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a pod answered, whole."""
+
+    status: int
+    headers: httpx.Headers
+    content: bytes
+
+
 class PodPool:
     """All pods behind one address. May be used by many threads at once.
 
@@ -52,8 +61,11 @@ class PodPool:
             for limits in (POOLED, UNPOOLED)
         )
 
-    def send(self, call: Call, *, timeout: float) -> httpx.Response:
+    def send(self, call: Call, *, timeout: float) -> Answer:
         """The answer with a 2xx status. timeout: seconds for all of it, the retry included. Raises ScoringError.
+
+        Each piece of an answer is measured against the deadline, so a pod cannot stretch it by sending slowly; one that
+        stops in the middle is given up when it has been silent for `timeout`.
 
         A transport that fails before there is an answer is tried once more, on a connection of its own: scoring twice
         does no harm, and a kept connection may lead to a pod that has gone meanwhile.
@@ -69,7 +81,7 @@ class PodPool:
                 raise self._error_of_transport(again, call, timeout) from again
         except httpx.TransportError as error:
             raise self._error_of_transport(error, call, timeout) from error
-        if not answer.is_success:
+        if not 200 <= answer.status < 300:
             raise self._error_of_answer(answer, call, timeout)
         return answer
 
@@ -79,7 +91,7 @@ class PodPool:
         self._unpooled.close()
 
     @staticmethod
-    def _send(client: httpx.Client, call: Call, deadline: float) -> httpx.Response:
+    def _send(client: httpx.Client, call: Call, deadline: float) -> Answer:
         left = deadline - time.monotonic()
         if left <= 0:
             raise httpx.ReadTimeout("no time left")
@@ -87,7 +99,14 @@ class PodPool:
         if request_id := current_request_id():
             headers[REQUEST_ID_HEADER] = request_id
         steps = httpx.Timeout(left, connect=min(left, CONNECT_WITHIN))
-        return client.request(call.method, call.path, content=call.content, headers=headers, timeout=steps)
+        # httpx's own limits hold for each step on the network, not for their sum.
+        with client.stream(call.method, call.path, content=call.content, headers=headers, timeout=steps) as answer:
+            pieces = []
+            for piece in answer.iter_bytes():
+                if time.monotonic() > deadline:
+                    raise httpx.ReadTimeout("the answer came too slowly")
+                pieces.append(piece)
+        return Answer(answer.status_code, answer.headers, b"".join(pieces))
 
     def _error_of_transport(self, error: httpx.TransportError, call: Call, timeout: float) -> ScoringError:
         log.warning("pod_unreachable", pool=self.name, path=call.path, error=repr(error))
@@ -100,9 +119,9 @@ class PodPool:
             retry_after=COME_BACK,
         )
 
-    def _error_of_answer(self, answer: httpx.Response, call: Call, timeout: float) -> ScoringError:
+    def _error_of_answer(self, answer: Answer, call: Call, timeout: float) -> ScoringError:
         said = _message_in(answer)
-        status = answer.status_code
+        status = answer.status
         if status in {400, 413, 422}:
             reason = ROW.sub("", said, count=1)
             return ScoringRefused(reason[:1].upper() + reason[1:] or "The model refused the input.")
@@ -127,7 +146,7 @@ class PodPool:
         return ScoringTimeout(f"The {self.name} model gave no answer within {timeout:g} s. Try again in a moment.")
 
 
-def _message_in(answer: httpx.Response) -> str:
+def _message_in(answer: Answer) -> str:
     """The sentence in the pod's {"error": …}; empty when it sent something else."""
     try:
         return decode_json(answer.content, ErrorBody).error
@@ -135,7 +154,7 @@ def _message_in(answer: httpx.Response) -> str:
         return ""
 
 
-def _come_back(answer: httpx.Response) -> float:
+def _come_back(answer: Answer) -> float:
     """Seconds in Retry-After, within reason."""
     value = answer.headers.get("Retry-After", "")
     return min(float(value), MAX_COME_BACK) if value.isdecimal() else COME_BACK

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx2 as httpx
@@ -54,7 +54,18 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in answer.headers.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(answer.content)
+        if step == "drip":
+            self.drip(answer.content)
+        else:
+            self.wfile.write(answer.content)
+
+    def drip(self, content: bytes) -> None:
+        """Sends a byte at a time, never silent for long, until nobody listens."""
+        with suppress(OSError):
+            for byte in content:
+                self.wfile.write(bytes([byte]))
+                if self.server.released.wait(0.05):
+                    return
 
     def log_message(self, *_words: object) -> None:
         pass
@@ -109,6 +120,12 @@ def test_a_pod_that_hangs_is_given_up_at_the_deadline(client, pod):
     pod.plan = ["hang"]
     with pytest.raises(ScoringTimeout):
         match(client, timeout=0.2)
+
+
+def test_a_pod_that_drips_its_answer_is_given_up_at_the_deadline(client, pod):
+    pod.plan = ["drip"]
+    with pytest.raises(ScoringTimeout):
+        match(client, timeout=0.3)
 
 
 def test_where_nobody_listens_nothing_can_be_reached(client):
