@@ -165,7 +165,7 @@ def milliseconds(ask: Callable[[Any], Any], asked: list[Any]) -> float:
 
 
 def bm25(task: Task) -> Scored:
-    """BM25 of the entry's closest text."""
+    """BM25 of the entry's closest text, with the matcher's own cutting into words and its reading of misspelt ones."""
     started = time.process_time()
     entries = task.collection.entries
     texts = [text.words(each) for entry in entries for each in (entry.question, *entry.phrasings)]

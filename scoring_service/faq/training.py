@@ -6,7 +6,9 @@ round builds its index anew from what is left: the words that only a held-out qu
 of a new question will be.
 """
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib import resources
 from itertools import chain
@@ -34,9 +36,9 @@ UNANSWERABLE_SHARE = 0.05
 
 DEFAULT_THRESHOLD = 0.4  # of a collection that has nothing to choose one by
 _BARE_SHARE = 0.25  # of the entries with phrasings play one without, when there are such
-_MOST_QUESTIONS = 4_000  # that the re-ranker learns from
+_MOST_QUESTIONS = 6_000  # that the re-ranker learns from
 _LEAST_QUESTIONS = 10  # below, nothing is learnt beyond the general weights
-_LEAST_FOR_TREES = 3_000  # below, trees were not worth their time in cross-validation
+_LEAST_FOR_TREES = 5_500  # below, trees were not worth their time in cross-validation
 _LOGISTIC_STRENGTH = 4.0
 _PLATT_STRENGTH = 4.0
 _TREE_COUNT, _TREE_DEPTH = 80, 4
@@ -76,6 +78,14 @@ class Trained:
 
 def train(collection: Collection, *, seed: int, progress: Progress = lambda _: None) -> Trained:
     """A matcher for the collection. The same collection and seed give the same matcher."""
+    # Imported here: a pod that only scores needs no scikit-learn in memory.
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415
+
+    with threadpool_limits(1):  # the threads of such small tasks mostly wait for each other
+        return _train(collection, seed=seed, progress=progress)
+
+
+def _train(collection: Collection, *, seed: int, progress: Progress) -> Trained:
     entries = [_Prepared.of(entry) for entry in collection.entries]
     progress(f"{len(entries)} entries with {sum(len(entry.phrasings) for entry in entries)} phrasings")
     unanswerable = [text.words(each) for each in collection.unanswerable]
@@ -158,11 +168,14 @@ def hold_out(
 
 def fit(held_out: HeldOut, *, seed: int) -> tuple[Reranker, Outcome]:
     """A re-ranker of the held-out questions, and what they look like to re-rankers that did not learn from them."""
-    reranker = _learnt(held_out, np.ones(len(held_out.fold), dtype=bool), seed=seed)
+    folds = np.unique(held_out.fold)
+    learnt_from = [np.ones(len(held_out.fold), dtype=bool), *(held_out.fold != fold for fold in folds)]
+    # Each learns on one core; together they use those there are.
+    with ThreadPoolExecutor(min(len(learnt_from), os.cpu_count() or 1)) as threads:
+        reranker, *partials = threads.map(lambda chosen: _learnt(held_out, chosen, seed=seed), learnt_from)
     log_odds = np.full(held_out.features.shape[:2], -np.inf)
-    for fold in np.unique(held_out.fold):
+    for fold, partial in zip(folds, partials, strict=True):
         inside = held_out.fold == fold
-        partial = _learnt(held_out, ~inside, seed=seed)
         features = held_out.features[inside]
         real = ~np.isnan(features[:, :, 0])
         part = np.full(real.shape, -np.inf)
@@ -239,18 +252,16 @@ def _learnt(held_out: HeldOut, chosen: npt.NDArray[np.bool_], *, seed: int) -> R
 def _grown(rows: Floats, hits: npt.NDArray[np.bool_], weight: Doubles, *, seed: int) -> Trees:
     # Imported here: a pod that only scores needs no scikit-learn in memory.
     from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: PLC0415
-    from threadpoolctl import threadpool_limits  # noqa: PLC0415
 
     booster = HistGradientBoostingClassifier(
         max_iter=_TREE_COUNT,
         learning_rate=0.1,
         max_depth=_TREE_DEPTH,
         max_leaf_nodes=None,
+        max_bins=63,  # with weights, scikit-learn looks for each bin's edge alone: more bins cost more than the trees
         min_samples_leaf=20,
         l2_regularization=5.0,
         early_stopping=False,
         random_state=seed,
     )
-    with threadpool_limits(1):  # on a busy machine the threads of so small a task mostly wait for each other
-        booster.fit(rows, hits, sample_weight=weight)
-    return Trees.from_booster(booster, _TREE_DEPTH)
+    return Trees.from_booster(booster.fit(rows, hits, sample_weight=weight), _TREE_DEPTH)
