@@ -45,6 +45,11 @@ async def describe(request: Request) -> Response:
     )
 
 
+async def by_method(request: Request) -> Response:
+    """One route for all methods, so that the answer to any other names them all."""
+    return await (score_any if request.method == "POST" else describe)(request)
+
+
 async def score_any(request: Request) -> Response:
     """POST /score: a question as JSON, or pictures as multipart parts of any names."""
     expires_at = expiry(request)
@@ -111,7 +116,4 @@ async def files_of(request: Request, body: bytes) -> dict[str, bytes]:
     return files
 
 
-ROUTES = [
-    Route("/score", describe, methods=["GET"]),
-    Route("/score", score_any, methods=["POST"]),
-]
+ROUTES = [Route("/score", by_method, methods=["GET", "POST"])]

@@ -171,6 +171,12 @@ def test_a_wrong_method_is_405_and_says_which_are_right(pod, method, path):
     assert answer.headers["Allow"]
 
 
+def test_a_wrong_method_on_score_names_all_that_are_right(pod):
+    answer = CLIENT.put(f"{pod.url}/score")
+    assert answer.status_code == 405
+    assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD", "POST"}
+
+
 @pytest.mark.parametrize(
     "path",
     ["/", "/v2/models", "/v2/models/unknown", "/v2/models/unknown/ready", "/v2/models/obedient/versions/9", "/v2/%00"],
