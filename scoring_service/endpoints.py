@@ -5,9 +5,10 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from importlib import metadata as distribution
-from typing import Any
+from typing import Any, TypeVar, TypeVarTuple
 
 import msgspec
+from msgspec import Struct
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -23,8 +24,12 @@ NAME = "scorepod"
 EXTENSIONS = ["binary_tensor_data", "model_repository", "statistics"]
 # Seconds a request waits before its connection is watched for a client that gives up: most are answered sooner.
 WATCH_AFTER = 0.05
-# Bytes of a body that are decoded on the event loop; more would keep the other requests waiting.
-SMALL_BODY = 2**18
+# What is decoded and encoded on the event loop; more would keep the other requests waiting.
+SMALL_BODY = 2**18  # bytes
+SMALL_ANSWER = 2**14  # values of all outputs and rows
+
+Values = TypeVarTuple("Values")
+T = TypeVar("T")
 
 
 class Json(Response):
@@ -32,6 +37,12 @@ class Json(Response):
 
     def render(self, content: Any) -> bytes:
         return msgspec.json.encode(content)
+
+
+class IndexOptions(Struct):
+    """What a client may say when it asks for the index. ready: only what can be asked."""
+
+    ready: bool = False
 
 
 def router_of(request: Request) -> Router:
@@ -115,9 +126,12 @@ async def model_statistics(request: Request) -> Response:
 
 async def index(request: Request) -> Response:
     body = await read_body(request, expiry(request))
-    options = contract.decode_json(body, dict[str, Any]) if body.strip() else {}
+    if body.strip():
+        options = await aside(contract.decode_json, body, IndexOptions, large=len(body) > SMALL_BODY)
+    else:
+        options = IndexOptions()
     entries = router_of(request).index()
-    return Json([entry for entry in entries if entry.state == "READY" or not options.get("ready")])
+    return Json([entry for entry in entries if entry.state == "READY" or not options.ready])
 
 
 async def metrics(request: Request) -> Response:
@@ -142,15 +156,25 @@ async def infer(request: Request) -> Response:
     expires_at = expiry(request)
     body = await read_body(request, expires_at)
     json_length = request.headers.get(contract.JSON_LENGTH_HEADER)
-    if len(body) > SMALL_BODY:
-        asked = await asyncio.to_thread(contract.decode_request, body, json_length)
-    else:
-        asked = contract.decode_request(body, json_length)
+    large = len(body) > SMALL_BODY
+    asked = await aside(contract.decode_request, body, json_length, large=large)
     version = asked_version(request)
     outputs = wanted_outputs(asked, version.runtime.signature)
-    rows = rows_of(asked, version.runtime.signature, outputs)
+    rows = await aside(rows_of, asked, version.runtime.signature, outputs, large=large)
     results, times = await score(request, version, rows, expires_at)
     scored = all_good(results, lambda number: f"input {asked.inputs[0].name!r}, row {number}")
+    values = sum(len(result[spec.name]) for spec in outputs for result in scored)
+    return await aside(infer_answer, asked, version, outputs, scored, times, large=values > SMALL_ANSWER)
+
+
+def infer_answer(
+    asked: InferRequest,
+    version: Version,
+    outputs: Sequence[TensorSpec],
+    scored: Sequence[RowResult],
+    times: dict[str, float],
+) -> Response:
+    """The rows' results as the protocol has them. Raises WrongAnswer when the rows are not of one length."""
     answer = InferResponse(
         model_name=version.manifest.model,
         model_version=version.manifest.version,
@@ -280,6 +304,11 @@ def expiry(request: Request) -> float:
             raise BadRequest(f"{contract.DEADLINE_HEADER} must be a whole number of milliseconds")
         seconds = min(int(said) / 1000, seconds)
     return time.monotonic() + seconds
+
+
+async def aside(work: Callable[[*Values], T], *args: *Values, large: bool) -> T:
+    """The work's result; large work is done in another thread, so that the event loop goes on meanwhile."""
+    return await asyncio.to_thread(work, *args) if large else work(*args)
 
 
 async def read_body(request: Request, expires_at: float) -> bytes:

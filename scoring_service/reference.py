@@ -1,12 +1,13 @@
 """`/score`, the one address that clients of the reference architecture call: questions, pictures, GET."""
 
+import asyncio
 import platform
 import time
 import uuid
 from collections.abc import AsyncGenerator
-from typing import Any
 
-from starlette.datastructures import UploadFile
+from msgspec import Struct
+from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,8 +15,11 @@ from starlette.routing import Route
 
 from scoring_service import contract
 from scoring_service.endpoints import (
+    SMALL_ANSWER,
+    SMALL_BODY,
     Json,
     all_good,
+    aside,
     expiry,
     program_version,
     read_body,
@@ -24,10 +28,16 @@ from scoring_service.endpoints import (
     settings_of,
 )
 from scoring_service.errors import BadRequest
-from scoring_service.runtimes.base import Row
+from scoring_service.runtimes.base import Row, RowResult
 
 POD_ID = uuid.uuid4().hex
 TOP_K = 3  # categories for each picture
+
+
+class Asked(Struct):
+    """A question as the reference's clients send it. Whatever else they send is passed over unread."""
+
+    input: str
 
 
 async def describe(request: Request) -> Response:
@@ -61,19 +71,28 @@ async def score_any(request: Request) -> Response:
 
 
 async def score_question(request: Request, body: bytes, expires_at: float) -> Response:
-    asked = contract.decode_json(body, dict[str, Any])
-    question = asked.get("input")
-    if not isinstance(question, str):
-        raise BadRequest('send JSON such as {"input": "your question"}, or pictures as multipart/form-data')
+    try:
+        asked = await aside(contract.decode_json, body, Asked, large=len(body) > SMALL_BODY)
+    except contract.ContractError as error:
+        wanted = 'send JSON such as {"input": "your question"}, or pictures as multipart/form-data'
+        raise BadRequest(f"{wanted}: {error}") from error
     version = router_of(request).default_model("faq")
-    row = Row((question,), {"top_k": 0}, frozenset({"answer_id"}))
+    row = Row((asked.input,), {"top_k": 0}, frozenset({"answer_id"}))
     results, _ = await score(request, version, [row], expires_at)
     [result] = all_good(results, lambda _: "input")
+    return await aside(ranking, result, large=len(result["faq_id"]) > SMALL_ANSWER)
+
+
+def ranking(result: RowResult) -> Response:
     return Json(list(zip(result["faq_id"], result["answer_id"], result["probability"], strict=True)))
 
 
 async def score_pictures(request: Request, body: bytes, expires_at: float) -> Response:
-    files = await files_of(request, body)
+    if len(body) > SMALL_BODY:
+        # The parser is a coroutine that never waits: the body is here. It needs a loop all the same.
+        files = await asyncio.to_thread(lambda: asyncio.run(files_of(request.headers, body)))
+    else:
+        files = await files_of(request.headers, body)
     if not files:
         raise BadRequest("no part of the form is a file; send each picture as a part with a file name")
     version = router_of(request).default_model("image")
@@ -95,14 +114,14 @@ class InMemoryParser(MultiPartParser):
     spool_max_size = 2**62
 
 
-async def files_of(request: Request, body: bytes) -> dict[str, bytes]:
+async def files_of(headers: Headers, body: bytes) -> dict[str, bytes]:
     """Part name to content. A name that comes again gets a number: picture, picture#2."""
 
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body
 
     try:
-        form = await InMemoryParser(request.headers, stream()).parse()
+        form = await InMemoryParser(headers, stream()).parse()
     except (MultiPartException, KeyError, ValueError) as error:
         raise BadRequest(f"the multipart body cannot be read: {error}") from error
     files: dict[str, bytes] = {}

@@ -9,6 +9,7 @@ It takes questions as the FAQ matcher does. What a row says:
     miscount      it returns a result too few
     ragged        it returns a row with an answer more than the others
     lose          the device is lost
+    many N        it is answered N times
     large         only as many of these rows as the parameter `fits` says fit into the device's memory at once
 
 Every other row is answered with itself, in `answer_id` with the number of rows that were scored together.
@@ -61,7 +62,8 @@ class Obedient:
     def answer(self, text: str, together: int) -> RowResult | BadRow:
         if text == "refuse":
             return BadRow("as you wish")
-        answers = 2 if text == "ragged" else 1
+        order, _, times = text.partition(" ")
+        answers = int(times) if order == "many" else 2 if text == "ragged" else 1
         return {"faq_id": [text] * answers, "probability": [1.0] * answers, "answer_id": [str(together)] * answers}
 
     def close(self) -> None:

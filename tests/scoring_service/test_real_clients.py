@@ -179,6 +179,13 @@ def test_two_pictures_in_fields_of_one_name_are_both_answered(product, token):
     assert best == {"image": "digit-3", "image#2": "digit-7"}
 
 
+def test_a_large_form_is_read_as_a_small_one(product, token):
+    files = {"image": ("3.png", picture(3).read_bytes())}
+    answer = CLIENT.post(f"{product.gpu_url}/score", files=files, data={"note": "x" * 2**19}, headers=token)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()[0]["image"][0][0] == "digit-3"
+
+
 def test_a_file_that_is_no_picture_is_400_and_named(product, token):
     files = {"good": picture(3).read_bytes(), "broken": b"this is no picture"}
     answer = CLIENT.post(f"{product.gpu_url}/score", files=files, headers=token)
