@@ -16,7 +16,7 @@ def image_models() -> list[ModelInfo]:
 
     Raises ScoringUnavailable when no pod can say which there are.
     """
-    known = scoring_client().models()
+    known = scoring_client().models_of("image")
     found = sorted(known.of_kind("image"), key=lambda model: (not model.ready, model.sample, model.name))
     if not found:
         raise ScoringUnavailable(" ".join(known.unreachable) or NO_MODEL, retry_after=5)

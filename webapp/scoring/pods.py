@@ -2,10 +2,12 @@
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import httpx2 as httpx
+import msgspec
 import structlog
 
 from scoring_service.contract import DEADLINE_HEADER, REQUEST_ID_HEADER, ContractError, ErrorBody, decode_json
@@ -144,6 +146,15 @@ class PodPool:
 
     def _too_slow(self, timeout: float) -> ScoringTimeout:
         return ScoringTimeout(f"The {self.name} model gave no answer within {timeout:g} s. Try again in a moment.")
+
+
+@contextmanager
+def readable() -> Iterator[None]:
+    """An answer that is not what the protocol promises becomes a ScoringError."""
+    try:
+        yield
+    except (ContractError, msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
+        raise ScoringError("The scoring service sent an answer that cannot be read. Try again in a moment.") from error
 
 
 def _message_in(answer: Answer) -> str:

@@ -192,6 +192,78 @@ def test_the_list_of_models_is_not_asked_for_again_at_once(scoring):
     assert len(scoring.sent) == asked
 
 
+def test_a_pool_that_swallows_requests_does_not_hold_up_the_models_of_another(scoring, monkeypatch):
+    swallowed, released = threading.Event(), threading.Event()
+
+    def without_cpu(request):
+        if request.url.port == 8001:
+            swallowed.set()
+            released.wait(30)
+            raise httpx.ConnectTimeout("no answer")
+        return Pods.behave(scoring, request)
+
+    monkeypatch.setattr(scoring, "behave", without_cpu)
+    with ThreadPoolExecutor(1) as thread:
+        everything = thread.submit(scoring_client().models)
+        assert swallowed.wait(10)
+        assert [each.name for each in scoring_client().models_of("image").models] == ["resnet152"]
+        assert not everything.done()
+        released.set()
+        assert "FAQ" in everything.result().unreachable[0]
+
+
+def test_while_one_caller_renews_the_list_others_get_the_one_before(scoring, monkeypatch):
+    monkeypatch.setattr("webapp.scoring.listing.FRESH", 0.0)
+    before = scoring_client().models_of("image")
+    asked, released = threading.Event(), threading.Event()
+
+    def slowly(request):
+        asked.set()
+        assert released.wait(30)
+        return Pods.behave(scoring, request)
+
+    monkeypatch.setattr(scoring, "behave", slowly)
+    with ThreadPoolExecutor(1) as thread:
+        renewed = thread.submit(scoring_client().models_of, "image")
+        assert asked.wait(10)
+        requests = len(scoring.sent)
+        assert scoring_client().models_of("image") is before
+        assert len(scoring.sent) == requests, "the list is fetched by one caller only"
+        released.set()
+        assert renewed.result() == before
+
+
+def test_callers_of_a_first_list_wait_for_the_same_one(scoring, monkeypatch):
+    asked, released = threading.Event(), threading.Event()
+
+    def slowly(request):
+        asked.set()
+        assert released.wait(30)
+        return Pods.behave(scoring, request)
+
+    monkeypatch.setattr(scoring, "behave", slowly)
+    with ThreadPoolExecutor(4) as threads:
+        first = threads.submit(scoring_client().models_of, "image")
+        assert asked.wait(10)
+        others = [threads.submit(scoring_client().models_of, "image") for _ in range(3)]
+        released.set()
+        assert {id(each.result()) for each in others} == {id(first.result())}
+    assert len([request for request in scoring.sent if request.url.path.endswith("/index")]) == 1
+
+
+def test_metadata_of_several_models_are_fetched_together(scoring, monkeypatch):
+    scoring.models["gpu"] = [{"name": name, "kind": "image", "title": name} for name in ("one", "two", "three")]
+    together = threading.Barrier(3, timeout=10)
+
+    def wait_for_all(request):
+        if request.method == "GET":
+            together.wait()
+        return Pods.behave(scoring, request)
+
+    monkeypatch.setattr(scoring, "behave", wait_for_all)
+    assert [each.title for each in scoring_client().models_of("image").models] == ["one", "two", "three"]
+
+
 def test_many_threads_share_it(scoring):
     together = threading.Barrier(8, timeout=10)
 
