@@ -6,6 +6,7 @@
 Nothing here runs code from the store.
 """
 
+import errno
 import hashlib
 import os
 import re
@@ -143,25 +144,28 @@ def write_version(
     scratch = Path(tempfile.mkdtemp(prefix=".new-", dir=folder))
     try:
         fields = build(scratch)
-        chosen = next_version(folder) if version is None else version
         files = {
             path.relative_to(scratch).as_posix(): File(sha256_of(path), path.stat().st_size)
             for path in sorted(scratch.rglob("*"))
             if path.is_file()
         }
         created_at = datetime.now(UTC).isoformat(timespec="seconds")
+        chosen = version or next_version(folder)
         manifest = msgspec.convert(
             {"created_at": created_at, **fields, "model": model, "version": chosen}, type=Manifest, strict=True
         )
         manifest = msgspec.structs.replace(manifest, files=files)
-        (scratch / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+        write_manifest(scratch, manifest)
         for path in (scratch, *scratch.rglob("*")):  # pods may run as another user than the one who trains
             path.chmod(0o755 if path.is_dir() else 0o644)
         flush(scratch)
-        target = folder / chosen
-        if target.exists():
-            raise FileExistsError(f"{model} version {chosen} is in the store already; versions are never overwritten")
-        scratch.rename(target)
+        while not took_name(scratch, folder / manifest.version):
+            if version is not None:
+                raise FileExistsError(f"{model} version {version} is there already; versions are never overwritten")
+            # Another trainer was quicker with that number.
+            manifest = msgspec.structs.replace(manifest, version=next_version(folder))
+            write_manifest(scratch, manifest)
+            flush_one(scratch / "manifest.json")
         flush_one(folder)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -169,18 +173,40 @@ def write_version(
     return manifest
 
 
+def write_manifest(directory: Path, manifest: Manifest) -> None:
+    (directory / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+
+
+def took_name(scratch: Path, target: Path) -> bool:
+    """Whether the folder has that name now; False, and nothing changed, when something else has it."""
+    if target.exists():  # not left to the renaming alone, which would replace an empty folder
+        return False
+    try:
+        scratch.rename(target)
+    except OSError as error:
+        if error.errno in {errno.EEXIST, errno.ENOTEMPTY}:
+            return False
+        raise
+    return True
+
+
 def set_champion(store: Path, model: str, version: str) -> None:
     """Names the version that serves. Pods follow within their polling interval."""
     if not (store / model / version / "manifest.json").is_file():
         raise FileNotFoundError(f"there is no version {version} of {model} in {store}")
     target = store / model / "routing.json"
-    descriptor, scratch = tempfile.mkstemp(prefix=".routing-", dir=target.parent)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(msgspec.json.encode(Routing(champion=version)))
-        file.flush()
-        os.fsync(file.fileno())
-    Path(scratch).chmod(0o644)
-    Path(scratch).replace(target)
+    descriptor, name = tempfile.mkstemp(prefix=".routing-", dir=target.parent)
+    scratch = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(msgspec.json.encode(Routing(champion=version)))
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.chmod(0o644)
+        scratch.replace(target)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
     flush_one(target.parent)
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 import pytest
@@ -35,10 +36,29 @@ def test_versions_are_numbered_on(tmp_path):
     assert store.write_version(tmp_path, "model", build).version == "11"
 
 
+def test_trainers_that_finish_at_once_all_get_a_number(tmp_path):
+    trainers = 8
+    together = threading.Barrier(trainers)
+
+    def build_together(folder):
+        together.wait()
+        return build(folder)
+
+    with ThreadPoolExecutor(trainers) as threads:
+        written = list(threads.map(lambda _: store.write_version(tmp_path, "model", build_together), range(trainers)))
+    assert {manifest.version for manifest in written} == {str(number + 1) for number in range(trainers)}
+    for manifest in written:
+        folder = tmp_path / "model" / manifest.version
+        assert store.read_manifest(folder) == manifest
+        store.verify(folder, manifest)
+    assert len(list((tmp_path / "model").iterdir())) == trainers
+
+
 def test_a_version_is_never_overwritten(tmp_path):
     store.write_version(tmp_path, "model", build, version="1")
     with pytest.raises(FileExistsError, match="never overwritten"):
         store.write_version(tmp_path, "model", build, version="1")
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["1"]
 
 
 @pytest.mark.parametrize(
@@ -73,6 +93,14 @@ def test_only_a_version_that_is_there_can_be_champion(tmp_path):
         store.set_champion(tmp_path, "model", "2")
     store.set_champion(tmp_path, "model", "1")
     assert store.read_routing(tmp_path, "model").champion == "1"
+
+
+def test_a_champion_that_cannot_be_named_leaves_nothing_behind(tmp_path):
+    store.write_version(tmp_path, "model", build)
+    (tmp_path / "model" / "routing.json").mkdir()
+    with pytest.raises(IsADirectoryError):
+        store.set_champion(tmp_path, "model", "1")
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["1", "routing.json"]
 
 
 def test_a_reader_never_sees_half_a_routing_file(tmp_path):
