@@ -1,3 +1,4 @@
+from allauth.core import ratelimit
 from django.contrib import messages
 from django.contrib.auth import logout
 from django.contrib.auth.decorators import login_required
@@ -9,11 +10,12 @@ from django.views.decorators.http import require_http_methods
 from webapp.accounts import services
 from webapp.accounts.forms import DeleteAccountForm, ProfileForm
 from webapp.accounts.models import User
+from webapp.errors import RateLimited
 
 
 @login_required
 @never_cache
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def profile(request: HttpRequest) -> HttpResponse:
     user = _person(request)
     # The form writes what was typed into its instance, valid or not: the page shows the person as saved.
@@ -27,10 +29,15 @@ def profile(request: HttpRequest) -> HttpResponse:
 
 @login_required
 @never_cache
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def delete(request: HttpRequest) -> HttpResponse:
-    """Deletes the account after the password was given once more."""
+    """Deletes the account after the password was given once more.
+
+    Guesses count with those at allauth's own page that asks for the password again: neither helps the other.
+    """
     user = _person(request)
+    if request.method == "POST" and not ratelimit.consume(request, action="reauthenticate"):
+        raise RateLimited("You have tried too many passwords. Wait a minute.", retry_after=60)
     form = DeleteAccountForm(user, request.POST or None)
     if request.method == "POST" and form.is_valid():
         services.delete(user)

@@ -54,6 +54,16 @@ def test_deleting_the_account_needs_the_password_again(owner_client, owner):
     assert User.objects.filter(pk=owner.pk).exists()
 
 
+def test_passwords_cannot_be_guessed_for_ever(owner_client, owner):
+    page = reverse("accounts:delete")
+    guesses = [owner_client.post(page, {"password": f"guess {number}"}).status_code for number in range(11)]
+    assert guesses == [422] * 10 + [429]
+    assert owner_client.post(page, {"password": PASSWORD}).status_code == 429
+    assert User.objects.filter(pk=owner.pk).exists()
+    elsewhere = owner_client.post(reverse("account_reauthenticate"), {"password": PASSWORD})
+    assert elsewhere.status_code == 429
+
+
 def test_a_key_of_a_deleted_account_opens_nothing(owner_client, owner, client):
     key = make_key(owner)
     owner_client.post(reverse("accounts:delete"), {"password": PASSWORD})
