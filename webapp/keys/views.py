@@ -15,7 +15,7 @@ from webapp.keys.queries import key_of, keys_of
 
 @login_required
 @never_cache
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @limited("other")
 def keys(request: HttpRequest) -> HttpResponse:
     """The person's keys and the form for another. The answer that makes a key is the only one that ever shows it."""
@@ -50,11 +50,12 @@ def _create(request: HttpRequest, form: CreateKeyForm) -> services.NewKey | None
 
 @login_required
 @never_cache
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
+@limited("other")
 def revoke(request: HttpRequest, key_id: int) -> HttpResponse:
     """Asks before a key is revoked; it cannot be undone."""
     key = key_of(principal_of(request).user, key_id)
-    if request.method == "GET":
+    if request.method != "POST":
         return render(request, "keys/revoke.html", {"key": key})
     if services.revoke(key):
         messages.success(request, f"“{key.name}” is revoked. Requests with it are refused from now on.")

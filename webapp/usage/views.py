@@ -3,16 +3,17 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from webapp.errors import NotFound
+from webapp.keys.limits import limited
 from webapp.keys.principal import principal_of
 from webapp.partials import render_page, wants_part
 from webapp.usage import queries, services
 from webapp.usage.models import ScoringRecord
 
 
-@require_GET
+@require_safe
 @login_required
 @never_cache
 def history(request: HttpRequest) -> HttpResponse:
@@ -27,6 +28,7 @@ def history(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 @login_required
+@limited("other")
 def delete(request: HttpRequest, record_id: int) -> HttpResponse:
     """Deletes one record. A script gets an empty answer to put in its place, others the history again."""
     if not services.delete(principal_of(request).user, record_id):
@@ -37,10 +39,11 @@ def delete(request: HttpRequest, record_id: int) -> HttpResponse:
     return redirect("usage:history")
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @login_required
+@limited("other")
 def delete_all(request: HttpRequest) -> HttpResponse:
-    if request.method == "GET":
+    if request.method != "POST":
         return render(request, "usage/delete_all.html")
     count = services.delete_all(principal_of(request).user)
     messages.success(request, f"Deleted {count} {'record' if count == 1 else 'records'} from your history.")

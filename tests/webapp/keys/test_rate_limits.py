@@ -71,6 +71,15 @@ def test_a_page_past_the_limit_is_a_designed_429(owner_client):
     assert int(answer["Retry-After"]) >= 1
 
 
+def test_what_people_change_counts_too(owner_client, owner):
+    key = make_key(owner).key
+    changes = [reverse("keys:revoke", args=[key.pk]), "/history/1/delete", "/history/delete"]
+    for path in [*changes, "/history/1/delete", "/history/delete"]:
+        assert owner_client.post(path).status_code in {302, 404}
+    for path in [*changes, "/keys/"]:
+        assert owner_client.post(path).status_code == 429, path
+
+
 def test_many_bad_keys_from_one_address_are_a_429_while_good_ones_go_on(client, owner_key):
     bad = [client.get(ME, headers=bearer(f"sp_zzzzzzzz_{i:043}")).status_code for i in range(5)]
     assert bad == [401, 401, 401, 429, 429]
