@@ -7,8 +7,9 @@ from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from webapp import problems
-from webapp.errors import Unavailable
+from webapp.errors import MethodNotAllowed, Unavailable
 
+View = Callable[[HttpRequest], HttpResponse]
 log = structlog.get_logger(__name__)
 
 
@@ -28,4 +29,17 @@ def ready(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"status": "ready"}, headers={"Cache-Control": "no-store"})
 
 
-VIEWS: dict[str, Callable[[HttpRequest], HttpResponse]] = {"/health/live": live, "/health/ready": ready}
+def for_reading(view: View) -> View:
+    """The view for GET and HEAD, a 405 problem for the rest."""
+
+    def reading(request: HttpRequest) -> HttpResponse:
+        if request.method in {"GET", "HEAD"}:
+            return view(request)
+        answer = problems.answer(request, MethodNotAllowed("A probe is asked with GET or HEAD."))
+        answer["Allow"] = "GET, HEAD"
+        return answer
+
+    return reading
+
+
+VIEWS = {"/health/live": for_reading(live), "/health/ready": for_reading(ready)}

@@ -68,7 +68,7 @@ class HealthMiddleware(Middleware):
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         view = health.VIEWS.get(request.path)
-        return view(request) if view and request.method in {"GET", "HEAD"} else self.get_response(request)
+        return view(request) if view else self.get_response(request)
 
 
 class SafetyHeadersMiddleware(Middleware):

@@ -5,7 +5,10 @@ import re
 import pytest
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
+from tests.factories import make_key, make_record
+from tests.webapp.answers import assert_problem
 from webapp import middleware
+from webapp.usage.models import ScoringRecord
 
 pytestmark = pytest.mark.django_db
 
@@ -114,6 +117,21 @@ def test_probes_are_answered_whatever_address_they_call(client):
         answer = client.get(path, headers={"Host": "10.2.3.4:8000"})
         assert answer.status_code == 200
         assert answer.json()["status"] in {"live", "ready"}
+
+
+def test_head_is_answered_like_get_and_changes_nothing(owner_client, owner):
+    key, record = make_key(owner).key, make_record(owner)
+    for path in ("/keys/", f"/keys/{key.pk}/revoke", "/account/", "/account/delete", "/history/", "/history/delete"):
+        assert owner_client.head(path).status_code == owner_client.get(path).status_code == 200, path
+    key.refresh_from_db()
+    assert key.revoked_at is None
+    assert list(ScoringRecord.objects.all()) == [record]
+
+
+def test_a_probe_takes_no_other_method_than_its_own(client):
+    answer = client.post("/health/live")
+    assert_problem(answer, 405, "method-not-allowed")
+    assert answer["Allow"] == "GET, HEAD"
 
 
 def test_people_signed_in_go_from_the_front_door_to_their_work(owner_client):
