@@ -36,13 +36,13 @@ def without_secrets(text: str) -> str:
 
 
 def logging_config(*, form: str, level: str) -> dict[str, Any]:
-    """Django's LOGGING: everything through structlog. form: "json" (one object a line) or "console" (for people)."""
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso" if form == "json" else "%H:%M:%S", utc=form == "json"),
-    ]
+    """Django's LOGGING: everything through structlog. form: "json" (one object a line) or "console" (for people).
+
+    A line on the console has no time: `make run` puts it before the lines of all processes.
+    """
+    shared: list[Processor] = [structlog.contextvars.merge_contextvars, structlog.stdlib.add_log_level]
+    if form == "json":
+        shared += [structlog.stdlib.add_logger_name, structlog.processors.TimeStamper(fmt="iso", utc=True)]
     # Tracebacks without local variables: those hold passwords and questions.
     ending: list[Processor] = [structlog.processors.format_exc_info, hide_secrets]
     if form == "json":
