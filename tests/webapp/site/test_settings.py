@@ -19,10 +19,15 @@ GOOD = {
 
 def check(*flags: str, **changed: str | None) -> subprocess.CompletedProcess[str]:
     """`manage.py check` in an environment of its own; a None takes a variable out."""
+    return manage("check", *flags, **changed)
+
+
+def manage(*command: str, **changed: str | None) -> subprocess.CompletedProcess[str]:
     kept = {name: os.environ[name] for name in ("PATH", "VAR_DIR", "HOME") if name in os.environ}
     env = {name: value for name, value in {**kept, **GOOD, **changed}.items() if value is not None}
-    command = [sys.executable, "manage.py", "check", *flags]
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "manage.py", *command], cwd=ROOT, env=env, capture_output=True, text=True, check=False
+    )
 
 
 def test_a_deployed_site_has_nothing_to_complain_about():
@@ -57,6 +62,25 @@ def test_a_wrong_value_stops_the_start_and_says_what_to_do(changed, told):
 def test_https_without_a_trusted_proxy_is_warned_about():
     outcome = check("--deploy", TRUSTED_PROXY_COUNT="0")
     assert "no proxy is trusted" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("changed", "promised"),
+    [
+        ({}, "max-age=31536000"),
+        ({"HSTS_SECONDS": "60"}, "max-age=60"),
+        ({"HSTS_INCLUDE_SUBDOMAINS": "on", "HSTS_PRELOAD": "on"}, "max-age=31536000; includeSubDomains; preload"),
+    ],
+    ids=["by default", "for a minute", "for the whole domain"],
+)
+def test_https_is_promised_for_this_name_alone_unless_more_is_asked_for(changed, promised):
+    code = (
+        "from django.test import Client\n"
+        "answer = Client().get('/health', headers={'Host': 'scoring.example.org', 'X-Forwarded-Proto': 'https'})\n"
+        "print(answer['Strict-Transport-Security'])"
+    )
+    outcome = manage("shell", "--no-imports", "--command", code, **changed)
+    assert outcome.stdout.strip() == promised, outcome.stderr
 
 
 def test_secrets_may_come_as_files(tmp_path):
