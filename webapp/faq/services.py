@@ -86,12 +86,21 @@ class MatchResult:
         return any(match.likely for match in self.scored)
 
 
-def match(ask: MatchAsk, *, who: Principal, source: ScoringRecord.Source, live: bool = False) -> MatchResult:
+def match(
+    ask: MatchAsk,
+    *,
+    who: Principal,
+    source: ScoringRecord.Source,
+    live: bool = False,
+    restored: bool = False,
+) -> MatchResult:
     """The closest entries of the collection for the question. live: asked while somebody types.
 
-    Raises ScoringError; the attempt is in the history either way.
+    Raises ScoringError; the attempt is in the history either way, unless it only brings a page back (restored).
     """
-    with usage.recorded(who, kind=ScoringRecord.Kind.FAQ, source=source, subject=ask.question, live=live) as attempt:
+    with usage.recorded(
+        who, kind=ScoringRecord.Kind.FAQ, source=source, subject=ask.question, live=live, restored=restored
+    ) as attempt:
         answer = scoring_client().match_faq(
             ask.question, model=ask.collection.model_name, top_k=ask.top_k, explain=ask.explain, timeout=TIMEOUT
         )

@@ -58,4 +58,10 @@ def _answer(request: HttpRequest, form: QuestionForm, collection: Collection) ->
     if not form.is_valid():
         raise InvalidInput(str(form.errors["q"][0]), field="q")
     ask = MatchAsk(form.cleaned_data["q"], collection, explain=True)
-    return services.match(ask, who=who, source=ScoringRecord.Source.PAGE, live=form.cleaned_data["live"])
+    return services.match(
+        ask,
+        who=who,
+        source=ScoringRecord.Source.PAGE,
+        live=form.cleaned_data["live"],
+        restored="HX-History-Restore-Request" in request.headers,
+    )

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from django.db import Error as AnyDatabaseError
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from webapp import problems
@@ -22,6 +23,7 @@ from webapp.usage.models import ScoringRecord
 log = structlog.get_logger(__name__)
 
 LIVE_FOR = timedelta(seconds=30)  # a pause longer than this begins a new row of the history
+SAME_FOR = timedelta(seconds=30)  # a question asked again within this is a page loaded again
 
 
 @dataclass
@@ -50,8 +52,12 @@ def recorded(
     source: ScoringRecord.Source,
     subject: str,
     live: bool = False,
+    restored: bool = False,
 ) -> Iterator[Attempt]:
-    """Puts what happens inside into the history, however it ends: answered, or with the problem it raised."""
+    """Puts what happens inside into the history, however it ends: answered, or with the problem it raised.
+
+    restored: a page is shown once more, as by Back; what it asks is in the history since it was asked first.
+    """
     attempt = Attempt()
     outcome = problems.INTERNAL.slug
     try:
@@ -61,19 +67,20 @@ def recorded(
         outcome = problems.kind_of(error).slug
         raise
     finally:
-        record(
-            principal,
-            kind=kind,
-            source=source,
-            subject=subject,
-            duration_ms=attempt.duration_ms,
-            answer=attempt.answer,
-            model=attempt.model,
-            version=attempt.version,
-            outcome=outcome,
-            request_id=current_request_id(),
-            live=live,
-        )
+        if not restored:
+            record(
+                principal,
+                kind=kind,
+                source=source,
+                subject=subject,
+                duration_ms=attempt.duration_ms,
+                answer=attempt.answer,
+                model=attempt.model,
+                version=attempt.version,
+                outcome=outcome,
+                request_id=current_request_id(),
+                live=live,
+            )
 
 
 def record(
@@ -93,7 +100,8 @@ def record(
     """Puts one scored input into the history of its owner; a failed one too, with the slug of its problem as outcome.
 
     answer: best first, each {"id", "question" or "label", "probability"}. A question typed letter by letter (`live`)
-    stays one row: what continues the latest live row replaces it, and what was sent on purpose closes it.
+    stays one row: what continues the latest live row replaces it, and what was sent on purpose closes it. A question
+    that a page asks again within half a minute, with the same outcome, stays one row too.
     A row that cannot be kept is logged, never raised.
     """
     row = ScoringRecord(
@@ -120,21 +128,36 @@ def record(
 
 
 def _save(row: ScoringRecord) -> None:
-    before = _live_row_before(row) if row.source == ScoringRecord.Source.PAGE else None
-    if before is None or not continues(before.subject, row.subject):
+    recent = _recent_rows(row) if row.source == ScoringRecord.Source.PAGE else []
+    before = next((each for each in recent if each.live), None)
+    if before and continues(before.subject, row.subject):
+        # Else the answer to an earlier key press came late: the row already holds a longer text.
+        if before.created_at <= row.created_at:
+            row.pk = before.pk
+            row.save(force_update=True)
+    elif not any(_is_the_same(each, row) for each in recent):
         row.save(force_insert=True)
-    elif before.created_at <= row.created_at:
-        row.pk = before.pk
-        row.save(force_update=True)
-    # Else the answer to an earlier key press came late: the row already holds a longer text.
 
 
-def _live_row_before(row: ScoringRecord) -> ScoringRecord | None:
+def _recent_rows(row: ScoringRecord) -> list[ScoringRecord]:
+    """The rows, newest first, that this one may continue or repeat."""
     # Two key presses answered at the same moment must not both find no row: the second waits for the first here.
     User.objects.select_for_update().values_list("pk").get(pk=row.user.pk)
-    return ScoringRecord.objects.filter(
-        user=row.user, kind=row.kind, live=True, created_at__gte=row.created_at - LIVE_FOR
-    ).first()
+    continued = Q(live=True, created_at__gte=row.created_at - LIVE_FOR)
+    repeated = Q(subject=row.subject, source=row.source, created_at__gte=row.created_at - SAME_FOR)
+    oldest = row.created_at - max(LIVE_FOR, SAME_FOR)  # bounds the index scan
+    return list(
+        ScoringRecord.objects.filter(continued | repeated, user=row.user, kind=row.kind, created_at__gte=oldest)
+    )
+
+
+def _is_the_same(before: ScoringRecord, row: ScoringRecord) -> bool:
+    """Whether a page asked the same and got the same outcome. Of pictures only the names are kept: those never are."""
+    return row.kind == ScoringRecord.Kind.FAQ and (before.subject, before.source, before.outcome) == (
+        row.subject,
+        row.source,
+        row.outcome,
+    )
 
 
 def continues(before: str, after: str) -> bool:

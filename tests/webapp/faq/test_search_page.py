@@ -1,8 +1,11 @@
 """The search page, whole and in part."""
 
+from datetime import timedelta
+
 import httpx2 as httpx
 import pytest
 from django.db import DatabaseError
+from django.utils import timezone
 
 from tests.factories import make_collection
 from tests.webapp.pods import Pods, refusal
@@ -164,6 +167,29 @@ def test_typing_letter_by_letter_leaves_one_row_in_the_history(search):
     search("how to copy")
     record = ScoringRecord.objects.get()
     assert (record.live, record.source) == (False, "page")
+
+
+def test_a_page_loaded_again_leaves_one_row_in_the_history(search, pods):
+    search("how to copy")
+    search("how to copy")
+    search("how to paste")
+    assert [record.subject for record in ScoringRecord.objects.all()] == ["how to paste", "how to copy"]
+
+
+def test_asking_again_later_or_with_another_outcome_is_a_row_of_its_own(search, pods):
+    search("how to copy")
+    ScoringRecord.objects.update(created_at=timezone.now() - timedelta(minutes=1))
+    search("how to copy")
+    pods.answers(refusal(500, "broken"))
+    search("how to copy")
+    assert [record.outcome for record in ScoringRecord.objects.all()] == ["scoring-failed", "ok", "ok"]
+
+
+def test_going_back_adds_nothing_to_the_history(search):
+    search("how to copy")
+    ScoringRecord.objects.update(created_at=timezone.now() - timedelta(hours=1))
+    search("how to copy", headers={**PART, "HX-History-Restore-Request": "true"})
+    assert ScoringRecord.objects.count() == 1
 
 
 def test_an_answer_is_worth_more_than_its_place_in_the_history(search, monkeypatch):
