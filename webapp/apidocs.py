@@ -1,8 +1,7 @@
 """The API explained: its OpenAPI document, and the same as plain values for the documentation page."""
 
 import json
-import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -12,7 +11,7 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiJsonRenderer2, OpenApiYamlRenderer
 from drf_spectacular.views import SpectacularAPIView
 
-from webapp.templatetags.calls import Call
+from webapp.calls import Call, file_calls, json_calls
 
 Json = Mapping[str, Any]
 
@@ -119,7 +118,7 @@ def _operation(method: str, path: str, operation: Json) -> Operation:
         parameters=parameters,
         body=_body(content) if content else None,
         answers=[_answer(int(status), answer) for status, answer in operation["responses"].items()],
-        calls=_calls(method.upper(), settings.PUBLIC_URL + path, content),
+        calls=_calls(settings.PUBLIC_URL + path, content),
     )
 
 
@@ -249,79 +248,7 @@ def _text(value: Any) -> str:
     return "" if value is None else json.dumps(value, ensure_ascii=False, indent=2)
 
 
-# The request as code --------------------------------------------------------------------------------------------------
-
-
-def _calls(method: str, url: str, content: Json) -> list[Call]:
-    """The request for curl, Python and JavaScript; the key comes from the environment variable SCOREPOD_KEY."""
-    if "multipart/form-data" in content and "application/json" not in content:
-        return _file_calls(url)
-    body = _example(content["application/json"]) if "application/json" in content else None
-    return _json_calls(method, url, body)
-
-
-def _json_calls(method: str, url: str, body: Any) -> list[Call]:
-    compact = None if body is None else json.dumps(body, ensure_ascii=False)
-    curl = [f"curl {shlex.quote(url)}", '  -H "Authorization: Bearer $SCOREPOD_KEY"']
-    python = [
-        "import json",
-        "import os",
-        "from urllib.request import Request, urlopen",
-        "",
-        "request = Request(",
-        f"    {json.dumps(url)},",
-        '    headers={"Authorization": "Bearer " + os.environ["SCOREPOD_KEY"]',
-    ]
-    script = [
-        f"const answer = await fetch({json.dumps(url)}, {{",
-        "  headers: { Authorization: `Bearer ${process.env.SCOREPOD_KEY}`",
-    ]
-    if compact is None:
-        python[-1] += "},"
-        script[-1] += " },"
-    else:
-        curl += ["  -H 'Content-Type: application/json'", f"  -d {shlex.quote(compact)}"]
-        python[-1] += ', "Content-Type": "application/json"},'
-        python += [f"    data=json.dumps({body!r}).encode(),"]
-        script[-1] += ', "Content-Type": "application/json" },'
-        script += [f'  method: "{method}",', f"  body: JSON.stringify({compact}),"]
-    python += [")", "with urlopen(request) as answer:", "    print(json.load(answer))"]
-    script += ["});", "console.log(await answer.json());"]
-    return _tabs(" \\\n".join(curl), python, script)
-
-
-def _file_calls(url: str) -> list[Call]:
-    curl = [f"curl {shlex.quote(url)}", '  -H "Authorization: Bearer $SCOREPOD_KEY"', "  -F 'files=@picture.jpg'"]
-    python = [
-        "import json",
-        "import os",
-        "from pathlib import Path",
-        "from urllib.request import Request, urlopen",
-        "",
-        "request = Request(",
-        f"    {json.dumps(url)},",
-        '    headers={"Authorization": "Bearer " + os.environ["SCOREPOD_KEY"], "Content-Type": "image/jpeg"},',
-        '    data=Path("picture.jpg").read_bytes(),',
-        ")",
-        "with urlopen(request) as answer:",
-        "    print(json.load(answer))",
-    ]
-    script = [
-        'import { readFile } from "node:fs/promises";',
-        "",
-        f"const answer = await fetch({json.dumps(url)}, {{",
-        '  method: "POST",',
-        '  headers: { Authorization: `Bearer ${process.env.SCOREPOD_KEY}`, "Content-Type": "image/jpeg" },',
-        '  body: await readFile("picture.jpg"),',
-        "});",
-        "console.log(await answer.json());",
-    ]
-    return _tabs(" \\\n".join(curl), python, script)
-
-
-def _tabs(curl: str, python: Iterable[str], script: Iterable[str]) -> list[Call]:
-    return [
-        Call("curl", "curl", curl),
-        Call("python", "Python", "\n".join(python)),
-        Call("javascript", "JavaScript", "\n".join(script)),
-    ]
+def _calls(url: str, content: Json) -> list[Call]:
+    if "application/json" in content:
+        return json_calls(url, _example(content["application/json"]))
+    return file_calls(url, "picture.jpg") if content else json_calls(url)

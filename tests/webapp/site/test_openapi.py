@@ -1,4 +1,5 @@
 import json
+import shlex
 
 import pytest
 from django.core.management import call_command
@@ -62,6 +63,18 @@ def test_the_python_examples_are_python():
         for operation in group.operations:
             code = next(call.code for call in operation.calls if call.slug == "python")
             compile(code, operation.id, "exec")
+
+
+def test_the_curl_examples_send_the_body_that_is_shown():
+    sent = 0
+    for group in apidocs.groups():
+        for operation in group.operations:
+            words = shlex.split(operation.calls[0].code.replace("\\\n", " "))
+            assert words[1].endswith(operation.path)
+            if "-d" in words:
+                assert json.loads(words[words.index("-d") + 1]) == json.loads(operation.body.example)
+                sent += 1
+    assert sent
 
 
 def test_fields_are_told_in_words():
