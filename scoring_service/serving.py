@@ -1,4 +1,4 @@
-"""Runs the application on uvicorn: connections that know their age, and a shutdown that loses no request."""
+"""Runs the application on uvicorn: connections with an age and an end, and a shutdown that loses no request."""
 
 import asyncio
 import signal
@@ -21,16 +21,43 @@ log = structlog.get_logger()
 class PodProtocol(HttpToolsProtocol):
     """Tells the application when its connection was opened: it closes old ones, so that load spreads over new pods.
 
-    What is not HTTP gets its answer in the form of all our errors.
+    A connection on which the head of a request is too long in coming is closed. What is not HTTP gets its answer in
+    the form of all our errors.
     """
+
+    head_timer: asyncio.TimerHandle | None = None  # runs while a request's head is awaited
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         self.opened_at = time.monotonic()
+        self.await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.stop_awaiting_head()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.await_head()
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
         self.scope["connection_opened_at"] = self.opened_at  # type: ignore[typeddict-unknown-key]
+
+    def on_headers_complete(self) -> None:
+        self.stop_awaiting_head()
+        super().on_headers_complete()
+
+    def await_head(self) -> None:
+        self.stop_awaiting_head()
+        app = self.config.app
+        assert isinstance(app, Starlette)
+        self.head_timer = self.loop.call_later(app.state.settings.head_timeout, self.transport.close)
+
+    def stop_awaiting_head(self) -> None:
+        if self.head_timer:
+            self.head_timer.cancel()
+            self.head_timer = None
 
     def send_400_response(self, msg: str) -> None:
         body = msgspec.json.encode(ErrorBody(msg))

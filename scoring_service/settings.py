@@ -26,6 +26,7 @@ class Settings:
     store_poll: float
     not_ready: float  # between the signal to stop and closing the door, so that load balancers notice
     drain: float  # for the requests inside, after that
+    head_timeout: float  # for a connection's first byte, and from a request's first byte to the end of its headers
     connection_age: float  # an older keep-alive connection is closed after its next answer
     log_format: Literal["json", "console"]
     environment: str  # what GET /score reports as azEnvironment
@@ -46,6 +47,7 @@ class Settings:
             store_poll=number(env, "SCORING_STORE_POLL_MS", 500, 10, 60_000) / 1000,
             not_ready=number(env, "SCORING_NOT_READY_S", 5, 0, 600),
             drain=number(env, "SCORING_DRAIN_S", 30, 0, 3600),
+            head_timeout=number(env, "SCORING_HEAD_TIMEOUT_S", 20, 1, 600),
             connection_age=number(env, "SCORING_CONNECTION_AGE_S", 300, 1, 86_400),
             log_format="json" if choice(env, "LOG_FORMAT", ("json", "console"), "json") == "json" else "console",
             environment=env.get("SCORING_ENVIRONMENT", "self-hosted"),
