@@ -1,8 +1,10 @@
 """Runs the application on uvicorn: connections with an age and an end, and a shutdown that loses no request."""
 
 import asyncio
+import os
 import signal
 import socket
+import threading
 import time
 from types import FrameType
 
@@ -16,6 +18,8 @@ from scoring_service.contract import ErrorBody
 from scoring_service.settings import Settings
 
 log = structlog.get_logger()
+
+LAST_WAIT = 5.0  # seconds after the drain for models to end their call and let go of what they hold
 
 
 class PodProtocol(HttpToolsProtocol):
@@ -93,8 +97,23 @@ class PodServer(uvicorn.Server):
         asyncio.get_running_loop().call_later(self.settings.not_ready, self.close_the_door)
 
     def close_the_door(self) -> None:
-        """No new connections; the requests inside are answered, then the server ends."""
+        """No new connections; the requests inside are answered, then the server ends.
+
+        A model whose call never returns would keep the process for ever: Python waits for its thread. A thread of our
+        own, for which Python does not wait, then ends it.
+        """
         self.should_exit = True
+        last = threading.Timer(self.settings.drain + LAST_WAIT, leave_at_once)
+        last.daemon = True
+        last.start()
+
+
+def leave_at_once() -> None:
+    """Ends the process as it is, and says in the log which threads kept it; those of a version have its name."""
+    others = set(threading.enumerate()) - {threading.main_thread()}
+    busy = sorted(thread.name for thread in others if not thread.daemon)
+    log.error("left with threads busy", threads=busy)
+    os._exit(1)
 
 
 def serve(app: Starlette, settings: Settings) -> int:

@@ -1,5 +1,6 @@
 """How a pod ends: politely, without losing a request, and what happens when it is killed."""
 
+import json
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
@@ -97,3 +98,13 @@ def test_requests_that_take_longer_than_the_drain_are_sent_to_another_pod(store,
         gate.open()
         assert pod.wait() == 0
         assert "Traceback" not in pod.log
+
+
+def test_a_model_that_never_returns_does_not_keep_the_pod(store, gate):
+    with start_pod(store, "cpu", command=OBEDIENT, SCORING_DRAIN_S="0") as pod:
+        held = gate.hold(pod)
+        pod.process.send_signal(signal.SIGTERM)
+        assert held.response.status_code == 503
+        assert pod.wait() == 1
+        [line] = [json.loads(line) for line in pod.log.splitlines() if "threads busy" in line]
+        assert any(name.startswith("obedient-1") for name in line["threads"])
