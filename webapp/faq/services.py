@@ -54,6 +54,11 @@ class Match:
         """The entry's question, the words that made the match marked."""
         return marked_html(self.question, self.terms.entry if self.terms else ())
 
+    @property
+    def matched_on(self) -> list[str]:
+        """The words of the question that made the match, without its punctuation; operators ("===") stay."""
+        return [word for word in self.terms.question if word.strip(".?!")] if self.terms else []
+
     @cached_property
     def answer_html(self) -> SafeString:
         return answer_html(self.answer)

@@ -59,6 +59,22 @@ def test_a_question_in_the_address_is_answered_in_the_page(search):
     assert "Answer <strong>1</strong>" in page.text
 
 
+@pytest.mark.parametrize(
+    ("matched", "line"),
+    [
+        (["copy", "??"], "Matched on: copy</p>"),
+        (["...", "==", "==="], "Matched on: ==, ===</p>"),
+        (["!?"], None),
+    ],
+)
+def test_a_match_names_the_words_it_was_made_on_and_no_punctuation(search, pods, matched, line):
+    pods.faq = [("js-1", "js-1-a", 0.912, {"question": matched, "entry": []})]
+    page = search("how to copy ??").text
+    assert "Answer <strong>1</strong>" in page
+    assert (line or "") in page
+    assert ("Matched on" in page) == bool(line)
+
+
 def test_a_question_sent_by_the_form_gets_an_address_to_share(owner_client, pods):
     answer = owner_client.post("/faq/", {"q": "how to copy?"})
     assert answer.status_code == 302
