@@ -53,7 +53,7 @@ def main() -> int:
         for name, port in ports.items():
             require_free(name, port)
         var = Path(os.environ.get("VAR_DIR", ROOT / "var")).resolve()
-        var.mkdir(parents=True, exist_ok=True)
+        var.mkdir(mode=0o700, parents=True, exist_ok=True)  # keys, sessions and questions are nobody else's business
         made_up = read_or_make_secrets(var / "secrets.env")
         env = environment(var, ports, made_up)
         train_missing_samples(env)
