@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,13 @@ from bench.workloads import pictures, questions
 from scoring_service.contract import InferRequest, Tensor, encode_request
 from scoring_service.routing import load_version
 from scoring_service.runtimes.base import Row, Runtime
-from webapp.embedded import train_missing_samples
+from webapp.embedded import (
+    environment,
+    not_ready_yet,
+    read_or_make_secrets,
+    services,
+    train_missing_samples,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 PORTS = {"PORT": 18000, "SCORING_CPU_PORT": 18001, "SCORING_GPU_PORT": 18002}
@@ -95,25 +101,23 @@ def product(var: Path) -> Iterator[str]:
     unlimited = {
         f"RATE_LIMIT_{what}_PER_{who}": "1000000000" for what in ("FAQ", "IMAGES", "OTHER") for who in ("KEY", "USER")
     }
-    log = (var / "product.log").open("w")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "webapp.embedded"],
-        cwd=ROOT,
-        env={**os.environ, **unlimited, "VAR_DIR": str(var), **{name: str(port) for name, port in PORTS.items()}},
-        stdout=log,
-        stderr=subprocess.STDOUT,
-    )
-    try:
+    made_up = read_or_make_secrets(var / "secrets.env")
+    env = {**environment(var, PORTS, made_up), **unlimited, "LOG_FORMAT": "json"}
+    subprocess.run([sys.executable, "manage.py", "prepare"], cwd=ROOT, env=env, check=True, stdout=subprocess.DEVNULL)
+    # Each with its log in a file, as in a cluster: a terminal's prefixed lines would cost what they print.
+    running = services(PORTS, env)
+    with ExitStack() as stack:
+        for service in running:
+            log = stack.enter_context((var / f"{service.name}.log").open("w"))
+            process = subprocess.Popen(service.command, cwd=ROOT, env=dict(service.env), stdout=log, stderr=log)
+            stack.callback(process.wait, timeout=60)
+            stack.callback(process.terminate)
         until = time.monotonic() + 300
-        while "Ready after" not in (said := (var / "product.log").read_text()):
-            if process.poll() is not None or time.monotonic() > until:
-                sys.exit(f"The product did not start:\n{said[-3000:]}")
+        for waiting in not_ready_yet(running):
+            if time.monotonic() > until:
+                sys.exit(f"Not ready: {', '.join(waiting)}. Their logs are in {var}.")
             time.sleep(0.2)
-        yield secret(var, "SCORING_TOKEN")
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-        log.close()
+        yield made_up["SCORING_TOKEN"]
 
 
 def secret(var: Path, name: str) -> str:

@@ -1,7 +1,8 @@
 """Many waiting rows, one model call.
 
-An idle version scores at once; while it is busy, arrivals gather into the next batch, so batching adds no wait of its
-own. The queue is bounded. Every caller gets exactly one answer or error, whatever happens to the others.
+An idle version scores at once; while it is busy, and for a moment after, arrivals gather into the next batch, so
+batching adds no wait of its own under low load. The queue is bounded. Every caller gets exactly one answer or error,
+whatever happens to the others.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +27,9 @@ from scoring_service.errors import (
 )
 from scoring_service.metrics import Metrics
 from scoring_service.runtimes.base import Row, RowResult
+
+GATHER_SHARE = 0.1  # of the last batch's time
+GATHER_MOST = 0.05  # seconds
 
 
 @dataclass(eq=False, slots=True)
@@ -94,6 +99,8 @@ class Batcher:
         self._queue: deque[Job] = deque()
         self._arrived = asyncio.Event()
         self._closing = False
+        self._expected = 0  # rows, when the last batch's callers come back
+        self._last_ended = self._last_took = 0.0  # on the monotonic clock, and seconds
         self._worker = asyncio.create_task(self._work())
         self._on_device_lost = on_device_lost
         self.totals = Totals()
@@ -141,9 +148,27 @@ class Batcher:
                     return
                 self._arrived.clear()
                 await self._arrived.wait()
+            await self._gather()
             batch = self._take()
             if batch:
+                began = time.monotonic()
                 await self._settle(batch)
+                self._last_ended = time.monotonic()
+                self._last_took = self._last_ended - began
+                self._expected = len(self._queue) + len(batch)
+
+    async def _gather(self) -> None:
+        """Right after a batch, waits a moment for its callers to ask again, to join those that wait already.
+
+        They would else come back as a batch of the first one and a batch of the others. A version that was idle longer
+        than that moment does not wait at all.
+        """
+        until = self._last_ended + min(GATHER_SHARE * self._last_took, GATHER_MOST)
+        expected = min(self._expected, self._max_rows)
+        while len(self._queue) < expected and not self._closing and (left := until - time.monotonic()) > 0:
+            self._arrived.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._arrived.wait(), left)
 
     def _take(self) -> list[Job]:
         """The next rows that somebody still waits for, oldest first."""

@@ -151,3 +151,41 @@ def test_a_crash_tells_the_caller_nothing_of_what_was_asked():
             await batcher.close()
 
     asyncio.run(play())
+
+
+def test_callers_who_ask_again_as_soon_as_they_are_answered_stay_one_batch():
+    class Slow(Model):
+        def __call__(self, rows):
+            time.sleep(0.2)
+            return super().__call__(rows)
+
+    async def play() -> list[int]:
+        model = Slow()
+        with ThreadPoolExecutor(1) as executor:
+            batcher = batcher_for(model, executor)
+
+            async def keep_asking(begin: float) -> None:
+                await asyncio.sleep(begin)
+                for _ in range(5):
+                    await batcher.submit(rows("good"), time.monotonic() + ENOUGH).future
+                    await asyncio.sleep(0.002)  # its answer travels, and its next question
+
+            await asyncio.gather(*(keep_asking(begin) for begin in (0, 0.05, 0.05, 0.05)))
+            await batcher.close()
+        return [len(batch) for batch in model.batches]
+
+    # The first finds an idle model and is scored at once; from then on all four wait for one another.
+    assert asyncio.run(play()) == [1, 4, 4, 4, 4, 3]
+
+
+def test_a_lone_caller_is_scored_at_once_however_often_it_asks():
+    async def play() -> list[int]:
+        model = Model()
+        with ThreadPoolExecutor(1) as executor:
+            batcher = batcher_for(model, executor)
+            for _ in range(5):
+                await batcher.submit(rows("good"), time.monotonic() + ENOUGH).future
+            await batcher.close()
+        return [len(batch) for batch in model.batches]
+
+    assert asyncio.run(play()) == [1, 1, 1, 1, 1]
