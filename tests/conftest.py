@@ -52,12 +52,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_unconfigure(config: pytest.Config) -> None:
     for group in config.stash.get(LEFT_OUT, []):
-        terminalreporter.write_line(f"Left out: {group.name}, for want of {group.program}. Install it: {group.install}")
-
-
-def pytest_unconfigure() -> None:
+        print(f"Left out: {group.name}, for want of {group.program}. Install it: {group.install}")
     shutil.rmtree(SCRATCH, ignore_errors=True)
 
 
