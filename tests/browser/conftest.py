@@ -21,8 +21,9 @@ ARGUMENTS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
+    """Ends with the last test of this folder: while it runs, playwright keeps an event loop of its own running."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
         yield browser
@@ -48,7 +49,7 @@ def page(context: BrowserContext) -> Page:
     return context.new_page()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def demo_state(browser: Browser, product: Product) -> dict[str, object]:
     """The cookies of the demo user, signed in once by the form."""
     context = browser.new_context(base_url=product.url)
