@@ -112,6 +112,11 @@ class Batcher:
         self._batch_metric = metrics.batch_rows.labels(*labels)
         self._queued_metric = metrics.queued.labels(*labels)
 
+    @property
+    def takes_more(self) -> bool:
+        """False once the version is being unloaded."""
+        return not self._closing
+
     def submit(self, rows: Sequence[Row], expires_at: float) -> Call:
         """Queues the rows of one request; cancel the call's future when nobody waits for it any more.
 
@@ -192,9 +197,13 @@ class Batcher:
 
     def _drop_abandoned(self) -> None:
         """Makes room: rows that nobody waits for any more would else hold their place until the model is free."""
-        waiting = [job for job in self._queue if job.call.waits]
-        self._rows_metric["dropped"].inc(len(self._queue) - len(waiting))
-        self._queue = deque(waiting)
+        self._queue = deque(self._wanted(list(self._queue)))
+
+    def _wanted(self, jobs: list[Job]) -> list[Job]:
+        """Those that somebody still waits for."""
+        waiting = [job for job in jobs if job.call.waits]
+        self._rows_metric["dropped"].inc(len(jobs) - len(waiting))
+        return waiting
 
     async def _settle(self, batch: list[Job]) -> None:
         """Gives each waiting caller its rows' results or an error. Rows whose caller has left are skipped."""
@@ -207,7 +216,8 @@ class Batcher:
             if len(batch) > 1:
                 half = len(batch) // 2
                 await self._settle(batch[:half])
-                await self._settle(batch[half:])
+                if rest := self._wanted(batch[half:]):
+                    await self._settle(rest)
             else:
                 self._fail(batch, error)
             return

@@ -158,13 +158,27 @@ async def infer(request: Request) -> Response:
     json_length = request.headers.get(contract.JSON_LENGTH_HEADER)
     large = len(body) > SMALL_BODY
     asked = await aside(contract.decode_request, body, json_length, large=large)
-    version = asked_version(request)
-    outputs = wanted_outputs(asked, version.runtime.signature)
-    rows = await aside(rows_of, asked, version.runtime.signature, outputs, large=large)
+    version, outputs, rows = await prepare(request, asked, large=large)
     results, times = await score(request, version, rows, expires_at)
     scored = all_good(results, lambda number: f"input {asked.inputs[0].name!r}, row {number}")
     values = sum(len(result[spec.name]) for spec in outputs for result in scored)
     return await aside(infer_answer, asked, version, outputs, scored, times, large=values > SMALL_ANSWER)
+
+
+async def prepare(
+    request: Request, asked: InferRequest, *, large: bool
+) -> tuple[Version, Sequence[TensorSpec], Sequence[Row]]:
+    """The version that answers now, the outputs and the rows for it.
+
+    Once more when another version has taken over while large rows were read: the one it replaced takes nothing more.
+    """
+    while True:
+        version = asked_version(request)
+        signature = version.runtime.signature
+        outputs = wanted_outputs(asked, signature)
+        rows = await aside(rows_of, asked, signature, outputs, large=large)
+        if version.batcher.takes_more:
+            return version, outputs, rows
 
 
 def infer_answer(

@@ -298,7 +298,7 @@ def load_version(directory: Path, runtimes: Mapping[str, str] = RUNTIMES) -> tup
         raise
     except ImportError as error:
         raise VersionUnusable(f"the runtime {manifest.runtime!r} is not installed here: {error}") from error
-    except Exception as error:  # a broken version may fail in any way; it must not take the pod with it
+    except (Exception, SystemExit) as error:  # a broken version may fail in any way, and must not take the pod with it
         log.warning("load failed", model=manifest.model, version=manifest.version, exc_info=True)
         raise VersionUnusable(f"{type(error).__name__}: {error}") from error
     return manifest, runtime

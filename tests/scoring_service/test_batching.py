@@ -153,6 +153,19 @@ def test_a_crash_tells_the_caller_nothing_of_what_was_asked():
     asyncio.run(play())
 
 
+def test_the_second_half_of_a_batch_is_not_scored_when_nobody_waits_for_it_any_more():
+    async def play() -> list[list[str]]:
+        model = Model(fits=1)
+        with ThreadPoolExecutor(1) as executor:
+            batcher = batcher_for(model, executor)
+            with pytest.raises(ServiceError):
+                await batcher.submit(rows("crash first", "good second"), time.monotonic() + ENOUGH).future
+            await batcher.close()
+        return model.batches
+
+    assert asyncio.run(play()) == [["crash first"]]
+
+
 def test_callers_who_ask_again_as_soon_as_they_are_answered_stay_one_batch():
     class Slow(Model):
         def __call__(self, rows):

@@ -30,30 +30,36 @@ def own_pod(store):
         yield pod
 
 
-def test_a_new_champion_takes_over_without_a_failed_request(own_pod):
-    stop, seen, failed = threading.Event(), set(), []
+LARGE = ["hello"] * 50_000  # rows that are read in another thread, which gives a switch time to come between
 
-    def keep_asking() -> None:
-        with httpx.Client(verify=False, trust_env=False) as client:
+
+@pytest.mark.parametrize("texts", [pytest.param(["hello"], id="small"), pytest.param(LARGE, id="large")])
+def test_a_new_champion_takes_over_without_a_failed_request(store, texts):
+    body, stop, seen, failed = json.dumps(question(*texts)), threading.Event(), set(), []
+
+    def keep_asking(pod) -> None:
+        with httpx.Client(verify=False, trust_env=False, timeout=60) as client:
             while not stop.is_set():
-                answer = client.post(f"{own_pod.url}{INFER}", json=question("hello"))
+                answer = client.post(f"{pod.url}{INFER}", content=body)
                 seen.add(answer.json().get("model_version")) if answer.status_code == 200 else failed.append(answer)
 
-    askers = [threading.Thread(target=keep_asking) for _ in range(4)]
-    for asker in askers:
-        asker.start()
-    for version in ("2", "3", "4"):
-        obedient.write(own_pod.store)
-        own_pod.wait_until(f"serves version {version}", lambda pod, version=version: serves(pod, version))
-        own_pod.wait_until("has answered with it", lambda pod, version=version: version in seen)
-    set_champion(own_pod.store, "obedient", "1")
-    own_pod.wait_until("is rolled back", lambda pod: serves(pod, "1"))
-    stop.set()
-    for asker in askers:
-        asker.join()
-    assert seen == {"1", "2", "3", "4"}
-    assert not failed
-    assert own_pod.index == {("obedient", "1"): ("READY", "")}
+    limits = {"SCORING_QUEUE_ROWS": "1000000", "SCORING_MAX_ROWS": "4096"}
+    with start_pod(store, "cpu", command=OBEDIENT, **limits) as pod:
+        askers = [threading.Thread(target=keep_asking, args=(pod,)) for _ in range(4)]
+        for asker in askers:
+            asker.start()
+        for version in ("2", "3", "4"):
+            obedient.write(store)
+            pod.wait_until(f"serves version {version}", lambda pod, version=version: serves(pod, version))
+            pod.wait_until("has answered with it", lambda pod, version=version: version in seen)
+        set_champion(store, "obedient", "1")
+        pod.wait_until("is rolled back", lambda pod: serves(pod, "1"))
+        stop.set()
+        for asker in askers:
+            asker.join()
+        assert seen == {"1", "2", "3", "4"}
+        assert not failed
+        assert pod.index == {("obedient", "1"): ("READY", "")}
 
 
 def test_a_version_that_is_replaced_still_answers_what_waits_for_it(own_pod, gate):
@@ -112,6 +118,7 @@ BREAKAGES = [
         id="a smoke input without an answer",
     ),
     pytest.param(lambda folder: change(folder, smoke=[{"text": "crash"}]), "RuntimeError: crash", id="a crash"),
+    pytest.param(lambda folder: change(folder, smoke=[{"text": "end"}]), "SystemExit: 1", id="an exit"),
     pytest.param(lambda folder: change(folder, smoke=[{"file": "no.png"}]), "no.png", id="a missing smoke input"),
     pytest.param(lambda folder: (folder / "manifest.json").unlink(), "no manifest.json", id="no manifest"),
     pytest.param(
