@@ -63,9 +63,20 @@ def required(env: Mapping[str, str], name: str) -> str:
 
 
 def secret(env: Mapping[str, str], name: str) -> str:
-    """The value of NAME, or what the file named in NAME_FILE holds (a mounted secret); empty when there is neither."""
+    """The value of NAME, or what the file named in NAME_FILE holds (a mounted secret); empty when there is neither.
+
+    Raises BadSetting for a file without a secret: whoever mounts one does not mean to open the pod to all.
+    """
     path = env.get(f"{name}_FILE")
-    return Path(path).read_text(encoding="utf-8").strip() if path else env.get(name, "")
+    if not path:
+        return env.get(name, "")
+    try:
+        value = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSetting(f"{name}_FILE: {path} cannot be read: {error}") from error
+    if not value:
+        raise BadSetting(f"{name}_FILE: {path} is empty")
+    return value
 
 
 def choice(env: Mapping[str, str], name: str, choices: tuple[str, ...], default: str | None = None) -> str:

@@ -107,5 +107,17 @@ def test_a_token_is_read_from_a_mounted_file(tmp_path):
     assert Settings.from_env({**NEEDED, "SCORING_TOKEN_FILE": str(tmp_path / "token")}).token == "s3cret"
 
 
+@pytest.mark.parametrize("content", [b"", b" \n", b"\xff"])
+def test_a_token_file_without_a_token_does_not_open_the_pod(tmp_path, content):
+    (tmp_path / "token").write_bytes(content)
+    with pytest.raises(BadSetting, match="SCORING_TOKEN_FILE"):
+        Settings.from_env({**NEEDED, "SCORING_TOKEN_FILE": str(tmp_path / "token")})
+
+
+def test_a_token_file_that_is_not_there_is_named():
+    with pytest.raises(BadSetting, match="SCORING_TOKEN_FILE: /nowhere"):
+        Settings.from_env({**NEEDED, "SCORING_TOKEN_FILE": "/nowhere"})
+
+
 def test_settings_do_not_print_the_token():
     assert "s3cret" not in repr(Settings.from_env({**NEEDED, "SCORING_TOKEN": "s3cret"}))
