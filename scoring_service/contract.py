@@ -1,5 +1,6 @@
-"""The Open Inference Protocol v2 as types and codecs: all that the site and the scoring service share.
+"""All that the site and the scoring service share: the protocol they speak, and the files of the model store.
 
+The protocol is the Open Inference Protocol v2, here as types and codecs.
 Specification: https://github.com/kserve/open-inference-protocol, with the binary tensor data extension of
 https://github.com/triton-inference-server/server (docs/protocol/extension_binary_data.md). Needs only msgspec.
 
@@ -9,9 +10,10 @@ BYTES either str (it came as JSON) or bytes (it came in the binary extension).
 
 import base64
 import math
+import re
 import struct
 from collections.abc import Collection, Iterable, Iterator
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -19,6 +21,9 @@ from msgspec import Meta, Struct
 JSON_LENGTH_HEADER = "Inference-Header-Content-Length"
 REQUEST_ID_HEADER = "X-Request-ID"
 DEADLINE_HEADER = "X-Request-Deadline-Ms"
+VERSION_HEADER = "X-Model-Version"  # which version answered, or failed
+# A name of the store: of a model or a version.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 # Datatype to struct's format character; BYTES has a code of its own below.
 _FORMATS = {
@@ -134,6 +139,117 @@ class IndexEntry(Struct, kw_only=True):
 
 class ErrorBody(Struct):
     error: str
+
+
+# What a pod says of itself -----------------------------------------------------------------------------------------
+
+
+class PodVersion(Struct, kw_only=True):
+    """One version on one pod. state and reason as in the repository index.
+
+    role: what the routing file calls it: champion, challenger, standby or warm. answering: requests that name no
+    version go to it, but for the challenger's share.
+    """
+
+    model: str
+    version: str
+    state: str
+    reason: str = ""
+    role: str = ""
+    answering: bool = False
+    load_seconds: float | None = None
+
+
+class PodState(Struct, kw_only=True):
+    """`GET /v2/pod`: what one pod serves right now. reason: why it is not ready. Sizes in bytes, None: no limit."""
+
+    pod: str  # its name: of the host, and its port
+    pool: str
+    ready: bool
+    reason: str = ""
+    started_at: str = ""  # RFC 3339, UTC
+    device: str = ""
+    memory: int = 0
+    memory_limit: int | None = None
+    store_problem: str = ""
+    versions: list[PodVersion] = []
+
+
+# The model store ------------------------------------------------------------------------------------------------------
+
+# <store>/<model>/<version>/manifest.json   a Manifest; the version's folder is immutable once it has its name
+# <store>/<model>/routing.json              a Routing; replaced in one step
+
+
+class File(Struct, frozen=True):
+    sha256: str
+    size: int  # bytes
+
+
+class Smoke(Struct, frozen=True, omit_defaults=True):
+    """An input that the version must be able to score: a text, or a file of the version."""
+
+    text: str | None = None
+    file: str | None = None
+
+
+class TrainingData(Struct, frozen=True, omit_defaults=True):
+    """What a version was trained on. sha256: of the snapshot; file: its path in the version's folder, if it is there."""
+
+    description: str = ""
+    sha256: str = ""
+    rows: int = 0
+    file: str | None = None
+
+
+class Manifest(Struct, frozen=True, kw_only=True):
+    """What a version is. docs/architecture.md describes the store around it."""
+
+    format: Literal[1] = 1
+    model: str
+    version: str
+    kind: Literal["faq", "image", "tensors"]
+    runtime: str  # module below scoring_service.runtimes
+    pool: Literal["cpu", "gpu"]
+    title: str  # for people: "ResNet-152, ImageNet-1K"
+    description: str = ""
+    sample: bool = False  # only demonstrates; a version that is not a sample is offered first
+    created_at: str  # RFC 3339, UTC
+    libraries: dict[str, str] = {}  # distribution name to the version it was written with
+    files: dict[str, File] = {}  # path within the version's folder, with forward slashes
+    memory: int = 0  # bytes that a pod needs to load it; 0: not known
+    data: TrainingData | None = None
+    parameters: dict[str, Any] = {}  # the runtime's own
+    metrics: dict[str, Any] = {}
+    smoke: list[Smoke] = []
+
+
+class Challenger(Struct, frozen=True):
+    """The version that answers `percent` (1 to 50) of the requests that name none."""
+
+    version: str
+    percent: Annotated[float, Meta(ge=0, le=100)]
+
+
+class Routing(Struct, frozen=True, omit_defaults=True):
+    """Which versions of a model pods load, and what each is for.
+
+    champion: answers; empty while the first version is being checked. standby: the champion before, stays loaded so
+    that one can go back at once, and answers where the champion cannot be loaded. warm: loaded, and asked by name only.
+    """
+
+    champion: str = ""
+    challenger: Challenger | None = None
+    standby: str = ""
+    warm: list[str] = []
+
+    def roles(self) -> dict[str, str]:
+        """Each version that is named, with its role; a version named twice has the first of its roles."""
+        named = [(version, "warm") for version in self.warm]
+        named += [(self.standby, "standby"), (self.champion, "champion")]
+        if self.challenger:
+            named.insert(-1, (self.challenger.version, "challenger"))
+        return {version: role for version, role in named if version}
 
 
 # Between messages and what travels ------------------------------------------------------------------------------------

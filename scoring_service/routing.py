@@ -16,12 +16,11 @@ import structlog
 
 from scoring_service import store
 from scoring_service.batching import Batcher
-from scoring_service.contract import IndexEntry
+from scoring_service.contract import IndexEntry, Manifest
 from scoring_service.errors import BadRow, DeviceLost, NotFound, NotReady, ServiceError, VersionUnusable
 from scoring_service.metrics import Metrics
 from scoring_service.runtimes.base import Loader, Row, Runtime
 from scoring_service.settings import Settings
-from scoring_service.store import Manifest
 
 log = structlog.get_logger()
 

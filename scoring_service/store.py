@@ -9,61 +9,21 @@ Nothing here runs code from the store.
 import errno
 import hashlib
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
-from msgspec import Struct
 
+from scoring_service.contract import NAME, File, Manifest, Routing
 from scoring_service.errors import VersionUnusable
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 # How reading a JSON file fails: ValueError when it is malformed or not UTF-8, RecursionError when nested without end.
 UNREADABLE = (OSError, ValueError, RecursionError)
-
-
-class File(Struct, frozen=True):
-    sha256: str
-    size: int  # bytes
-
-
-class Smoke(Struct, frozen=True, omit_defaults=True):
-    """An input that the version must be able to score: a text, or a file of the version."""
-
-    text: str | None = None
-    file: str | None = None
-
-
-class Manifest(Struct, frozen=True, kw_only=True):
-    """What a version is. docs/architecture.md describes the store around it."""
-
-    format: Literal[1] = 1
-    model: str
-    version: str
-    kind: Literal["faq", "image", "tensors"]
-    runtime: str  # module below scoring_service.runtimes
-    pool: Literal["cpu", "gpu"]
-    title: str  # for people: "ResNet-152, ImageNet-1K"
-    description: str = ""
-    sample: bool = False  # only demonstrates; a version that is not a sample is offered first
-    created_at: str  # RFC 3339, UTC
-    libraries: dict[str, str] = {}  # distribution name to the version it was written with
-    files: dict[str, File] = {}  # path within the version's folder, with forward slashes
-    parameters: dict[str, Any] = {}  # the runtime's own
-    metrics: dict[str, Any] = {}
-    smoke: list[Smoke] = []
-
-
-class Routing(Struct, frozen=True):
-    """Which version serves a model. Names of the store that this pod does not use are passed over."""
-
-    champion: str
 
 
 def list_models(store: Path) -> list[str]:

@@ -6,6 +6,7 @@ AppError
 ├── NotSignedIn             no key or session, or one that is not valid
 ├── NotAllowed              known, but without the scope or right
 ├── NotFound                there is no such thing, or it belongs to somebody else
+├── Conflict                it cannot be done in the state things are in now
 ├── MethodNotAllowed        the address does not take this method
 ├── NotAcceptable           the client takes no form that we can answer in
 ├── TooLarge                the body is over a limit
@@ -60,6 +61,10 @@ class NotAllowed(AppError):
 
 
 class NotFound(AppError):
+    pass
+
+
+class Conflict(AppError):
     pass
 
 

@@ -73,6 +73,13 @@ NOT_FOUND = Kind(
     "There is nothing at this address, or it belongs to somebody else.",
     "Check the address; what you deleted does not come back.",
 )
+CONFLICT = Kind(
+    "conflict",
+    409,
+    "This cannot be done right now",
+    "What was asked for does not fit the state things are in: it is being done already, or something has changed.",
+    "Reload, see `detail`, and decide again.",
+)
 METHOD = Kind(
     "method-not-allowed",
     405,
@@ -158,6 +165,7 @@ KINDS: dict[type[AppError], Kind] = {
     errors.NotSignedIn: NOT_SIGNED_IN,
     errors.NotAllowed: NOT_ALLOWED,
     errors.NotFound: NOT_FOUND,
+    errors.Conflict: CONFLICT,
     errors.MethodNotAllowed: METHOD,
     errors.NotAcceptable: NOT_ACCEPTABLE,
     errors.TooLarge: TOO_LARGE,

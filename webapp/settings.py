@@ -92,6 +92,7 @@ INSTALLED_APPS = [
     "webapp.keys",
     "webapp.usage",
     "webapp.scoring",
+    "webapp.registry",
     "webapp.faq",
     "webapp.images",
     "django.contrib.admin",

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import torch
 
+from scoring_service.contract import Manifest
 from scoring_service.errors import VersionUnusable
 from scoring_service.images import photos
 from scoring_service.images.architectures import build, fit, read_weights
@@ -17,7 +18,7 @@ from scoring_service.images.download import DownloadFailed, check_hash, download
 from scoring_service.images.imagenet import Source, timm_source, torchvision_source
 from scoring_service.images.progress import Bar
 from scoring_service.images.registration import register
-from scoring_service.store import Manifest, read_manifest, read_routing
+from scoring_service.store import read_manifest, read_routing
 
 _PHOTO_SIDE = 512  # pixels
 _SMOKE_SIDE = 320

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from scoring_service import store
+from scoring_service.contract import Manifest
 from scoring_service.faq import text, training
 from scoring_service.faq.entries import Collection
 from scoring_service.faq.evaluation import Outcome, metrics_of
@@ -31,7 +32,7 @@ def register(
     sample: bool,
     seed: int,
     progress: Progress,
-) -> store.Manifest:
+) -> Manifest:
     """Trains a matcher, measures it and writes it into the store `folder` as the next version of the model."""
     trained = training.train(collection, seed=seed, progress=progress)
     entries = [

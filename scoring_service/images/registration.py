@@ -9,10 +9,11 @@ import msgspec
 import safetensors.torch
 import torch
 
+from scoring_service.contract import Manifest
 from scoring_service.images.architectures import Library
 from scoring_service.images.labels import Label, write_labels
 from scoring_service.images.preprocessing import Preprocessing
-from scoring_service.store import Manifest, set_champion, write_version
+from scoring_service.store import set_champion, write_version
 
 WEIGHTS = "weights.safetensors"
 

@@ -7,8 +7,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from scoring_service.contract import Manifest
     from scoring_service.errors import BadRow
-    from scoring_service.store import Manifest
 
 NO_PARAMETERS: Mapping[str, Any] = MappingProxyType({})
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 
+from scoring_service.contract import Manifest
 from scoring_service.errors import BadRow, VersionUnusable
 from scoring_service.faq import text
 from scoring_service.faq.matcher import Matcher, Matches
 from scoring_service.faq.terms import matching_terms
 from scoring_service.runtimes.base import Row, RowResult, Signature, TensorSpec
-from scoring_service.store import Manifest
 
 DEFAULT_TOP_K = 10
 

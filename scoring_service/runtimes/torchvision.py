@@ -12,6 +12,7 @@ import torch
 from msgspec import Struct
 from torch import nn
 
+from scoring_service.contract import Manifest
 from scoring_service.errors import BadRow, DeviceLost, OutOfDeviceMemory, VersionUnusable
 from scoring_service.images.architectures import Library, UnusableWeights, build, fit, fold_batch_norms, read_weights
 from scoring_service.images.decoding import decode
@@ -19,7 +20,7 @@ from scoring_service.images.device import Choice, NoUsableNumbers, best_device, 
 from scoring_service.images.labels import Label, read_labels
 from scoring_service.images.preprocessing import Preprocessing
 from scoring_service.runtimes.base import Row, RowResult, Signature, TensorSpec
-from scoring_service.store import Manifest, within
+from scoring_service.store import within
 
 DEFAULT_TOP_K = 5
 

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from scoring_service import store
+from scoring_service.contract import Manifest
 from scoring_service.errors import BadRow, DeviceLost, OutOfDeviceMemory
 from scoring_service.runtimes.base import Row, RowResult, Signature, TensorSpec
-from scoring_service.store import Manifest
 
 
 class Obedient:

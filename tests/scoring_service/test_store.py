@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from scoring_service import store
+from scoring_service.contract import File
 from scoring_service.errors import VersionUnusable
 
 FIELDS = {"kind": "faq", "runtime": "obedient", "pool": "cpu", "title": "A model"}
@@ -24,7 +25,7 @@ def test_a_version_is_written_with_the_digest_of_each_file(tmp_path):
     manifest = store.write_version(tmp_path, "model", build)
     folder = tmp_path / "model" / "1"
     assert manifest.version == "1"
-    assert manifest.files == {"part/data.bin": store.File(hashlib.sha256(b"data").hexdigest(), 4)}
+    assert manifest.files == {"part/data.bin": File(hashlib.sha256(b"data").hexdigest(), 4)}
     assert datetime.fromisoformat(manifest.created_at).utcoffset() == timedelta(0)
     assert store.read_manifest(folder) == manifest
     store.verify(folder, manifest)
