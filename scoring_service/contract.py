@@ -194,7 +194,7 @@ class Smoke(Struct, frozen=True, omit_defaults=True):
 
 
 class TrainingData(Struct, frozen=True, omit_defaults=True):
-    """What a version was trained on. sha256: of the snapshot; file: its path in the version's folder, if it is there."""
+    """What a version was trained on. sha256: of the snapshot; file: its path in the version's folder, if kept there."""
 
     description: str = ""
     sha256: str = ""
