@@ -1,10 +1,11 @@
-"""What tests start from: people and their keys, collections, history, pictures."""
+"""What tests start from: people and their keys, collections, models, history, pictures."""
 
 from datetime import datetime
 from io import BytesIO
 
 from allauth.account.models import EmailAddress
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.utils import timezone
 from PIL import Image
 
 from webapp.accounts.models import User
@@ -12,6 +13,7 @@ from webapp.faq.models import Collection, Entry
 from webapp.keys import services
 from webapp.keys.models import Scope
 from webapp.keys.services import NewKey
+from webapp.registry.models import ScoringModel, Version
 from webapp.usage.models import ScoringRecord
 
 PASSWORD = "correct horse battery"
@@ -59,6 +61,21 @@ def make_collection(*questions: str, slug: str = "javascript", **fields: object)
             tags=["arrays"],
         )
     return collection
+
+
+def make_model(name: str = "faq-javascript", **fields: object) -> ScoringModel:
+    """A FAQ model of the CPU pods, unless the fields say otherwise."""
+    return ScoringModel.objects.create(**{"name": name, "kind": "faq", "pool": "cpu", **fields})
+
+
+def make_version(model: ScoringModel, name: str, role: str = "", **fields: object) -> Version:
+    """A version that has passed its check, and has had its role, if any, since now."""
+    now = timezone.now()
+    serving = role in {Version.Role.CHAMPION, Version.Role.CANARY}
+    fields.setdefault("state", Version.State.SERVING if serving else Version.State.READY)
+    fields.setdefault("percent", 10 if role in {Version.Role.CANARY, Version.Role.SHADOW} else 0)
+    fields.setdefault("ready_at", now if fields["state"] in {"ready", "serving"} else None)
+    return Version.objects.create(model=model, name=name, role=role, role_since=now if role else None, **fields)
 
 
 def make_record(user: User, **fields: object) -> ScoringRecord:
