@@ -7,3 +7,7 @@ from django.core.wsgi import get_wsgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 
 application = get_wsgi_application()
+
+from webapp.usage import traffic  # noqa: E402  # its models can be imported only now
+
+traffic.write_in_background()

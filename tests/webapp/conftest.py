@@ -12,13 +12,15 @@ from webapp.accounts.models import User
 from webapp.keys import limits
 from webapp.keys.services import NewKey
 from webapp.scoring.client import scoring_client
+from webapp.usage import traffic
 
 
 @pytest.fixture(autouse=True)
 def fresh_counters():
-    """Rate limits count in this process; each test begins with none used up."""
+    """Rate limits and traffic are counted in this process; each test begins with nothing counted."""
     cache.clear()
     limits._counter.cache_clear()
+    traffic.forget()
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""What was scored, for whom and by which version: one row a question or picture."""
+"""What was scored: one row a question or picture for its owner, and figures without persons for each version."""
 
 from typing import ClassVar
 
@@ -53,3 +53,73 @@ class ScoringRecord(models.Model):
     @property
     def ok(self) -> bool:
         return self.outcome == self.OK
+
+
+class Traffic(models.Model):
+    """How one version did within one second or, later, one minute. Rows are added and merged, never changed.
+
+    Each process of the site adds its own, so that what a version did in a while is always the sum of several rows.
+    """
+
+    SECOND, MINUTE = 1, 60
+
+    at = models.DateTimeField()  # the beginning of the second or minute in which the answers came
+    seconds = models.PositiveSmallIntegerField(default=SECOND)
+    model = models.CharField(max_length=128)
+    version = models.CharField(max_length=128, blank=True)  # empty: no pod answered, or none said for which version
+    pinned = models.BooleanField(default=False)  # the callers named the version
+    requests = models.PositiveIntegerField()
+    errors = models.PositiveIntegerField(default=0)
+    latency = models.JSONField(default=dict)  # {bucket: requests}; traffic.py says how wide a bucket is
+    confidence_sum = models.FloatField(default=0.0)  # of the highest probability in each answer
+    confidence_count = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        verbose_name_plural = "traffic"
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.CheckConstraint(
+                condition=models.Q(errors__lte=models.F("requests"), confidence_count__lte=models.F("requests")),
+                name="traffic_is_no_more_than_its_requests",
+            ),
+            models.CheckConstraint(condition=models.Q(seconds__in=[1, 60]), name="traffic_of_a_second_or_minute"),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            # traffic.totals and traffic.series of one model: a range of time
+            models.Index(fields=["model", "at"], name="traffic_of_model"),
+            # traffic.series of all models, and what is too old to keep
+            models.Index(fields=["at"], name="traffic_by_time"),
+            # what traffic.prune_and_merge has still to merge
+            models.Index(fields=["at"], condition=models.Q(seconds=1), name="traffic_to_merge"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.version}, {self.at:%Y-%m-%d %H:%M:%S}"
+
+
+class Feedback(models.Model):
+    """What a person said about one answer: right or wrong. They may change their mind; the last word counts.
+
+    It outlives the history and the account, without the person: it tells how good a version is.
+    """
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="feedback")
+    request_id = models.CharField(max_length=200)
+    item = models.CharField(max_length=255)  # the FAQ entry's id, or which picture of the request
+    kind = models.CharField(max_length=10, choices=ScoringRecord.Kind)
+    model = models.CharField(max_length=128)
+    version = models.CharField(max_length=128)
+    right = models.BooleanField()
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        verbose_name_plural = "feedback"
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["user", "request_id", "item"], name="one_verdict_per_person_and_answer"),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            # traffic.totals: the verdicts on one version since a moment
+            models.Index(fields=["model", "version", "at"], name="feedback_on_version"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.version}: {'right' if self.right else 'wrong'}"
