@@ -13,6 +13,7 @@ AppError
 ├── UnsupportedMedia        a content type nobody here reads
 ├── RateLimited             too many requests; says when to come back
 ├── Unavailable             our own database is away
+├── StoreError              the model store cannot be used, or what lies in it is not what it should be
 └── ScoringError            a pod answered something we cannot use
     ├── ScoringRefused      the pod refused the input; says why
     ├── ScoringUnavailable  no pod, or all of them are full
@@ -92,8 +93,14 @@ class Unavailable(AppError):
     pass
 
 
-class ScoringError(AppError):
+class StoreError(AppError):
     pass
+
+
+class ScoringError(AppError):
+    """model_version: the version that failed, where the pod has said so."""
+
+    model_version: str = ""
 
 
 class ScoringRefused(ScoringError):

@@ -157,6 +157,13 @@ UNAVAILABLE = Kind(
     "The database does not answer.",
     "Try again after the seconds in `Retry-After`. Nothing you have saved is lost.",
 )
+STORE = Kind(
+    "model-store",
+    503,
+    "The model store cannot be used",
+    "The folder that holds the models cannot be read or written, or a file in it is missing or damaged.",
+    "See `detail`. What serves goes on serving; tell the people who run this site if it stays.",
+)
 
 KINDS: dict[type[AppError], Kind] = {
     AppError: INTERNAL,
@@ -176,6 +183,7 @@ KINDS: dict[type[AppError], Kind] = {
     errors.ScoringUnavailable: SCORING_UNAVAILABLE,
     errors.ScoringTimeout: SCORING_TIMEOUT,
     errors.Unavailable: UNAVAILABLE,
+    errors.StoreError: STORE,
 }
 BY_SLUG = {kind.slug: kind for kind in KINDS.values()}
 

@@ -50,6 +50,11 @@ def env_int(name: str, default: int) -> int:
     return int(value)
 
 
+def env_list(name: str) -> list[str]:
+    """What stands between the commas, without blanks around it; empty when the variable is not set."""
+    return [part for part in map(str.strip, os.environ.get(name, "").split(",")) if part]
+
+
 def env_choice(name: str, default: str, choices: tuple[str, ...]) -> str:
     value = os.environ.get(name, default)
     if value not in choices:
@@ -178,7 +183,27 @@ MODEL_STORE = Path(os.environ.get("MODEL_STORE", VAR_DIR / "models"))
 
 SCORING_CPU_URL = os.environ.get("SCORING_CPU_URL", "http://127.0.0.1:8001")
 SCORING_GPU_URL = os.environ.get("SCORING_GPU_URL", "http://127.0.0.1:8002")
+# Where each pod of a pool can be asked alone, for its state; without it the pool's own address stands for its pods.
+SCORING_CPU_PODS = env_list("SCORING_CPU_PODS")
+SCORING_GPU_PODS = env_list("SCORING_GPU_PODS")
 SCORING_TOKEN = env_secret("SCORING_TOKEN", "")
+
+# Background work ------------------------------------------------------------------------------------------------------
+
+QUEUES = ("default", "batch", "training")
+BROKER_DIR = VAR_DIR / "broker"  # messages lie there where there is no Redis
+CELERY_BROKER_URL = REDIS_URL or "filesystem://"
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
+    "data_folder_in": str(BROKER_DIR),
+    "data_folder_out": str(BROKER_DIR),
+    "control_folder": str(BROKER_DIR),
+    "polling_interval": 0.1,
+}
+CELERY_TASK_DEFAULT_QUEUE = "default"
+CELERY_TASK_IGNORE_RESULT = True  # what a task finds out, it writes into the database
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TIMEZONE = "UTC"
 
 # People ---------------------------------------------------------------------------------------------------------------
 
@@ -238,6 +263,8 @@ MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_TOTP_ISSUER = "Scorepod"
 MFA_TOTP_TOLERANCE = 1  # the code before and after counts too: phones' clocks differ
 MFA_RECOVERY_CODES_SHOW_ONCE = True
+# Whether those who may change what serves need a second factor.
+ADMIN_MFA_REQUIRED = env_bool("ADMIN_MFA_REQUIRED", default=not DEBUG)
 
 # Whom `manage.py ensure_users` makes, once.
 FIRST_USERS = {

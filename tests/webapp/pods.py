@@ -13,8 +13,25 @@ from scoring_service.contract import (
     Tensor,
     decode_request,
     encode_response,
+    text_of,
 )
 
+SIGNATURES = {
+    "cpu": {
+        "inputs": [{"name": "question", "datatype": "BYTES", "shape": [-1]}],
+        "outputs": [
+            {"name": "faq_id", "datatype": "BYTES", "shape": [-1, -1]},
+            {"name": "probability", "datatype": "FP32", "shape": [-1, -1]},
+        ],
+    },
+    "gpu": {
+        "inputs": [{"name": "image", "datatype": "BYTES", "shape": [-1]}],
+        "outputs": [
+            {"name": "label_id", "datatype": "BYTES", "shape": [-1, -1]},
+            {"name": "probability", "datatype": "FP32", "shape": [-1, -1]},
+        ],
+    },
+}
 Answer = httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]
 
 
@@ -25,6 +42,7 @@ class Pods(httpx.BaseTransport):
         self.sent: list[httpx.Request] = []
         # faq_id, answer_id, probability, terms
         self.faq: list[tuple[str, str, float, dict[str, list[str]]]] = []
+        self.by_question: dict[str, list[tuple[str, str, float, dict[str, list[str]]]]] = {}  # instead of those
         # label, label_id, probability
         self.labels = [("Samoyed", "n02111889", 0.9), ("white wolf", "n02114548", 0.05)]
         self.models: dict[str, list[dict[str, Any]]] = {
@@ -73,11 +91,13 @@ class Pods(httpx.BaseTransport):
             asked = decode_request(request.content, request.headers.get(JSON_LENGTH_HEADER))
             return self._faq(model, asked) if pool == "cpu" else self._image(model, asked)
         known = next(each for each in self.models[pool] if each["name"] == model)
-        about = {"name": model, "versions": ["1"], "platform": "test", "inputs": [], "outputs": []}
+        about = {"name": model, "versions": ["1"], "platform": "test", **SIGNATURES[pool]}
         return httpx.Response(200, json={**about, "parameters": {"description": "", "metrics": {}, **known}})
 
     def _faq(self, model: str, asked: InferRequest) -> httpx.Response:
-        best = self.faq[: asked.parameters["top_k"] or None]
+        top_k = asked.parameters.get("top_k", 10)
+        questions = map(text_of, asked.inputs[0].data or ())
+        best = [each for question in questions for each in self.by_question.get(question, self.faq)[: top_k or None]]
         columns = {
             "faq_id": [each[0] for each in best],
             "answer_id": [each[1] for each in best],
@@ -87,7 +107,7 @@ class Pods(httpx.BaseTransport):
         return _infer_answer(model, asked, columns, {"threshold": 0.5, "model_ms": 0.7})
 
     def _image(self, model: str, asked: InferRequest) -> httpx.Response:
-        best = self.labels[: asked.parameters["top_k"] or None]
+        best = self.labels[: asked.parameters.get("top_k", 5) or None] * len(asked.inputs[0].data or ())
         columns = {
             "label": [each[0] for each in best],
             "label_id": [each[1] for each in best],
@@ -108,11 +128,12 @@ def _only(values: dict[str, Any], *names: str) -> dict[str, Any]:
 def _infer_answer(
     model: str, asked: InferRequest, columns: dict[str, list[Any]], parameters: dict[str, Any]
 ) -> httpx.Response:
-    names = [output.name for output in asked.outputs]
+    names = [output.name for output in asked.outputs] or [name for name in columns if name != "terms"]
+    rows = len(asked.inputs[0].data or ())
     outputs = [
         Tensor(
             name=name,
-            shape=[1, len(columns[name])],
+            shape=[rows, len(columns[name]) // rows],
             datatype="FP32" if name == "probability" else "BYTES",
             data=columns[name],
         )

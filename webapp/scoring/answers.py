@@ -80,3 +80,15 @@ class Models:
 
     def of_kind(self, kind: str) -> list[ModelInfo]:
         return [model for model in self.models if model.kind == kind]
+
+
+@dataclass(frozen=True)
+class ModelDetails:
+    """What one version takes in and gives out, as its pod tells it, in plain values that can be stored as JSON.
+
+    inputs and outputs: {"name", "datatype", "shape"} each, -1 in a shape for any length. parameters: the runtime's own.
+    """
+
+    inputs: Sequence[Mapping[str, Any]]
+    outputs: Sequence[Mapping[str, Any]]
+    parameters: Mapping[str, Any]

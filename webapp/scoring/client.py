@@ -3,6 +3,7 @@
 FAQ models are served by the CPU pods, image models by the GPU pods (docs/architecture.md).
 """
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 from urllib.parse import quote
@@ -14,19 +15,23 @@ from scoring_service.contract import (
     JSON_LENGTH_HEADER,
     InferRequest,
     InferResponse,
+    ModelMetadata,
     RequestedOutput,
     Tensor,
+    TensorMetadata,
     decode_json,
     decode_response,
     encode_request,
     text_of,
 )
-from webapp.scoring.answers import FaqAnswer, FaqScore, ImageAnswer, Models, Prediction, Terms
+from webapp.scoring.answers import FaqAnswer, FaqScore, ImageAnswer, ModelDetails, Models, Prediction, Terms
 from webapp.scoring.listing import ModelList, in_parallel
 from webapp.scoring.pods import Call, PodPool, readable
 
 INFO_TIMEOUT = 2.0  # seconds
 DIGITS = 6  # of a probability: what a float32 holds
+
+POOL_OF = {"faq": "cpu", "image": "gpu"}  # kind of model to the pool that serves it, where nobody says otherwise
 
 # Numbers are exact and quicker as bytes, short texts are quicker as JSON.
 PROBABILITY = RequestedOutput(name="probability", parameters={"binary_data": True})
@@ -36,63 +41,107 @@ IMAGE_OUTPUTS = [PROBABILITY, RequestedOutput(name="label"), RequestedOutput(nam
 
 
 class ScoringClient:
-    """Calls the pods. One for the whole process; may be used by many threads at once."""
+    """Calls the pods. One for the whole process; may be used by many threads at once.
+
+    Where nothing else is said: pool is "cpu" or "gpu"; `version` names one, and without it the pod chooses, by
+    `routing_key` where a part of the requests goes to a challenger: the same key always to the same version; timeout:
+    seconds in all. All raise ScoringError; ScoringRefused for an input that cannot be scored.
+    """
 
     def __init__(self, *, cpu_url: str, gpu_url: str, token: str) -> None:
-        self._pools = {"faq": PodPool("FAQ", cpu_url, token), "image": PodPool("image", gpu_url, token)}
-        self._lists = {kind: ModelList(kind, pool) for kind, pool in self._pools.items()}
+        self._pools = {"cpu": PodPool("FAQ", cpu_url, token), "gpu": PodPool("image", gpu_url, token)}
+        self._lists = {kind: ModelList(kind, self._pools[pool]) for kind, pool in POOL_OF.items()}
 
     def match_faq(
-        self, question: str, *, model: str, top_k: int = 10, explain: bool = False, timeout: float
+        self,
+        question: str,
+        *,
+        model: str,
+        top_k: int = 10,
+        explain: bool = False,
+        timeout: float,
+        version: str | None = None,
+        routing_key: str | None = None,
+        pool: str = POOL_OF["faq"],
     ) -> FaqAnswer:
-        """The entries nearest to the question, most probable first; top_k 0 for all. timeout: seconds in all.
-
-        Raises ScoringError: ScoringRefused for a question without a word in it.
+        """The entries nearest to the question, most probable first; top_k 0 for all. explain: with the words that
+        matched.
         """
-        request = InferRequest(
-            inputs=[Tensor(name="question", shape=[1], datatype="BYTES", data=[question])],
-            parameters={"top_k": top_k},
-            outputs=EXPLAINED_OUTPUTS if explain else FAQ_OUTPUTS,
-        )
-        answer = self._infer("faq", model, request, timeout=timeout)
+        outputs = EXPLAINED_OUTPUTS if explain else FAQ_OUTPUTS
+        request = _asking("question", [question], outputs, top_k, routing_key)
+        answer = self._infer(pool, model, request, timeout=timeout, version=version)
         with readable():
-            ids, answer_ids = _texts(answer, "faq_id"), _texts(answer, "answer_id")
-            terms = map(_terms, _texts(answer, "terms")) if explain else [None] * len(ids)
-            return FaqAnswer(
-                scores=[FaqScore(*score) for score in zip(ids, answer_ids, _probabilities(answer), terms, strict=True)],
-                model=answer.model_name,
-                version=answer.model_version,
-                threshold=float(answer.parameters["threshold"]),
-                model_ms=answer.parameters.get("model_ms"),
-            )
+            return _faq_answer(answer, _rows_of(answer, outputs)[0])
 
-    def classify_image(self, data: bytes, *, model: str, top_k: int = 5, timeout: float) -> ImageAnswer:
-        """What the picture (a file as received) shows, most probable first. timeout: seconds in all.
-
-        Raises ScoringError: ScoringRefused for a file that does not decode.
-        """
-        request = InferRequest(
-            inputs=[Tensor(name="image", shape=[1], datatype="BYTES", data=[data])],
-            parameters={"top_k": top_k},
-            outputs=IMAGE_OUTPUTS,
-        )
-        answer = self._infer("image", model, request, timeout=timeout, binary=True)
+    def match_many(
+        self,
+        questions: Sequence[str],
+        *,
+        model: str,
+        version: str | None = None,
+        top_k: int = 10,
+        timeout: float,
+        pool: str = POOL_OF["faq"],
+    ) -> list[FaqAnswer]:
+        """The same for several questions in one request, an answer each. One without a word in it refuses them all."""
+        request = _asking("question", list(questions), FAQ_OUTPUTS, top_k)
+        answer = self._infer(pool, model, request, timeout=timeout, version=version)
         with readable():
-            return ImageAnswer(
-                predictions=[
-                    Prediction(*prediction)
-                    for prediction in zip(
-                        _texts(answer, "label"), _texts(answer, "label_id"), _probabilities(answer), strict=True
-                    )
-                ],
-                model=answer.model_name,
-                version=answer.model_version,
-                model_ms=answer.parameters.get("model_ms"),
+            return [_faq_answer(answer, row) for row in _rows_of(answer, FAQ_OUTPUTS, len(questions))]
+
+    def classify_image(
+        self,
+        data: bytes,
+        *,
+        model: str,
+        top_k: int = 5,
+        timeout: float,
+        version: str | None = None,
+        routing_key: str | None = None,
+        pool: str = POOL_OF["image"],
+    ) -> ImageAnswer:
+        """What the picture (a file as received) shows, most probable first."""
+        request = _asking("image", [data], IMAGE_OUTPUTS, top_k, routing_key)
+        answer = self._infer(pool, model, request, timeout=timeout, version=version, binary=True)
+        with readable():
+            return _image_answer(answer, _rows_of(answer, IMAGE_OUTPUTS)[0])
+
+    def classify_many(
+        self,
+        pictures: Sequence[bytes],
+        *,
+        model: str,
+        version: str | None = None,
+        top_k: int = 5,
+        timeout: float,
+        pool: str = POOL_OF["image"],
+    ) -> list[ImageAnswer]:
+        """The same for several pictures in one request, an answer each. One that does not decode refuses them all."""
+        request = _asking("image", list(pictures), IMAGE_OUTPUTS, top_k)
+        answer = self._infer(pool, model, request, timeout=timeout, version=version, binary=True)
+        with readable():
+            return [_image_answer(answer, row) for row in _rows_of(answer, IMAGE_OUTPUTS, len(pictures))]
+
+    def score_one(self, pool: str, model: str, version: str, element: str | bytes, *, timeout: float) -> None:
+        """Has any version score one element of its first input, whatever comes out."""
+        tensor = Tensor(name=str(self.describe(pool, model, version).inputs[0]["name"]), shape=[1], datatype="BYTES")
+        tensor.data = [element]
+        self._infer(pool, model, InferRequest(inputs=[tensor]), timeout=timeout, version=version, binary=True)
+
+    def describe(self, pool: str, model: str, version: str) -> ModelDetails:
+        """What a version takes in and gives out."""
+        answer = self._pools[pool].send(Call("GET", _path(model, version)), timeout=INFO_TIMEOUT)
+        with readable():
+            about = decode_json(answer.content, ModelMetadata)
+            return ModelDetails(
+                inputs=[_tensor(each) for each in about.inputs],
+                outputs=[_tensor(each) for each in about.outputs],
+                parameters=about.parameters,
             )
 
     def models(self) -> Models:
         """The models of all pods, as they were at most two seconds ago. A pool that does not answer is named in it."""
-        found = in_parallel(self.models_of, list(self._pools))
+        found = in_parallel(self.models_of, list(self._lists))
         return Models(
             models=[model for each in found for model in each.models],
             unreachable=[reason for each in found for reason in each.unreachable],
@@ -104,7 +153,7 @@ class ScoringClient:
 
     def pod_info(self) -> dict[str, Any]:
         """What a FAQ pod says about itself on the reference's GET /score. Raises ScoringError."""
-        answer = self._pools["faq"].send(Call("GET", "/score"), timeout=INFO_TIMEOUT)
+        answer = self._pools["cpu"].send(Call("GET", "/score"), timeout=INFO_TIMEOUT)
         with readable():
             return decode_json(answer.content, dict[str, Any])
 
@@ -114,11 +163,18 @@ class ScoringClient:
             pool.close()
 
     def _infer(
-        self, kind: str, model: str, request: InferRequest, *, timeout: float, binary: bool = False
+        self,
+        pool: str,
+        model: str,
+        request: InferRequest,
+        *,
+        timeout: float,
+        version: str | None,
+        binary: bool = False,
     ) -> InferResponse:
         content, headers = encode_request(request, binary=binary)
-        path = f"/v2/models/{quote(model, safe='')}/infer"
-        answer = self._pools[kind].send(Call("POST", path, content, headers), timeout=timeout)
+        call = Call("POST", f"{_path(model, version)}/infer", content, headers)
+        answer = self._pools[pool].send(call, timeout=timeout)
         with readable():
             return decode_response(answer.content, answer.headers.get(JSON_LENGTH_HEADER))
 
@@ -131,16 +187,80 @@ def scoring_client() -> ScoringClient:
     )
 
 
+# Requests -------------------------------------------------------------------------------------------------------------
+
+
+def _path(model: str, version: str | None) -> str:
+    path = f"/v2/models/{quote(model, safe='')}"
+    return f"{path}/versions/{quote(version, safe='')}" if version else path
+
+
+def _asking(
+    name: str,
+    elements: Sequence[str | bytes],
+    outputs: Sequence[RequestedOutput],
+    top_k: int,
+    routing_key: str | None = None,
+) -> InferRequest:
+    return InferRequest(
+        inputs=[Tensor(name=name, shape=[len(elements)], datatype="BYTES", data=list(elements))],
+        parameters={"top_k": top_k, **({"routing_key": routing_key} if routing_key else {})},
+        outputs=list(outputs),
+    )
+
+
 # Reading answers ------------------------------------------------------------------------------------------------------
 
-
-def _texts(answer: InferResponse, output: str) -> list[str]:
-    return [text_of(element) for element in answer.output(output).data or ()]
+Row = dict[str, list[Any]]  # the values of one row for each output
 
 
-def _probabilities(answer: InferResponse) -> list[float]:
-    return [round(float(value), DIGITS) for value in answer.output("probability").data or ()]
+def _rows_of(answer: InferResponse, outputs: Sequence[RequestedOutput], count: int = 1) -> list[Row]:
+    """The values of each row, texts as text and probabilities rounded. Raises ValueError where rows are missing."""
+    rows: list[Row] = [{} for _ in range(count)]
+    for output in outputs:
+        tensor = answer.output(output.name)
+        values = tensor.data or []
+        if tensor.shape[0] != count or len(values) % count:
+            raise ValueError(f"{output.name} has the shape {tensor.shape} for {count} rows")
+        width = len(values) // count
+        read = _probability if output.name == "probability" else text_of
+        for number, row in enumerate(rows):
+            row[output.name] = [read(value) for value in values[number * width : (number + 1) * width]]
+    return rows
+
+
+def _faq_answer(answer: InferResponse, row: Row) -> FaqAnswer:
+    terms = map(_terms, row["terms"]) if "terms" in row else [None] * len(row["faq_id"])
+    return FaqAnswer(
+        scores=[
+            FaqScore(*score) for score in zip(row["faq_id"], row["answer_id"], row["probability"], terms, strict=True)
+        ],
+        model=answer.model_name,
+        version=answer.model_version,
+        threshold=float(answer.parameters["threshold"]),
+        model_ms=answer.parameters.get("model_ms"),
+    )
+
+
+def _image_answer(answer: InferResponse, row: Row) -> ImageAnswer:
+    return ImageAnswer(
+        predictions=[
+            Prediction(*prediction)
+            for prediction in zip(row["label"], row["label_id"], row["probability"], strict=True)
+        ],
+        model=answer.model_name,
+        version=answer.model_version,
+        model_ms=answer.parameters.get("model_ms"),
+    )
+
+
+def _probability(value: Any) -> float:
+    return round(float(value), DIGITS)
 
 
 def _terms(text: str) -> Terms:
     return msgspec.json.decode(text, type=Terms)
+
+
+def _tensor(about: TensorMetadata) -> dict[str, Any]:
+    return {"name": about.name, "datatype": about.datatype, "shape": about.shape}

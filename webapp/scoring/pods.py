@@ -1,6 +1,7 @@
-"""HTTP to the pods of one pool: connections, deadline, one retry, and the translation of what goes wrong."""
+"""HTTP to the pods of one pool: connections, deadline, retries, and the translation of what goes wrong."""
 
 import re
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,13 +11,23 @@ import httpx2 as httpx
 import msgspec
 import structlog
 
-from scoring_service.contract import DEADLINE_HEADER, REQUEST_ID_HEADER, ContractError, ErrorBody, decode_json
+from scoring_service.contract import (
+    DEADLINE_HEADER,
+    REQUEST_ID_HEADER,
+    VERSION_HEADER,
+    ContractError,
+    ErrorBody,
+    decode_json,
+)
 from webapp.errors import ScoringError, ScoringRefused, ScoringTimeout, ScoringUnavailable
 from webapp.request_ids import current_request_id
 
 log = structlog.get_logger(__name__)
 
 CONNECT_WITHIN = 1.0  # seconds; a pod is in the same cluster
+PAUSES = (0.0, 0.1, 0.3)  # seconds before each further attempt; the first is for a kept connection that had ended
+# How much sooner the pod shall give up than we do, so that its own answer, which names the version, still arrives.
+SOONER, SOONER_SHARE = 0.05, 0.1  # seconds and share of the time left, whichever is less
 COME_BACK = 2.0  # seconds, where a pod that cannot answer does not say itself
 MAX_COME_BACK = 300.0  # seconds
 POOLED = httpx.Limits(max_connections=128, max_keepalive_connections=32, keepalive_expiry=60.0)
@@ -28,6 +39,18 @@ UNPOOLED = httpx.Limits(max_connections=128, max_keepalive_connections=0)
 def new_transport(limits: httpx.Limits) -> httpx.BaseTransport:
     """Where the network begins; what stands in for the pods in a test takes its place here."""
     return httpx.HTTPTransport(limits=limits, trust_env=False)
+
+
+def resolve(host: str) -> list[str]:
+    """The addresses that a host name stands for, sorted: behind a service without an address of its own, one a pod.
+
+    IPv6 only where there is no IPv4, so that a pod with both counts once. Raises OSError when the name leads nowhere.
+    """
+    if host == "localhost":  # has both, and one pod
+        return [host]
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    short = {str(where[0]) for family, *_, where in found if family == socket.AF_INET}
+    return sorted(short or {str(where[0]) for *_, where in found})
 
 
 @dataclass(frozen=True)
@@ -69,22 +92,32 @@ class PodPool:
         Each piece of an answer is measured against the deadline, so a pod cannot stretch it by sending slowly; one that
         stops in the middle is given up when it has been silent for `timeout`.
 
-        A transport that fails before there is an answer is tried once more, on a connection of its own: scoring twice
-        does no harm, and a kept connection may lead to a pod that has gone meanwhile.
+        A transport that fails before there is an answer is tried again, each time on a connection of its own: scoring
+        twice does no harm, and a kept connection may lead to a pod that has gone meanwhile. A pod that has no room or
+        is not ready is left for another one, once.
         """
         deadline = time.monotonic() + timeout
-        try:
-            answer = self._send(self._pooled, call, deadline)
-        except (httpx.ConnectTimeout, httpx.NetworkError, httpx.ProtocolError) as error:
-            log.info("pod_connection_failed", pool=self.name, path=call.path, error=repr(error))
+        client, pauses, turned_away = self._pooled, iter(PAUSES), False
+        while True:
             try:
-                answer = self._send(self._unpooled, call, deadline)
-            except httpx.TransportError as again:
-                raise self._error_of_transport(again, call, timeout) from again
-        except httpx.TransportError as error:
-            raise self._error_of_transport(error, call, timeout) from error
+                answer = self._send(client, call, deadline)
+            except (httpx.ConnectTimeout, httpx.NetworkError, httpx.ProtocolError) as error:
+                pause = next(pauses, None)
+                if pause is None or time.monotonic() + pause >= deadline:
+                    raise self._error_of_transport(error, call, timeout) from error
+                log.info("pod_connection_failed", pool=self.name, path=call.path, error=repr(error))
+                time.sleep(pause)
+            except httpx.TransportError as error:
+                raise self._error_of_transport(error, call, timeout) from error
+            else:
+                if answer.status != 503 or turned_away:
+                    break
+                turned_away = True
+            client = self._unpooled
         if not 200 <= answer.status < 300:
-            raise self._error_of_answer(answer, call, timeout)
+            error_told = self._error_of_answer(answer, call, timeout)
+            error_told.model_version = answer.headers.get(VERSION_HEADER, "")
+            raise error_told
         return answer
 
     def close(self) -> None:
@@ -97,7 +130,8 @@ class PodPool:
         left = deadline - time.monotonic()
         if left <= 0:
             raise httpx.ReadTimeout("no time left")
-        headers = {**call.headers, DEADLINE_HEADER: str(max(1, int(left * 1000)))}
+        for_pod = left - min(SOONER, left * SOONER_SHARE)
+        headers = {**call.headers, DEADLINE_HEADER: str(max(1, int(for_pod * 1000)))}
         if request_id := current_request_id():
             headers[REQUEST_ID_HEADER] = request_id
         steps = httpx.Timeout(left, connect=min(left, CONNECT_WITHIN))

@@ -2,6 +2,7 @@
 
 import re
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx2 as httpx
@@ -75,18 +76,85 @@ def test_a_model_name_cannot_lead_elsewhere(scoring):
         httpx.WriteError("pipe"),
     ],
 )
-def test_a_connection_that_breaks_is_tried_once_more(scoring, failure):
-    scoring.answers(failure, scoring.behave)
+def test_a_connection_that_breaks_is_tried_again(scoring, failure):
+    scoring.answers(failure, failure, failure, scoring.behave)
     assert match().scores[0].faq_id == "js-1"
-    assert len(scoring.sent) == 2
+    assert len(scoring.sent) == 4
 
 
-def test_it_is_not_tried_a_third_time(scoring):
+def test_it_is_not_tried_a_fifth_time(scoring):
     scoring.answers(httpx.ReadError("reset"))
     with pytest.raises(ScoringUnavailable) as error:
         match()
-    assert len(scoring.sent) == 2
+    assert len(scoring.sent) == 4
     assert error.value.retry_after > 0
+
+
+def test_no_attempt_begins_after_the_deadline(scoring):
+    scoring.answers(httpx.ReadError("reset"))
+    began = time.monotonic()
+    with pytest.raises(ScoringUnavailable):
+        match(timeout=0.05)
+    assert time.monotonic() - began < 0.05
+    assert len(scoring.sent) == 2, "the second at once, the third would come too late"
+
+
+def test_a_pod_without_room_is_left_for_another_one(scoring):
+    scoring.answers(refusal(503, "full"), scoring.behave)
+    assert match().scores[0].faq_id == "js-1"
+
+
+def test_the_pod_is_told_to_give_up_a_little_sooner_than_we_do(scoring):
+    match(timeout=1.0)
+    match(timeout=0.1)
+    told = [int(request.headers["X-Request-Deadline-Ms"]) for request in scoring.sent]
+    assert 940 <= told[0] <= 950
+    assert 85 <= told[1] <= 90
+
+
+def test_an_error_names_the_version_where_the_pod_does(scoring):
+    scoring.answers(refusal(504, "too late", **{"X-Model-Version": "7"}))
+    with pytest.raises(ScoringTimeout) as error:
+        match()
+    assert error.value.model_version == "7"
+    scoring.answers(httpx.ReadTimeout("slow"))
+    with pytest.raises(ScoringTimeout) as error:
+        match()
+    assert error.value.model_version == ""
+
+
+def test_a_version_can_be_named_and_callers_be_told_apart(scoring):
+    match(version="7/8")
+    match(routing_key="user:5")
+    named, keyed = scoring.sent
+    assert named.url.raw_path == b"/v2/models/faq-javascript/versions/7%2F8/infer"
+    assert keyed.url.path == "/v2/models/faq-javascript/infer"
+    assert [asked.parameters.get("routing_key") for asked in scoring.inferences()] == [None, "user:5"]
+
+
+def test_several_questions_come_back_as_an_answer_each(scoring):
+    scoring.by_question = {"second": [("js-2", "js-2-a", 0.8, TERMS), ("js-1", "js-1-a", 0.2, TERMS)]}
+    answers = scoring_client().match_many(["first", "second"], model="faq-javascript", version="1", timeout=2.0)
+    assert [[score.faq_id for score in answer.scores] for answer in answers] == [["js-1", "js-2"], ["js-2", "js-1"]]
+    assert answers[1].scores[0].probability == 0.8
+    assert len(scoring.sent) == 1
+
+
+def test_several_pictures_come_back_as_an_answer_each(scoring):
+    answers = scoring_client().classify_many([b"one", b"two", b"three"], model="resnet152", timeout=2.0)
+    assert [answer.predictions[0].label for answer in answers] == ["Samoyed"] * 3
+
+
+def test_a_version_tells_what_it_takes_in_and_gives_out():
+    details = scoring_client().describe("cpu", "faq-javascript", "1")
+    assert details.inputs == [{"name": "question", "datatype": "BYTES", "shape": [-1]}]
+    assert [each["name"] for each in details.outputs] == ["faq_id", "probability"]
+
+
+def test_any_version_scores_one_element_of_its_first_input(scoring):
+    scoring_client().score_one("cpu", "faq-javascript", "1", "how to copy", timeout=2.0)
+    [asked] = scoring.inferences()
+    assert (asked.inputs[0].name, asked.inputs[0].data) == ("question", [b"how to copy"])
 
 
 def test_nothing_is_tried_again_when_the_time_is_up(scoring):
@@ -125,7 +193,7 @@ def test_each_answer_of_a_pod_has_its_error(scoring, answer, error, retry_after)
         match()
     assert type(raised.value) is error
     assert raised.value.retry_after == retry_after
-    assert len(scoring.sent) == 1
+    assert len(scoring.sent) == (2 if answer.status_code == 503 else 1)
     assert not re.search(r"http|cpu\.test|token", raised.value.detail)
 
 

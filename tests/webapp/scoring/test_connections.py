@@ -97,15 +97,15 @@ def test_a_connection_is_kept_for_the_next_request(client, pod):
     assert len(pod.connections) == 1
 
 
-def test_a_pod_that_dies_mid_request_is_asked_once_more_on_another_connection(client, pod):
+def test_a_pod_that_dies_mid_request_is_asked_again_on_another_connection(client, pod):
     match(client)
     pod.plan = ["die"]
     assert match(client) == "js-1"
     assert len(pod.connections) == 2
 
 
-def test_a_pod_that_dies_again_is_given_up(client, pod):
-    pod.plan = ["die", "die"]
+def test_pods_that_die_again_and_again_are_given_up(client, pod):
+    pod.plan = ["die"] * 4
     with pytest.raises(ScoringUnavailable):
         match(client)
 
