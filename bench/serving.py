@@ -28,7 +28,7 @@ import httpx2 as httpx
 from bench import random_resnet152
 from bench.workloads import pictures, questions
 from scoring_service.contract import InferRequest, Tensor, encode_request
-from scoring_service.routing import load_version
+from scoring_service.loading import load_version
 from scoring_service.runtimes.base import Row, Runtime
 from webapp.embedded import (
     environment,

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 
 import structlog
 from starlette.applications import Starlette
@@ -18,11 +19,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scoring_service import endpoints, reference
-from scoring_service.contract import REQUEST_ID_HEADER, ContractError, ErrorBody
+from scoring_service.contract import REQUEST_ID_HEADER, VERSION_HEADER, ContractError, ErrorBody
 from scoring_service.endpoints import Json
 from scoring_service.errors import NotAuthorized, NotReady, ServiceError, status_of
+from scoring_service.loading import RUNTIMES
 from scoring_service.metrics import Metrics
-from scoring_service.routing import RUNTIMES, Router
+from scoring_service.routing import Router
 from scoring_service.settings import Settings
 
 log = structlog.get_logger()
@@ -57,6 +59,7 @@ def create_app(settings: Settings, runtimes: Mapping[str, str] = RUNTIMES) -> St
         },
     )
     app.state.settings = settings
+    app.state.started_at = datetime.now(UTC)
     app.state.router = Router(settings, metrics, runtimes)
     app.state.stopping = False  # True from the first signal on: no longer ready, but every request is answered
     return app
@@ -120,6 +123,8 @@ class Envelope:
                 status = message["status"]
                 answer_headers = MutableHeaders(scope=message)
                 answer_headers[REQUEST_ID_HEADER] = request_id
+                if version := endpoints.version_noted(scope):
+                    answer_headers[VERSION_HEADER] = version
                 if close:
                     answer_headers["Connection"] = "close"
             await send(message)
@@ -163,4 +168,5 @@ class Envelope:
                 path=scope["path"],
                 status=status,
                 ms=round(seconds * 1000, 2),
+                **({"version": version} if (version := endpoints.version_noted(scope)) else {}),
             )

@@ -238,7 +238,7 @@ class Routing(Struct, frozen=True, omit_defaults=True):
     that one can go back at once, and answers where the champion cannot be loaded. warm: loaded, and asked by name only.
     """
 
-    champion: str = ""
+    champion: str
     challenger: Challenger | None = None
     standby: str = ""
     warm: list[str] = []

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import platform
 import time
 from collections.abc import Callable, Sequence
 from importlib import metadata as distribution
@@ -12,11 +13,13 @@ from msgspec import Struct
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Scope
 
 from scoring_service import contract
 from scoring_service.contract import InferRequest, InferResponse, Tensor
 from scoring_service.errors import BadRequest, BadRow, DeadlineExpired, TooLarge, WrongAnswer
-from scoring_service.routing import Router, Version
+from scoring_service.loading import Version
+from scoring_service.routing import Router
 from scoring_service.runtimes.base import Row, RowResult, Signature, TensorSpec
 from scoring_service.settings import Settings
 
@@ -24,6 +27,7 @@ NAME = "scorepod"
 EXTENSIONS = ["binary_tensor_data", "model_repository", "statistics"]
 # Seconds a request waits before its connection is watched for a client that gives up: most are answered sooner.
 WATCH_AFTER = 0.05
+LONGEST_ROUTING_KEY = 200  # characters
 # What is decoded and encoded on the event loop; more would keep the other requests waiting.
 SMALL_BODY = 2**18  # bytes
 SMALL_ANSWER = 2**14  # values of all outputs and rows
@@ -68,17 +72,39 @@ async def live(request: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    reason = "the pod is shutting down" if request.app.state.stopping else router_of(request).not_ready_because()
+    reason = not_ready_because(request)
     return Json({"ready": not reason, "reason": reason}, status_code=503 if reason else 200)
+
+
+async def pod(request: Request) -> Response:
+    """What this pod serves, for those who want to know it of each pod behind the service's one address."""
+    router, settings, reason = router_of(request), settings_of(request), not_ready_because(request)
+    return Json(
+        contract.PodState(
+            pod=f"{platform.node()}:{settings.port}",
+            pool=settings.pool,
+            ready=not reason,
+            reason=reason,
+            started_at=request.app.state.started_at.isoformat(timespec="milliseconds"),
+            device=router.device,
+            store_problem=router.store_problem,
+            versions=router.versions(),
+        )
+    )
+
+
+def not_ready_because(request: Request) -> str:
+    return "the pod is shutting down" if request.app.state.stopping else router_of(request).not_ready_because()
 
 
 async def model(request: Request) -> Response:
     version = asked_version(request)
     manifest, signature = version.manifest, version.runtime.signature
+    others = [name for of_model, name in router_of(request).loaded if of_model == manifest.model]
     return Json(
         contract.ModelMetadata(
             name=manifest.model,
-            versions=[manifest.version],
+            versions=[manifest.version, *sorted({*others} - {manifest.version})],
             platform=manifest.runtime,
             inputs=[tensor_metadata(spec) for spec in signature.inputs],
             outputs=[tensor_metadata(spec) for spec in signature.outputs],
@@ -142,6 +168,22 @@ def asked_version(request: Request) -> Version:
     return router_of(request).version_for(request.path_params["model"], request.path_params.get("version"))
 
 
+def drawn_version(request: Request, model: str, routing_key: str | None = None) -> Version:
+    """The version for a request that names none. The answer's header will tell which it was, be it an error or not."""
+    return noted(request, router_of(request).drawn_version(model, routing_key))
+
+
+def noted(request: Request, version: Version) -> Version:
+    request.state.model_version = version.manifest.version
+    return version
+
+
+def version_noted(scope: Scope) -> str | None:
+    """The version that a request of this scope was given to, if it came so far."""
+    version: str | None = scope.get("state", {}).get("model_version")
+    return version
+
+
 def tensor_metadata(spec: TensorSpec) -> contract.TensorMetadata:
     parameters = {"json": spec.encoding, "optional": spec.optional} if spec.datatype == "BYTES" else {}
     return contract.TensorMetadata(
@@ -172,8 +214,14 @@ async def prepare(
 
     Once more when another version has taken over while large rows were read: the one it replaced takes nothing more.
     """
+    routing_key = asked.parameters.pop("routing_key", None)
+    if routing_key is not None and not (isinstance(routing_key, str) and len(routing_key) <= LONGEST_ROUTING_KEY):
+        raise BadRequest(f"parameter routing_key must be text of at most {LONGEST_ROUTING_KEY} characters")
     while True:
-        version = asked_version(request)
+        if "version" in request.path_params:
+            version = noted(request, asked_version(request))
+        else:
+            version = drawn_version(request, request.path_params["model"], routing_key)
         signature = version.runtime.signature
         outputs = wanted_outputs(asked, signature)
         rows = await aside(rows_of, asked, signature, outputs, large=large)
@@ -359,6 +407,7 @@ def program_version() -> str:
 
 ROUTES = [
     Route("/v2", server),
+    Route("/v2/pod", pod),
     Route("/v2/health/live", live),
     Route("/v2/health/ready", ready),
     Route("/v2/models/{model}", model),

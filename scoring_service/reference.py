@@ -20,6 +20,7 @@ from scoring_service.endpoints import (
     Json,
     all_good,
     aside,
+    drawn_version,
     expiry,
     program_version,
     read_body,
@@ -76,7 +77,7 @@ async def score_question(request: Request, body: bytes, expires_at: float) -> Re
     except contract.ContractError as error:
         wanted = 'send JSON such as {"input": "your question"}, or pictures as multipart/form-data'
         raise BadRequest(f"{wanted}: {error}") from error
-    version = router_of(request).default_model("faq")
+    version = drawn_version(request, router_of(request).default_model("faq"))
     row = Row((asked.input,), {"top_k": 0}, frozenset({"answer_id"}))
     results, _ = await score(request, version, [row], expires_at)
     [result] = all_good(results, lambda _: "input")
@@ -95,7 +96,7 @@ async def score_pictures(request: Request, body: bytes, expires_at: float) -> Re
         files = await files_of(request.headers, body)
     if not files:
         raise BadRequest("no part of the form is a file; send each picture as a part with a file name")
-    version = router_of(request).default_model("image")
+    version = drawn_version(request, router_of(request).default_model("image"))
     began = time.monotonic()
     rows = [Row((data,), {"top_k": TOP_K}) for data in files.values()]
     results, _ = await score(request, version, rows, expires_at)

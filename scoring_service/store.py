@@ -1,7 +1,7 @@
 """The model store: versions on disk, each with a manifest, immutable once written, and verified before they are loaded.
 
     <store>/<model>/<version>/manifest.json   what the version is, with size and SHA-256 of each of its files
-    <store>/<model>/routing.json              {"champion": "7"}: which version serves; replaced in one step
+    <store>/<model>/routing.json              which of them pods load, and what for; replaced in one step
 
 Nothing here runs code from the store.
 """
@@ -40,8 +40,9 @@ def read_routing(store: Path, model: str) -> Routing:
         routing = msgspec.json.decode(path.read_bytes(), type=Routing)
     except UNREADABLE as error:
         raise VersionUnusable(f"{model}/routing.json: {error}") from error
-    if not NAME.fullmatch(routing.champion):
-        raise VersionUnusable(f"{model}/routing.json: {routing.champion!r} is not the name of a version")
+    for name in routing.roles():
+        if not NAME.fullmatch(name):
+            raise VersionUnusable(f"{model}/routing.json: {name!r} is not the name of a version")
     return routing
 
 

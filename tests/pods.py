@@ -14,6 +14,8 @@ from pathlib import Path
 
 import httpx2 as httpx
 
+from scoring_service import contract
+from scoring_service.contract import PodState
 from tests.product import ROOT, free_ports
 
 # A new connection for each request, so that none outlives its pod. Made once: reading certificates takes a while.
@@ -58,6 +60,16 @@ class Pod:
         """The repository index: model and version to state and reason."""
         entries = CLIENT.post(f"{self.url}/v2/repository/index").json()
         return {(entry["name"], entry["version"]): (entry["state"], entry["reason"]) for entry in entries}
+
+    @property
+    def state(self) -> PodState:
+        """What it says of itself."""
+        return contract.decode_json(CLIENT.get(f"{self.url}/v2/pod").content, PodState)
+
+    def role(self, model: str, version: str) -> str:
+        """State and role of a version here, such as "READY champion"; empty when the pod does not know it."""
+        states = [each for each in self.state.versions if (each.model, each.version) == (model, version)]
+        return " ".join(f"{each.state} {each.role}".strip() for each in states)
 
     def wait_until(self, what: str, holds) -> None:
         """Returns as soon as `holds(pod)` is true; fails with its log when it ends or takes too long."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from scoring_service import logging, store
 from scoring_service.commands import add_store_argument
 from scoring_service.errors import BadRow
-from scoring_service.routing import load_version
+from scoring_service.loading import load_version
 from scoring_service.runtimes.base import Row
 
 

@@ -5,7 +5,7 @@ import sys
 
 from scoring_service import logging, serving
 from scoring_service.app import create_app
-from scoring_service.routing import RUNTIMES
+from scoring_service.loading import RUNTIMES
 from scoring_service.settings import Settings
 
 if __name__ == "__main__":

@@ -82,8 +82,14 @@ def test_names_that_lead_elsewhere_are_refused(tmp_path, name):
         store.write_version(tmp_path, name, build)
     with pytest.raises(ValueError, match="is not a name"):
         store.write_version(tmp_path, "model", build, version=name)
+
+
+@pytest.mark.parametrize("name", [".hidden", "../up", "a/b", "a b", "x" * 129, "\n"])
+@pytest.mark.parametrize("role", ["champion", "challenger", "standby", "warm"])
+def test_a_routing_file_with_a_name_that_leads_elsewhere_is_refused(tmp_path, role, name):
+    roles = {"champion": name, "challenger": {"version": name, "percent": 5}, "standby": name, "warm": ["1", name]}
     (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "routing.json").write_text(json.dumps({"champion": name}))
+    (tmp_path / "model" / "routing.json").write_text(json.dumps({"champion": "1", role: roles[role]}))
     with pytest.raises(VersionUnusable, match="not the name of a version"):
         store.read_routing(tmp_path, "model")
 

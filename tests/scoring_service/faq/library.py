@@ -8,7 +8,7 @@ from typing import Any
 from scoring_service import store
 from scoring_service.__main__ import main
 from scoring_service.errors import BadRow
-from scoring_service.routing import load_version
+from scoring_service.loading import load_version
 from scoring_service.runtimes.base import Row, Runtime
 
 MODEL = "library"
