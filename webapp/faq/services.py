@@ -27,13 +27,15 @@ KEPT_IN_HISTORY = 3  # matches
 @dataclass(frozen=True)
 class MatchAsk:
     """A question, checked at the door. top_k: how many entries at most; min_probability: 0 to 1; explain: name the
-    words that made each match."""
+    words that made each match; version: of the model, "" for whichever serves.
+    """
 
     question: str
     collection: Collection
     top_k: int = 5
     min_probability: float = 0.0
     explain: bool = False
+    version: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,13 +105,27 @@ def match(
 
     Raises ScoringError; the attempt is in the history either way, unless it only brings a page back (restored).
     """
+    model = ask.collection.model_name
     with usage.recorded(
-        who, kind=ScoringRecord.Kind.FAQ, source=source, subject=ask.question, live=live, restored=restored
+        who,
+        kind=ScoringRecord.Kind.FAQ,
+        source=source,
+        subject=ask.question,
+        model=model,
+        live=live,
+        restored=restored,
+        pinned=bool(ask.version),
     ) as attempt:
         answer = scoring_client().match_faq(
-            ask.question, model=ask.collection.model_name, top_k=ask.top_k, explain=ask.explain, timeout=TIMEOUT
+            ask.question,
+            model=model,
+            top_k=ask.top_k,
+            explain=ask.explain,
+            timeout=TIMEOUT,
+            version=ask.version or None,
+            routing_key=who.routing_key,
         )
-        attempt.model, attempt.version = answer.model, answer.version
+        attempt.answered(answer.version, [score.probability for score in answer.scores])
         found = attach_entries(answer, ask.collection)
         attempt.answer = _for_history(found)
     return MatchResult(
@@ -126,9 +142,14 @@ def match(
 
 def rank_all(question: str, collection: Collection, *, who: Principal) -> FaqAnswer:
     """Every original of the collection's model, most probable first, by id alone. Raises ScoringError."""
-    with usage.recorded(who, kind=ScoringRecord.Kind.FAQ, source=ScoringRecord.Source.API, subject=question) as attempt:
-        answer = scoring_client().match_faq(question, model=collection.model_name, top_k=0, timeout=TIMEOUT)
-        attempt.model, attempt.version = answer.model, answer.version
+    model = collection.model_name
+    with usage.recorded(
+        who, kind=ScoringRecord.Kind.FAQ, source=ScoringRecord.Source.API, subject=question, model=model
+    ) as attempt:
+        answer = scoring_client().match_faq(
+            question, model=model, top_k=0, timeout=TIMEOUT, routing_key=who.routing_key
+        )
+        attempt.answered(answer.version, [score.probability for score in answer.scores])
         attempt.answer = _for_history(
             attach_entries(replace(answer, scores=answer.scores[:KEPT_IN_HISTORY]), collection)
         )

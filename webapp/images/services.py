@@ -1,7 +1,6 @@
 """Names what is in pictures."""
 
 import contextvars
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from webapp.images.checks import Upload, check_picture
 from webapp.images.queries import image_model
 from webapp.keys.principal import Principal
 from webapp.request_ids import current_request_id
-from webapp.scoring.answers import ImageAnswer, ModelInfo, Prediction
+from webapp.scoring.answers import ModelInfo, Prediction
 from webapp.scoring.client import scoring_client
 from webapp.usage import services as usage
 from webapp.usage.models import ScoringRecord
@@ -24,7 +23,10 @@ KEPT_IN_HISTORY = 3  # predictions
 
 @dataclass(frozen=True)
 class Card:
-    """What became of one file: predictions, most probable first, or the reason why there are none."""
+    """What became of one file: predictions, most probable first, or the reason why there are none.
+
+    version: which answered or failed; "" where none did, or no pod has said.
+    """
 
     field: str
     filename: str
@@ -48,17 +50,18 @@ def classify(
     who: Principal,
     source: ScoringRecord.Source,
     model: str | None = None,
+    version: str = "",
     top_k: int = 5,
 ) -> list[Card]:
     """One card for each file, in their order; a bad file spoils no other. All of them are in the history.
 
-    model: by default the one that the page offers first. Raises NotFound for a model that does not exist, and
-    ScoringUnavailable when no pod says which there are.
+    model: by default the one that the page offers first; version: "" for whichever serves. Raises NotFound for a model
+    that does not exist, and ScoringUnavailable when no pod says which there are.
     """
     chosen = image_model(model)
 
     def card(upload: Upload) -> Card:
-        return _card(upload, chosen, top_k)
+        return _card(upload, chosen, version, top_k, who.routing_key)
 
     if len(uploads) == 1:
         cards = [card(uploads[0])]
@@ -68,7 +71,7 @@ def classify(
             waiting = [threads.submit(contextvars.copy_context().run, card, upload) for upload in uploads]
             cards = [each.result() for each in waiting]
     for each in cards:
-        _record(each, who, source)
+        _record(each, who, source, pinned=bool(version))
     return cards
 
 
@@ -83,29 +86,39 @@ def failure_of_all(cards: Sequence[Card]) -> AppError | None:
     return max(failures, key=lambda failure: problems.kind_of(failure).status)
 
 
-def _card(upload: Upload, model: ModelInfo, top_k: int) -> Card:
-    began = time.monotonic()
-    answer: ImageAnswer | None = None
+def _card(upload: Upload, model: ModelInfo, version: str, top_k: int, routing_key: str) -> Card:
+    attempt = usage.Attempt(model.name)
+    predictions: Sequence[Prediction] = ()
     failure: AppError | None = None
     try:
         check_picture(upload)
-        answer = scoring_client().classify_image(upload.data, model=model.name, top_k=top_k, timeout=TIMEOUT)
+        with usage.counted(attempt, pinned=bool(version)):
+            answer = scoring_client().classify_image(
+                upload.data,
+                model=model.name,
+                top_k=top_k,
+                timeout=TIMEOUT,
+                version=version or None,
+                routing_key=routing_key,
+            )
+            predictions = answer.predictions
+            attempt.answered(answer.version, [each.probability for each in predictions])
     except AppError as error:
         failure = error
     return Card(
         field=upload.field,
         filename=upload.filename,
-        predictions=answer.predictions if answer else (),
+        predictions=predictions,
         failure=failure,
-        model=answer.model if answer else model.name,
+        model=model.name,
         model_title=model.title,
-        version=answer.version if answer else model.version,
-        duration_ms=round((time.monotonic() - began) * 1000, 3),
+        version=attempt.version,
+        duration_ms=attempt.duration_ms,
         request_id=current_request_id(),
     )
 
 
-def _record(card: Card, who: Principal, source: ScoringRecord.Source) -> None:
+def _record(card: Card, who: Principal, source: ScoringRecord.Source, *, pinned: bool) -> None:
     usage.record(
         who,
         kind=ScoringRecord.Kind.IMAGE,
@@ -120,4 +133,5 @@ def _record(card: Card, who: Principal, source: ScoringRecord.Source) -> None:
         version=card.version,
         outcome=problems.kind_of(card.failure).slug if card.failure else ScoringRecord.OK,
         request_id=card.request_id,
+        pinned=pinned,
     )

@@ -11,6 +11,8 @@ class Scope(models.TextChoices):
 
     FAQ = "faq:read", "Match questions"
     IMAGES = "images:read", "Classify images"
+    PIN = "models:pin", "Ask for a model version"
+    ADMIN = "admin:read", "Read the models’ history"
 
 
 class ApiKey(models.Model):

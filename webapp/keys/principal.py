@@ -17,6 +17,11 @@ class Principal:
     key: ApiKey | None
     scopes: frozenset[str]
 
+    @property
+    def routing_key(self) -> str:
+        """What stays the same from request to request: while a canary runs, one version answers all of them."""
+        return f"key:{self.key.pk}" if self.key else f"user:{self.user.pk}"
+
 
 def principal_of(request: HttpRequest) -> Principal:
     """The person signed in to the page, who may do everything themselves. Raises NotSignedIn for a stranger."""

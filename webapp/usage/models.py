@@ -32,6 +32,7 @@ class ScoringRecord(models.Model):
     duration_ms = models.FloatField()
     request_id = models.CharField(max_length=200, blank=True)
     live = models.BooleanField(default=False)  # asked while typing: the next key press may still replace it
+    pinned = models.BooleanField(default=False)  # the caller named the version
     created_at = models.DateTimeField(default=timezone.now)  # when it was asked
 
     class Meta:

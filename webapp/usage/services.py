@@ -1,4 +1,4 @@
-"""Keeps what was scored. Nothing here may cost a client the answer that is already there."""
+"""Keeps what was scored, and counts it. Nothing here may cost a client the answer that is already there."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,9 +15,10 @@ from django.utils import timezone
 
 from webapp import problems
 from webapp.accounts.models import User
-from webapp.errors import AppError
+from webapp.errors import AppError, ScoringError
 from webapp.keys.principal import Principal
 from webapp.request_ids import current_request_id
+from webapp.usage import traffic
 from webapp.usage.models import ScoringRecord
 
 log = structlog.get_logger(__name__)
@@ -28,20 +29,52 @@ SAME_FOR = timedelta(seconds=30)  # a question asked again within this is a page
 
 @dataclass
 class Attempt:
-    """One input on its way through a model. Whoever scores it fills in what the model said.
+    """One input on its way through a model. Whoever scores it tells what the model said.
 
-    answer: best first, each {"id", "question" or "label", "probability"}.
+    answer: best first, each {"id", "question" or "label", "probability"}. version: "" until one has answered or failed.
+    outcome: "ok", or the slug of the problem.
     """
 
-    answer: Sequence[Mapping[str, Any]] = ()
-    model: str = ""
+    model: str
     version: str = ""
+    answer: Sequence[Mapping[str, Any]] = ()
+    outcome: str = problems.INTERNAL.slug
+    confidence: float | None = None
+    scored_ms: float | None = None
     began: float = field(default_factory=time.monotonic)
 
     @property
     def duration_ms(self) -> float:
         """Milliseconds since the attempt began."""
         return round((time.monotonic() - self.began) * 1000, 3)
+
+    def answered(self, version: str, probabilities: Sequence[float]) -> None:
+        """The version has answered, just now. probabilities: best first."""
+        self.version = version
+        self.confidence = probabilities[0] if probabilities else None
+        self.scored_ms = self.duration_ms
+
+
+@contextmanager
+def counted(attempt: Attempt, *, pinned: bool = False) -> Iterator[None]:
+    """Adds what happens inside to the traffic of the version that answered or failed. pinned: the caller named it."""
+    try:
+        yield
+        attempt.outcome = ScoringRecord.OK
+    except AppError as error:
+        attempt.outcome = problems.kind_of(error).slug
+        if isinstance(error, ScoringError):  # whose version only a pod can know
+            attempt.version = attempt.version or error.model_version
+        raise
+    finally:
+        traffic.note(
+            model=attempt.model,
+            version=attempt.version,
+            ms=attempt.duration_ms if attempt.scored_ms is None else attempt.scored_ms,
+            failed=attempt.outcome != ScoringRecord.OK and problems.BY_SLUG[attempt.outcome].status >= 500,
+            confidence=attempt.confidence,
+            pinned=pinned,
+        )
 
 
 @contextmanager
@@ -51,21 +84,19 @@ def recorded(
     kind: ScoringRecord.Kind,
     source: ScoringRecord.Source,
     subject: str,
+    model: str,
     live: bool = False,
     restored: bool = False,
+    pinned: bool = False,
 ) -> Iterator[Attempt]:
-    """Puts what happens inside into the history, however it ends: answered, or with the problem it raised.
+    """Puts what happens inside into the history, too, however it ends: answered, or with the problem it raised.
 
     restored: a page is shown once more, as by Back; what it asks is in the history since it was asked first.
     """
-    attempt = Attempt()
-    outcome = problems.INTERNAL.slug
+    attempt = Attempt(model)
     try:
-        yield attempt
-        outcome = ScoringRecord.OK
-    except AppError as error:
-        outcome = problems.kind_of(error).slug
-        raise
+        with counted(attempt, pinned=pinned):
+            yield attempt
     finally:
         if not restored:
             record(
@@ -77,9 +108,10 @@ def recorded(
                 answer=attempt.answer,
                 model=attempt.model,
                 version=attempt.version,
-                outcome=outcome,
+                outcome=attempt.outcome,
                 request_id=current_request_id(),
                 live=live,
+                pinned=pinned,
             )
 
 
@@ -96,6 +128,7 @@ def record(
     outcome: str = ScoringRecord.OK,
     request_id: str = "",
     live: bool = False,
+    pinned: bool = False,
 ) -> None:
     """Puts one scored input into the history of its owner; a failed one too, with the slug of its problem as outcome.
 
@@ -117,6 +150,7 @@ def record(
         duration_ms=duration_ms,
         request_id=request_id,
         live=live,
+        pinned=pinned,
         created_at=timezone.now() - timedelta(milliseconds=duration_ms),
     )
     try:

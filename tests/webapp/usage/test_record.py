@@ -74,14 +74,14 @@ def test_what_the_api_is_asked_is_never_joined(who):
 def test_a_failure_is_kept_with_the_name_of_its_problem(who):
     with (
         pytest.raises(ScoringTimeout),
-        services.recorded(who, kind="faq", source="api", subject="how to copy"),
+        services.recorded(who, kind="faq", source="api", subject="how to copy", model="faq"),
     ):
         raise ScoringTimeout("slow")
     assert ScoringRecord.objects.get().outcome == "scoring-timeout"
 
 
 def test_an_error_nobody_foresaw_is_kept_too(who):
-    with pytest.raises(ZeroDivisionError), services.recorded(who, kind="faq", source="api", subject="x"):
+    with pytest.raises(ZeroDivisionError), services.recorded(who, kind="faq", source="api", subject="x", model="faq"):
         raise ZeroDivisionError
     assert ScoringRecord.objects.get().outcome == "internal-error"
 
