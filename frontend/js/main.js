@@ -1,10 +1,13 @@
 // Mounts the behaviour that an element names in data-module; also in what htmx or another module puts into the page.
 
 const modules = {
+  "artifact-upload": () => import("./modules/artifact-upload.js"),
+  "confirm-dialog": () => import("./modules/confirm-dialog.js"),
   copy: () => import("./modules/copy.js"),
   dialog: () => import("./modules/dialog.js"),
   "faq-search": () => import("./modules/faq-search.js"),
   "image-drop": () => import("./modules/image-drop.js"),
+  "live-part": () => import("./modules/live-part.js"),
   "local-time": () => import("./modules/local-time.js"),
   offline: () => import("./modules/offline.js"),
   "password-reveal": () => import("./modules/password-reveal.js"),

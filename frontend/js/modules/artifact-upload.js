@@ -1,0 +1,107 @@
+/**
+ * Sends a form with one large file and shows how far it is. Without a script the form is sent by the browser alone.
+ *
+ * XMLHttpRequest, for fetch does not tell how much is sent.
+ */
+export function mount(form) {
+  const progress = form.querySelector("[data-progress]");
+  const bar = progress.querySelector("progress");
+  const words = progress.querySelector("[data-words]");
+  const submit = form.querySelector("button[type=submit]");
+  const cancel = progress.querySelector("[data-cancel]");
+  const file = form.querySelector("input[type=file]");
+  const most = Number(form.dataset.most);
+  let request;
+
+  file.addEventListener("change", () => refuse(tooLarge()));
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const problem = tooLarge();
+    refuse(problem);
+    if (problem) return;
+    send();
+  });
+  cancel.addEventListener("click", () => request.abort());
+  window.addEventListener("beforeunload", (event) => {
+    if (request) event.preventDefault();
+  });
+
+  function tooLarge() {
+    const chosen = file.files[0];
+    if (!chosen || chosen.size <= most) return "";
+    return `${chosen.name} has ${megabytes(chosen.size)}; at most ${megabytes(most)} are taken.`;
+  }
+
+  function send() {
+    const began = performance.now();
+    request = new XMLHttpRequest();
+    request.open("POST", form.action);
+    request.setRequestHeader("X-Requested-With", "fetch");
+    request.upload.addEventListener("progress", (event) => {
+      bar.value = event.total ? event.loaded / event.total : 0;
+      words.textContent = told(event.loaded, event.total, (performance.now() - began) / 1000);
+    });
+    request.upload.addEventListener("load", () => {
+      bar.removeAttribute("value");
+      words.textContent = form.dataset.then;
+      cancel.hidden = true;
+    });
+    request.addEventListener("load", () => end(answerOf(request)));
+    request.addEventListener("error", () => end({ detail: "The site cannot be reached. Check your connection and send it again." }));
+    request.addEventListener("abort", () => end({ detail: "Cancelled; nothing was kept." }));
+    bar.value = 0;
+    words.textContent = "Sending…";
+    cancel.hidden = false;
+    progress.hidden = false;
+    submit.disabled = true;
+    request.send(new FormData(form));
+  }
+
+  function end({ location: address, detail, field }) {
+    request = undefined;
+    if (address) {
+      location.assign(address);
+      return;
+    }
+    progress.hidden = true;
+    submit.disabled = false;
+    refuse(detail, field);
+  }
+
+  /** Says at the field what is wrong with it, as the server's own page does; an empty text takes it back. */
+  function refuse(text, name) {
+    const control = form.elements[name] ?? file;
+    for (const old of form.querySelectorAll("[data-refusal]")) old.remove();
+    for (const old of form.querySelectorAll("[aria-invalid]")) old.removeAttribute("aria-invalid");
+    if (!text) return;
+    const note = document.createElement("p");
+    note.className = "field-error";
+    note.dataset.refusal = "";
+    note.setAttribute("role", "alert");
+    note.textContent = text;
+    control.setAttribute("aria-invalid", "true");
+    control.after(note);
+    control.focus();
+  }
+}
+
+function answerOf(request) {
+  try {
+    return JSON.parse(request.responseText);
+  } catch {
+    const page = new DOMParser().parseFromString(request.responseText, "text/html");
+    const detail = page.querySelector("[data-detail]")?.textContent.trim();
+    return { detail: detail || "Something went wrong on our side. Try again in a moment." };
+  }
+}
+
+function told(loaded, total, seconds) {
+  const rate = loaded / Math.max(seconds, 0.001);
+  const left = Math.ceil((total - loaded) / rate);
+  const rest = seconds < 1 || left < 2 ? "" : `, about ${left < 90 ? `${left} s` : `${Math.round(left / 60)} min`} left`;
+  return `${megabytes(loaded)} of ${megabytes(total)}${rest}`;
+}
+
+function megabytes(bytes) {
+  return `${(bytes / 1e6).toLocaleString("en-GB", { maximumFractionDigits: bytes < 1e7 ? 1 : 0 })} MB`;
+}
