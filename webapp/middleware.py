@@ -13,7 +13,7 @@ from django_structlog.middlewares import RequestMiddleware
 from django_structlog.signals import bind_extra_request_finished_metadata
 
 from webapp import bodies, health, problems
-from webapp.errors import AppError, BadRequest, NotSignedIn, TooLarge
+from webapp.errors import AppError, BadRequest, NotAllowed, NotSignedIn, TooLarge
 from webapp.keys import limits
 from webapp.keys.authentication import key_in
 from webapp.network import client_network
@@ -100,7 +100,8 @@ class BodyLimitMiddleware(Middleware):
     """Refuses a body that is too large by its announced length, before a byte of it is read.
 
     Pictures are taken only from people signed in and from callers with an API key, which the API checks before it
-    reads; a stranger cannot make us store tens of megabytes to find a form's safety token in them.
+    reads; a stranger cannot make us store tens of megabytes to find a form's safety token in them. Artifacts, up to a
+    gigabyte, are taken only from those who may register versions.
 
     A body without Content-Length (chunked) is never read by Django, so it is refused too rather than taken as empty.
     """
@@ -117,13 +118,24 @@ class BodyLimitMiddleware(Middleware):
         if "chunked" in request.headers.get("Transfer-Encoding", "").lower():
             return BadRequest("Send the body with a Content-Length.")
         length = bodies.length_of(request.META.get("CONTENT_LENGTH"))
-        uploads = request.path.startswith(settings.UPLOAD_PATHS)
-        limit = settings.MAX_UPLOAD_BYTES if uploads else settings.MAX_BODY_BYTES
+        artifact = settings.ARTIFACT_UPLOAD_PATHS.fullmatch(request.path) is not None
+        limit = _limit(request.path, artifact=artifact)
         if length > limit:
             return TooLarge(f"The request has {length:,} bytes; at most {limit:,} are allowed here.")
-        if length > settings.MAX_BODY_BYTES and not _may_upload(request):
+        if length <= settings.MAX_BODY_BYTES:
+            return None
+        if artifact and not request.user.has_perm("registry.register_version"):
+            return NotAllowed("You may not register versions or evaluation sets; ask for the group admin.")
+        if not artifact and not _may_upload(request):
             return NotSignedIn("Sign in, or send an API key, before you send pictures.")
         return None
+
+
+def _limit(path: str, *, artifact: bool) -> int:
+    """The most bytes that a body sent to the address may have. artifact: it takes whole versions of models."""
+    if artifact:
+        return settings.MAX_ARTIFACT_UPLOAD_BYTES + settings.MIB  # leaves room for the other fields
+    return settings.MAX_UPLOAD_BYTES if path.startswith(settings.UPLOAD_PATHS) else settings.MAX_BODY_BYTES
 
 
 def _may_upload(request: HttpRequest) -> bool:

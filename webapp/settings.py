@@ -5,6 +5,7 @@ NAME_FILE=/run/secrets/name. docs/operations.md lists every variable.
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -343,6 +344,8 @@ MAX_IMAGE_PIXELS = 50_000_000
 MAX_BODY_BYTES = MIB  # of a request that brings no pictures; a question of 10,000 characters fits however it is escaped
 MAX_UPLOAD_BYTES = MAX_IMAGES * MAX_IMAGE_BYTES + MIB  # the last part leaves room for the parts' headers
 UPLOAD_PATHS = ("/images/", "/api/v1/images/", "/score")
+MAX_ARTIFACT_UPLOAD_BYTES = 1_000_000_000  # a version as a zip, or an evaluation set
+ARTIFACT_UPLOAD_PATHS = re.compile(r"/admin/models/[^/]+/(upload|evaluation-set)")
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 100
 DATA_UPLOAD_MAX_NUMBER_FILES = 50
