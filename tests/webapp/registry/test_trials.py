@@ -1,0 +1,210 @@
+"""A canary beside its champion: what is concluded from their figures, and when it ends by itself."""
+
+import random
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from tests.factories import make_model, make_version
+from webapp.registry import trials
+from webapp.registry.models import Event, ScoringModel, Version
+from webapp.registry.trials import Verdict
+from webapp.usage import traffic
+from webapp.usage.models import Traffic
+
+
+@pytest.fixture
+def model(db) -> ScoringModel:
+    """A model whose version 1 is champion and whose version 2 is canary since ten seconds."""
+    model = make_model(error_factor=2, latency_factor=2, least_requests=100)
+    make_version(model, "1", "champion")
+    make_version(model, "2", "canary", percent=20)
+    since(model, timedelta(seconds=10))
+    return model
+
+
+def since(model: ScoringModel, ago: timedelta) -> None:
+    """The roles of its versions began that long ago."""
+    model.versions.update(role_since=timezone.now() - ago)
+
+
+def ask(version: str, requests: int, *, errors: int = 0, ms: float = 10, **more: object) -> None:
+    """So many requests were answered by the version."""
+    for number in range(requests):
+        traffic.note(model="faq-javascript", version=version, ms=ms, failed=number < errors, **more)
+    traffic.write()
+
+
+def report(model: ScoringModel) -> trials.CanaryReport:
+    return trials.canary_report(model)
+
+
+def test_a_model_without_a_canary_has_no_report(db):
+    model = make_model()
+    make_version(model, "1", "champion")
+    assert trials.canary_report(model) is None
+
+
+def test_nothing_is_concluded_from_few_requests(model):
+    ask("1", 1000)
+    ask("2", 99, ms=500)
+    found = report(model)
+    assert found.verdict == Verdict.TOO_FEW
+    assert found.sentence == (
+        "Too few requests to judge: the canary has answered 99, the champion 1,000. Each needs 100."
+    )
+
+
+def test_a_canary_as_good_as_its_champion_is_fine_and_goes_on(model):
+    ask("1", 400, errors=2, confidence=0.9)
+    ask("2", 100, errors=1, confidence=0.7)
+    trials.judge_all()
+    found = report(model)
+    assert found.verdict == Verdict.FINE
+    assert (found.champion_totals.requests, found.canary_totals.requests) == (400, 100)
+    assert found.canary_totals.mean_confidence == pytest.approx(0.7)
+    assert not Event.objects.exists()
+
+
+def test_a_canary_that_fails_too_often_ends_by_itself_with_the_reason_and_the_figures(model):
+    ask("1", 400, errors=2)
+    ask("2", 120, errors=24)
+    trials.judge_all()
+    canary = model.versions.get(name="2")
+    assert (canary.state, canary.role, canary.percent) == (Version.State.READY, "", 0)
+    event = Event.objects.get()
+    assert (event.kind, event.actor, event.version) == (Event.Kind.CANARY_ABORTED, "", canary)
+    assert event.reason == (
+        "20 % of the canary's 120 requests failed, 0.5 % of the champion's 400: over 2 times as many."
+    )
+    assert event.details["canary"]["errors"] == 24
+    assert event.details["champion"]["requests"] == 400
+    assert event.serving["canary"] is None
+
+
+def test_a_canary_that_fails_every_request_need_not_wait_for_a_hundred(model):
+    ask("1", 45)
+    ask("2", 5, errors=5)
+    assert report(model).cause == "errors"
+
+
+def test_four_errors_prove_nothing(model):
+    ask("1", 1000)
+    ask("2", 4, errors=4)
+    assert report(model).verdict == Verdict.TOO_FEW
+
+
+def test_errors_that_champion_and_canary_share_are_not_the_canarys_fault(model):
+    ask("1", 400, errors=200)
+    ask("2", 100, errors=60)
+    assert report(model).verdict == Verdict.FINE
+
+
+def test_without_any_request_to_the_champion_there_is_nothing_to_compare_with(model):
+    ask("2", 50, errors=50)
+    assert report(model).verdict == Verdict.TOO_FEW
+
+
+def test_a_canary_that_is_slower_by_more_than_the_factor_ends_by_itself(model):
+    ask("1", 400, ms=20)
+    ask("2", 80, ms=20)
+    ask("2", 20, ms=60)
+    trials.judge_all()
+    event = Event.objects.get()
+    assert event.kind == Event.Kind.CANARY_ABORTED
+    assert "95th percentile of latency" in event.reason
+    assert not model.versions.filter(role="canary").exists()
+
+
+def test_a_canary_that_is_slower_within_the_factor_goes_on(model):
+    ask("1", 400, ms=20)
+    ask("2", 100, ms=35)
+    assert report(model).verdict == Verdict.FINE
+
+
+def test_the_models_own_factors_count(model):
+    ask("1", 400, ms=20)
+    ask("2", 100, ms=35)
+    model.latency_factor = 1.5
+    assert report(model).cause == "latency"
+
+
+def test_requests_that_named_their_version_are_not_counted(model):
+    ask("1", 400)
+    ask("2", 100)
+    ask("2", 100, errors=100, ms=900, pinned=True)
+    assert report(model).verdict == Verdict.FINE
+
+
+def test_what_was_before_the_canary_is_not_counted(model):
+    ask("1", 400)
+    ask("2", 100, errors=100)
+    Traffic.objects.update(at=timezone.now() - timedelta(minutes=5))
+    assert report(model).canary_totals.requests == 0
+
+
+def test_a_canary_that_goes_bad_after_a_good_day_is_found_out_within_minutes(model):
+    since(model, timedelta(days=1))
+    ask("1", 2000)
+    ask("2", 2000)
+    Traffic.objects.update(at=timezone.now() - timedelta(hours=12))
+    ask("1", 200)
+    ask("2", 30, errors=12)
+    assert report(model).cause == "errors"
+
+
+def test_another_models_canary_is_judged_even_when_one_cannot_be(model, monkeypatch):
+    other = make_model("faq-other", least_requests=10)
+    make_version(other, "1", "champion")
+    make_version(other, "2", "canary")
+    for version, errors in (("1", 0), ("2", 30)):
+        for name in ("faq-javascript", "faq-other"):
+            for number in range(30):
+                traffic.note(model=name, version=version, ms=10, failed=number < errors)
+    traffic.write()
+    Traffic.objects.filter(model="faq-javascript").update(latency={"not a bucket": 1})
+    trials.judge_all()
+    assert list(Version.objects.filter(role="canary").values_list("model__name", flat=True)) == ["faq-javascript"]
+
+
+def test_a_canary_no_worse_than_its_champion_is_hardly_ever_ended_however_often_it_is_looked_at():
+    """Both fail in 2 of 100 cases and are looked at after every ten requests of the canary, up to 2,000."""
+    chance = random.Random(1)
+    ended = 0
+    for _ in range(300):
+        champion, canary = totals(0, 0), totals(0, 0)
+        for _ in range(200):
+            champion = one_more(champion, 90, chance)
+            canary = one_more(canary, 10, chance)
+            if trials.more_errors(champion, canary, 1.0):
+                ended += 1
+                break
+    assert ended <= 3
+
+
+def test_a_canary_twice_as_bad_as_allowed_is_ended_in_the_end():
+    chance = random.Random(2)
+    champion, canary = totals(0, 0), totals(0, 0)
+    for _ in range(200):
+        champion = one_more(champion, 90, chance)
+        canary = one_more(canary, 10, chance, rate=0.08)
+        if trials.more_errors(champion, canary, 2.0):
+            return
+    raise AssertionError("never ended")
+
+
+def totals(requests: int, errors: int) -> traffic.Totals:
+    return traffic.Totals(requests, errors, None, None, None, 0, 0)
+
+
+def one_more(before: traffic.Totals, requests: int, chance: random.Random, rate: float = 0.02) -> traffic.Totals:
+    errors = sum(chance.random() < rate for _ in range(requests))
+    return totals(before.requests + requests, before.errors + errors)
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "lower", "upper"), [(0, 10, 0.0, 0.5506), (10, 10, 0.4494, 1.0), (50, 100, 0.3348, 0.6652)]
+)
+def test_the_interval_is_wilsons_at_three_and_a_half_standard_errors(count, total, lower, upper):
+    assert trials.wilson(count, total) == (pytest.approx(lower, abs=1e-4), pytest.approx(upper, abs=1e-4))

@@ -1,0 +1,200 @@
+"""Whether a canary does as well as its champion, and its end when it does not.
+
+Both are judged by the traffic that chose no version, over all of the canary's time and over its last minutes: a version
+that goes bad after a good day would else hide behind that day.
+"""
+
+import math
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+import structlog
+from django.db import transaction
+from django.utils import timezone
+
+from webapp.registry import services
+from webapp.registry.models import ScoringModel, Version
+from webapp.usage import traffic
+from webapp.usage.traffic import Totals
+
+log = structlog.get_logger(__name__)
+
+RECENT = timedelta(minutes=10)
+LEAST_ERRORS = 5  # fewer prove nothing, however small the champion's rate is
+# Standard errors beyond which a difference is no chance: one in 4,000. So few because it is looked at again and again.
+CERTAIN = 3.5
+
+
+class Verdict(StrEnum):
+    TOO_FEW = "too-few"
+    FINE = "fine"
+    WORSE = "worse"
+
+
+@dataclass(frozen=True)
+class CanaryReport:
+    """A canary beside its champion since it began. sentence: the verdict for people; cause: "errors" or "latency"."""
+
+    champion: Version
+    canary: Version
+    percent: int
+    since: datetime
+    champion_totals: Totals
+    canary_totals: Totals
+    least_requests: int
+    verdict: Verdict
+    sentence: str
+    cause: str = ""
+
+    def figures(self) -> dict[str, Any]:
+        """The figures as an event keeps them."""
+        return {
+            "since": self.since.isoformat(),
+            "champion": _figures(self.champion, self.champion_totals),
+            "canary": _figures(self.canary, self.canary_totals),
+        }
+
+
+def canary_report(model: ScoringModel) -> CanaryReport | None:
+    """How the model's canary does; None when it has none."""
+    trying = {version.role: version for version in model.versions.filter(role__in=["champion", "canary"])}
+    champion, canary = trying.get(Version.Role.CHAMPION), trying.get(Version.Role.CANARY)
+    if champion is None or canary is None:
+        return None
+    began = [version.role_since for version in (champion, canary) if version.role_since]
+    since = max(began, default=timezone.now())
+    champion_totals, canary_totals = _both(model, champion, canary, since)
+    judged = [(champion_totals, canary_totals)]
+    if timezone.now() - since > RECENT:
+        judged.append(_both(model, champion, canary, timezone.now() - RECENT))
+    verdict, sentence, cause = _verdict(model, judged)
+    return CanaryReport(
+        champion=champion,
+        canary=canary,
+        percent=canary.percent,
+        since=since,
+        champion_totals=champion_totals,
+        canary_totals=canary_totals,
+        least_requests=model.least_requests,
+        verdict=verdict,
+        sentence=sentence,
+        cause=cause,
+    )
+
+
+def judge_all() -> None:
+    """Ends each canary that is worse than its champion. What goes wrong with one model holds up no other."""
+    for model in ScoringModel.objects.filter(versions__role=Version.Role.CANARY):
+        try:
+            _judge(model)
+        except Exception:  # the other models' canaries must still be judged
+            log.exception("canary_not_judged", model=model.name)
+
+
+def _judge(model: ScoringModel) -> None:
+    report = canary_report(model)
+    if report is None or report.verdict != Verdict.WORSE:
+        return
+    with transaction.atomic():
+        # Somebody may have ended it meanwhile, and begun another.
+        services.locked(model)
+        same = {"pk": report.canary.pk, "role": Version.Role.CANARY, "role_since": report.canary.role_since}
+        if Version.objects.filter(**same).exists():
+            services.end_canary(model, by=None, reason=report.sentence, aborted=True, details=report.figures())
+
+
+def _both(model: ScoringModel, champion: Version, canary: Version, since: datetime) -> tuple[Totals, Totals]:
+    return (
+        traffic.totals(model.name, champion.name, since=since),
+        traffic.totals(model.name, canary.name, since=since),
+    )
+
+
+def _verdict(model: ScoringModel, judged: list[tuple[Totals, Totals]]) -> tuple[Verdict, str, str]:
+    """The verdict, its sentence and its cause, by the champion's and the canary's totals of each span of time."""
+    for champion, canary in judged:
+        if more_errors(champion, canary, model.error_factor):
+            return Verdict.WORSE, _errors_sentence(champion, canary, model.error_factor), "errors"
+        if _slower(champion, canary, model):
+            return Verdict.WORSE, _latency_sentence(champion, canary, model.latency_factor), "latency"
+    champion, canary = judged[0]
+    if min(champion.requests, canary.requests) < model.least_requests:
+        return Verdict.TOO_FEW, _too_few_sentence(champion, canary, model.least_requests), ""
+    return Verdict.FINE, "The canary's errors and latency are within the limits set for the model.", ""
+
+
+def more_errors(champion: Totals, canary: Totals, factor: float) -> bool:
+    """Whether the canary's error rate exceeds the champion's by the factor, beyond chance.
+
+    It does when `canary - factor * champion` is above zero by its lower confidence limit, put together from the Wilson
+    limits of both rates by the square-and-add method (R. G. Newcombe, Interval estimation for the difference between
+    independent proportions, Statistics in Medicine 17, 1998, method 10). That holds for few requests as well, so a
+    canary that fails each of them need not wait for its hundredth.
+    """
+    if canary.errors < LEAST_ERRORS or not champion.requests:
+        return False
+    canary_rate, champion_rate = canary.errors / canary.requests, champion.errors / champion.requests
+    lower = wilson(canary.errors, canary.requests)[0]
+    upper = wilson(champion.errors, champion.requests)[1]
+    uncertain = math.hypot(canary_rate - lower, factor * (upper - champion_rate))
+    return canary_rate - factor * champion_rate > uncertain
+
+
+def wilson(count: int, total: int) -> tuple[float, float]:
+    """The Wilson score interval of the rate count / total, at CERTAIN standard errors (E. B. Wilson, 1927)."""
+    squared = CERTAIN**2
+    centre = count + squared / 2
+    spread = CERTAIN * math.sqrt(count * (total - count) / total + squared / 4)
+    return max(0.0, (centre - spread) / (total + squared)), min(1.0, (centre + spread) / (total + squared))
+
+
+def _slower(champion: Totals, canary: Totals, model: ScoringModel) -> bool:
+    if min(champion.requests, canary.requests) < model.least_requests:
+        return False
+    if champion.p95_ms is None or canary.p95_ms is None:
+        return False
+    return canary.p95_ms > model.latency_factor * champion.p95_ms
+
+
+# Words ----------------------------------------------------------------------------------------------------------------
+
+
+def _too_few_sentence(champion: Totals, canary: Totals, least: int) -> str:
+    return (
+        f"Too few requests to judge: the canary has answered {canary.requests:,}, the champion {champion.requests:,}. "
+        f"Each needs {least:,}."
+    )
+
+
+def _errors_sentence(champion: Totals, canary: Totals, factor: float) -> str:
+    return (
+        f"{_share(canary)} of the canary's {canary.requests:,} requests failed, {_share(champion)} of the champion's "
+        f"{champion.requests:,}: over {factor:g} times as many."
+    )
+
+
+def _latency_sentence(champion: Totals, canary: Totals, factor: float) -> str:
+    return (
+        f"The canary's 95th percentile of latency is {canary.p95_ms:,.1f} ms, "
+        f"the champion's {champion.p95_ms:,.1f} ms: over {factor:g} times as long."
+    )
+
+
+def _share(totals: Totals) -> str:
+    return f"{100 * totals.errors / totals.requests:.3g} %"
+
+
+def _figures(version: Version, totals: Totals) -> dict[str, Any]:
+    return {
+        "version": version.name,
+        "requests": totals.requests,
+        "errors": totals.errors,
+        "error_rate": totals.error_rate,
+        "p50_ms": totals.p50_ms,
+        "p95_ms": totals.p95_ms,
+        "mean_confidence": totals.mean_confidence,
+        "right": totals.right,
+        "wrong": totals.wrong,
+    }
