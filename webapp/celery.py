@@ -5,15 +5,39 @@ Its settings stand in settings.py under CELERY_; docs/operations.md says which p
 
 import os
 import threading
+import time
+import warnings
+from typing import Any
 
+import structlog
 from celery import Celery
-from celery.signals import worker_shutting_down
+from celery.beat import EmbeddedService
+from celery.exceptions import SecurityWarning
+from celery.signals import (
+    before_task_publish,
+    setup_logging,
+    task_postrun,
+    task_prerun,
+    worker_ready,
+    worker_shutting_down,
+)
+from kombu.transport import TRANSPORT_ALIASES
+
+from webapp.request_ids import current_request_id
+
+log = structlog.get_logger(__name__)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
+TRANSPORT_ALIASES["files"] = "webapp.filebroker:Transport"
+# That of a worker that runs as root; what root could be harmed by, pickled messages, none of ours accepts.
+warnings.simplefilter("ignore", SecurityWarning)
 
 app = Celery("webapp")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+
+# The end of a worker --------------------------------------------------------------------------------------------------
 
 _stopping = threading.Event()
 
@@ -26,3 +50,45 @@ def stopping() -> bool:
 @worker_shutting_down.connect
 def note_that_it_stops(**_options: object) -> None:
     _stopping.set()
+
+
+# Its beginning --------------------------------------------------------------------------------------------------------
+
+
+@worker_ready.connect
+def start_beat(**_options: object) -> None:
+    """Starts the schedule in a thread of this worker, where WORKER_BEAT says so: it then lives and dies with it."""
+    if app.conf.worker_beat:
+        EmbeddedService(app, thread=True).start()
+
+
+# Log lines ------------------------------------------------------------------------------------------------------------
+
+
+@setup_logging.connect
+def leave_logs_alone(**_options: object) -> None:
+    """Without a receiver Celery would set up logs of its own; Django has set up ours."""
+
+
+@before_task_publish.connect
+def name_the_request(headers: dict[str, Any], **_options: object) -> None:
+    """Sends the request's id along, and nothing of the arguments to show in logs: they hold people's questions."""
+    headers.update(request_id=current_request_id(), argsrepr="", kwargsrepr="")
+
+
+@task_prerun.connect
+def begin_its_lines(task: Any, task_id: str, **_options: object) -> None:
+    """Gives all lines of the task the id of the request that it was sent in, and its own."""
+    known = {"request_id": task.request.get("request_id"), "task": task.name, "task_id": task_id}
+    task.request.bound = structlog.contextvars.bind_contextvars(
+        **{name: value for name, value in known.items() if value}
+    )
+    task.request.began = time.perf_counter()
+
+
+@task_postrun.connect
+def end_its_lines(task: Any, state: str | None, **_options: object) -> None:
+    """One line a task, but for those that say `quiet=True` because they run all the time."""
+    duration = round((time.perf_counter() - task.request.began) * 1000, 1)
+    (log.debug if getattr(task, "quiet", False) else log.info)("task_finished", state=state, duration_ms=duration)
+    structlog.contextvars.reset_contextvars(**task.request.bound)

@@ -31,6 +31,14 @@ def one_line_a_request(_logger: WrappedLogger, _method: str, event: EventDict) -
     return event
 
 
+def first_line_of_celery(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """The event; of Celery's own only the first line, since behind it come whole messages with what somebody asked."""
+    record = event.get("_record")
+    if record is not None and record.name.startswith("celery.worker."):
+        event["event"] = str(event["event"]).partition("\n")[0]
+    return event
+
+
 def without_secrets(text: str) -> str:
     return MAILED_LINK.sub(rf"\1{HIDDEN}", API_KEY.sub(rf"\1{HIDDEN}", text))
 
@@ -68,7 +76,11 @@ def logging_config(*, form: str, level: str) -> dict[str, Any]:
             "line": {
                 "()": structlog.stdlib.ProcessorFormatter,
                 "foreign_pre_chain": shared,
-                "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending],
+                "processors": [
+                    first_line_of_celery,
+                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                    *ending,
+                ],
             }
         },
         "handlers": {
@@ -87,5 +99,8 @@ def logging_config(*, form: str, level: str) -> dict[str, Any]:
             # These tell each call with its address.
             "httpx2": {"level": "WARNING"},
             "httpcore2": {"level": "WARNING"},
+            # So do these with each task; celery.py writes one line for it.
+            "celery": {"level": "WARNING"},
+            "kombu": {"level": "WARNING"},
         },
     }

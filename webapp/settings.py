@@ -12,8 +12,10 @@ from urllib.parse import unquote, urlsplit
 
 import dj_database_url
 import django_stubs_ext
+from celery.schedules import crontab
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
+from kombu import Queue
 
 from webapp.logs import logging_config
 
@@ -101,7 +103,7 @@ INSTALLED_APPS = [
     "webapp.registry",
     "webapp.faq",
     "webapp.images",
-    "django.contrib.admin",
+    "webapp.apps.Administration",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -192,19 +194,44 @@ SCORING_TOKEN = env_secret("SCORING_TOKEN", "")
 # Background work ------------------------------------------------------------------------------------------------------
 
 QUEUES = ("default", "batch", "training")
-BROKER_DIR = VAR_DIR / "broker"  # messages lie there where there is no Redis
-CELERY_BROKER_URL = REDIS_URL or "filesystem://"
-CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
-    "data_folder_in": str(BROKER_DIR),
-    "data_folder_out": str(BROKER_DIR),
-    "control_folder": str(BROKER_DIR),
-    "polling_interval": 0.1,
-}
+BROKER_DIR = VAR_DIR / "broker"  # holds the messages where there is no Redis
+CELERY_BROKER_URL = REDIS_URL or "files://localhost"
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
+    {
+        # Seconds. Who sends something must not wait for a Redis that is away; who reads asks again all the time.
+        "socket_connect_timeout": 0.4,
+        "socket_timeout": 0.8,
+        "polling_interval": 0.5,
+        "visibility_timeout": 3600,  # what a worker had that died is delivered again after that
+    }
+    if REDIS_URL
+    else {"folder": str(BROKER_DIR)}
+)
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # a worker waits for its broker as long as it takes
+CELERY_TASK_PUBLISH_RETRY = False  # whoever sends something is told at once
+CELERY_TASK_QUEUES = [Queue(name) for name in QUEUES]
 CELERY_TASK_DEFAULT_QUEUE = "default"
+CELERY_TASK_CREATE_MISSING_QUEUES = False  # a name that is none of ours is a mistake
 CELERY_TASK_IGNORE_RESULT = True  # what a task finds out, it writes into the database
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
+# A worker that dies in the middle of a task has not done it: each task can stand being run twice.
+CELERY_TASK_ACKS_LATE = True
+CELERY_WORKER_POOL = "threads"
+CELERY_WORKER_CONCURRENCY = env_int("WORKER_THREADS", 8)
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = False  # nobody uses it, and it fills the broker with queues of its own
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False  # logs go our way
+CELERY_WORKER_REDIRECT_STDOUTS = False
 CELERY_TIMEZONE = "UTC"
+CELERY_WORKER_BEAT = env_bool("WORKER_BEAT", default=False)  # ours: this worker sends what the schedule below says
+CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # keeps no file that a kill could damage
+CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
+    # Older ones are for nobody: the next has looked since.
+    "registry.watch": {"task": "registry.watch", "schedule": 2.0, "options": {"expires": 10}},
+    "registry.prune": {"task": "registry.prune", "schedule": crontab(minute="17"), "options": {"expires": 3600}},
+}
 
 # People ---------------------------------------------------------------------------------------------------------------
 
