@@ -28,6 +28,11 @@ class MatchAskSerializer(serializers.Serializer[Any]):
     collection = serializers.SlugField(
         max_length=60, required=False, help_text="The collection to search; by default the site's own."
     )
+    version = serializers.CharField(
+        max_length=128,
+        required=False,
+        help_text="The version that answers, needs the scope `models:pin`; by default the one that serves.",
+    )
 
     def ask(self) -> MatchAsk:
         """The valid data as a value. Raises NotFound for a collection that does not exist."""

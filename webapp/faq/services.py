@@ -11,6 +11,7 @@ from webapp.errors import ScoringError
 from webapp.faq.models import Collection, Entry
 from webapp.faq.rendering import answer_html, marked_html
 from webapp.keys.principal import Principal
+from webapp.registry.pins import require_pinnable
 from webapp.request_ids import current_request_id
 from webapp.scoring.answers import FaqAnswer, Terms
 from webapp.scoring.client import scoring_client
@@ -103,9 +104,12 @@ def match(
 ) -> MatchResult:
     """The closest entries of the collection for the question. live: asked while somebody types.
 
-    Raises ScoringError; the attempt is in the history either way, unless it only brings a page back (restored).
+    Raises ScoringError; the attempt is in the history either way, unless it only brings a page back (restored). Raises
+    NotAllowed or InvalidInput for a version that may not be asked for.
     """
     model = ask.collection.model_name
+    if ask.version:
+        require_pinnable(model, ask.version, who)
     with usage.recorded(
         who,
         kind=ScoringRecord.Kind.FAQ,

@@ -26,6 +26,7 @@ RESULT_EXAMPLE = OpenApiExample(
             {
                 "field": "files",
                 "filename": "dog.jpg",
+                "version": "1",
                 "predictions": [{"label": "Samoyed", "label_id": "n02111889", "probability": 0.93}],
                 "error": None,
             }
@@ -57,6 +58,11 @@ class ClassifyView(ApiView):
                 "model",
                 {"type": "string", "minLength": 1},
                 description="The model that looks at the picture." + OF_A_BODY,
+            ),
+            OpenApiParameter(
+                "version",
+                {"type": "string", "minLength": 1, "maxLength": 128},
+                description="The version of the model, needs the scope `models:pin`." + OF_A_BODY,
             ),
             OpenApiParameter(
                 "top_k",

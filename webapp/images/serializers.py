@@ -9,6 +9,11 @@ class ClassifyAskSerializer(serializers.Serializer[Any]):
     model = serializers.CharField(
         max_length=128, required=False, help_text="The model that looks at them; by default the best there is."
     )
+    version = serializers.CharField(
+        max_length=128,
+        required=False,
+        help_text="The version that answers, needs the scope `models:pin`; by default the one that serves.",
+    )
     top_k = serializers.IntegerField(min_value=1, max_value=50, default=5, help_text="Categories for each picture.")
 
 
@@ -41,6 +46,7 @@ class FileProblemSerializer(serializers.Serializer[Any]):
 class CardSerializer(serializers.Serializer[Any]):
     field = serializers.CharField(help_text="The name of the form field; `body` for a raw body.")
     filename = serializers.CharField()
+    version = serializers.CharField(help_text="Which version answered or failed; may be empty beside an `error`.")
     predictions = PredictionSerializer(many=True, allow_null=True, help_text="Most probable first; null: see `error`.")
     error = FileProblemSerializer(allow_null=True, help_text="Why this file has no predictions.")
 

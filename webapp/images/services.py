@@ -11,6 +11,7 @@ from webapp.errors import AppError
 from webapp.images.checks import Upload, check_picture
 from webapp.images.queries import image_model
 from webapp.keys.principal import Principal
+from webapp.registry.pins import require_pinnable
 from webapp.request_ids import current_request_id
 from webapp.scoring.answers import ModelInfo, Prediction
 from webapp.scoring.client import scoring_client
@@ -56,9 +57,12 @@ def classify(
     """One card for each file, in their order; a bad file spoils no other. All of them are in the history.
 
     model: by default the one that the page offers first; version: "" for whichever serves. Raises NotFound for a model
-    that does not exist, and ScoringUnavailable when no pod says which there are.
+    that does not exist, ScoringUnavailable when no pod says which there are, NotAllowed or InvalidInput for a version
+    that may not be asked for.
     """
     chosen = image_model(model)
+    if version:
+        require_pinnable(chosen.name, version, who)
 
     def card(upload: Upload) -> Card:
         return _card(upload, chosen, version, top_k, who.routing_key)

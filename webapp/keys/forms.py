@@ -1,8 +1,10 @@
 from datetime import datetime, timedelta
+from typing import Any
 
 from django import forms
 from django.utils import timezone
 
+from webapp.accounts.models import User
 from webapp.keys.models import Scope
 
 LIFETIMES = {"30": "30 days", "90": "90 days", "365": "1 year", "": "Never"}  # by days
@@ -16,11 +18,18 @@ class CreateKeyForm(forms.Form):
     )
     scopes = forms.MultipleChoiceField(
         choices=Scope.choices,
-        initial=Scope.values,
+        initial=[Scope.FAQ.value, Scope.IMAGES.value],
         widget=forms.CheckboxSelectMultiple,
         help_text="A key can do only what you choose here.",
     )
     lifetime = forms.ChoiceField(label="Expires after", choices=list(LIFETIMES.items()), initial="90", required=False)
+
+    def __init__(self, *args: Any, user: User, **options: Any) -> None:
+        """user: whose key it will be; only those who may read the models' history are offered that scope."""
+        super().__init__(*args, **options)
+        scopes = self.fields["scopes"]
+        if isinstance(scopes, forms.MultipleChoiceField) and not user.has_perm("registry.view_event"):
+            scopes.choices = [each for each in Scope.choices if each[0] != Scope.ADMIN]
 
     def expires_at(self) -> datetime | None:
         """The moment the chosen lifetime ends, counted from now; None for never."""

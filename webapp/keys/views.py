@@ -20,14 +20,14 @@ from webapp.keys.queries import key_of, keys_of
 def keys(request: HttpRequest) -> HttpResponse:
     """The person's keys and the form for another. The answer that makes a key is the only one that ever shows it."""
     user = principal_of(request).user
-    form = CreateKeyForm(request.POST or None)
+    form = CreateKeyForm(request.POST or None, user=user)
     new_key, status = None, 200
     if request.method == "POST":
         new_key, status = _create(request, form), 201
         if new_key is None:
             status = 422
         else:
-            form = CreateKeyForm()
+            form = CreateKeyForm(user=user)
     context = {"keys": keys_of(user), "form": form, "new_key": new_key}
     return render(request, "keys/list.html", context, status=status)
 

@@ -44,6 +44,7 @@ def test_a_picture_gets_its_categories_best_first(classify):
             {
                 "field": "files",
                 "filename": "dog.png",
+                "version": "1",
                 "predictions": [
                     {"label": "Samoyed", "label_id": "n02111889", "probability": 0.9},
                     {"label": "white wolf", "label_id": "n02114548", "probability": 0.05},
