@@ -16,6 +16,7 @@ os.environ.update(
     SCORING_CPU_URL="http://127.0.0.1:9",
     SCORING_GPU_URL="http://127.0.0.1:9",
     LOG_FORMAT="json",
+    ADMIN_MFA_REQUIRED="off",  # the tests of it turn it on
     OMP_WAIT_POLICY="PASSIVE",  # as `python -m scoring_service` sets it, before torch is imported
 )
 for inherited in ("REDIS_URL", "EMAIL_URL", "SCORING_TOKEN", "DEBUG", "MODEL_STORE"):

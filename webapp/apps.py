@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig
 from django.contrib.staticfiles.apps import StaticFilesConfig
 
 
@@ -10,6 +11,12 @@ class SiteConfig(AppConfig):
 
     def ready(self) -> None:
         from webapp import checks  # noqa: F401, PLC0415  # registers them, once all apps are loaded
+
+
+class Administration(AdminConfig):
+    """Django's admin with our site."""
+
+    default_site = "webapp.admin_site.AdminSite"
 
 
 class NeededStaticFiles(StaticFilesConfig):

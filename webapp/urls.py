@@ -1,16 +1,10 @@
 """One include per app, and the few pages that belong to none."""
 
-from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
 
 from webapp import pages
 from webapp.apidocs import SchemaView
-
-# The admin has no sign-in of its own: people sign in, with their second factor, where everybody does.
-admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
-admin.site.site_header = admin.site.site_title = "Scorepod"
-admin.site.index_title = "Administration"
 
 urlpatterns = [
     path("", pages.home, name="home"),
@@ -19,6 +13,7 @@ urlpatterns = [
     path("keys/", include("webapp.keys.urls")),
     path("account/", include("webapp.accounts.urls")),
     path("", include("webapp.usage.urls")),
+    path("", include("webapp.registry.urls")),
     path("accounts/", include("allauth.urls")),
     path("api/docs", pages.api_docs, name="api-docs"),
     path("api/v1/schema", SchemaView.as_view(), name="api-schema"),

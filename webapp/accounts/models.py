@@ -3,6 +3,15 @@ from typing import ClassVar
 from django.contrib.auth.models import AbstractUser, BaseUserManager
 from django.db import models
 from django.db.models.functions import Lower
+from django.utils.functional import cached_property
+
+
+class Role(models.TextChoices):
+    """The groups that a migration makes (registry 0003). Each may what the one before it may."""
+
+    VIEWER = "viewer", "Viewer"  # sees pods, models and their history
+    OPERATOR = "operator", "Operator"  # checks, promotes, tries out, rolls back and retires versions
+    ADMIN = "admin", "Admin"  # registers versions, changes settings, looks after people, keys and collections
 
 
 class UserManager(BaseUserManager["User"]):
@@ -37,6 +46,15 @@ class User(AbstractUser):
 
     def __str__(self) -> str:
         return self.email
+
+    @cached_property
+    def roles(self) -> frozenset[str]:
+        """The names of the person's groups that are roles."""
+        return frozenset(self.groups.filter(name__in=Role.values).values_list("name", flat=True))
+
+    @property
+    def may_enter_admin(self) -> bool:
+        return self.is_active and (self.is_staff or self.is_superuser or bool(self.roles))
 
     def get_full_name(self) -> str:
         return self.name

@@ -6,4 +6,5 @@ app_name = "accounts"
 urlpatterns = [
     path("", views.profile, name="profile"),
     path("delete", views.delete, name="delete"),
+    path("second-factor", views.second_factor, name="second-factor"),
 ]

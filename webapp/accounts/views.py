@@ -4,10 +4,11 @@ from django.contrib.auth import logout
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.http import require_http_methods, require_safe
 
-from webapp.accounts import services
+from webapp.accounts import roles, services
 from webapp.accounts.forms import DeleteAccountForm, ProfileForm
 from webapp.accounts.models import User
 from webapp.errors import RateLimited
@@ -45,6 +46,17 @@ def delete(request: HttpRequest) -> HttpResponse:
         messages.success(request, "Your account is deleted, with its API keys and history.")
         return redirect("home")
     return render(request, "accounts/delete.html", {"form": form}, status=422 if form.errors else 200)
+
+
+@require_safe
+@login_required
+@never_cache
+def second_factor(request: HttpRequest) -> HttpResponse:
+    """Why the admin asks for a second factor, and the way there. Where one was going is kept for afterwards."""
+    back_to = request.GET.get("next", "")
+    if url_has_allowed_host_and_scheme(back_to, allowed_hosts=None):
+        request.session[roles.BACK_TO] = back_to
+    return render(request, "accounts/second_factor.html", {"has_one": roles.has_second_factor(_person(request))})
 
 
 def _person(request: HttpRequest) -> User:

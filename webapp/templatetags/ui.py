@@ -7,6 +7,7 @@ from django.templatetags.static import static
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
 
 register = template.Library()
 
@@ -46,6 +47,30 @@ def milliseconds(duration: float) -> str:
 def megabytes(size: int) -> str:
     """A size in bytes as megabytes: "10 MB", "12.3 MB"."""
     return f"{size / 1_000_000:.1f}".removesuffix(".0") + " MB"
+
+
+@register.filter
+def counted(number: int) -> str:
+    """A whole number with its thousands set off: "12,345"."""
+    return f"{number:,}"
+
+
+@register.filter
+def share_of(part: float, whole: float) -> str:
+    """How much of the whole it is, as a width for SVG: "42.0%", at most all of it."""
+    return f"{min(part / whole, 1.0) * 100:.1f}%"
+
+
+@register.filter
+def span_since(moment: str) -> SafeString:
+    """How long since a moment written as in RFC 3339: "3 hours"; its title says exactly when."""
+    began = datetime.fromisoformat(moment)
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>',
+        moment,
+        f"since {began:%-d %B %Y, %H:%M:%S} UTC",
+        timesince(began, depth=1).replace("\N{NO-BREAK SPACE}", " "),
+    )
 
 
 @register.filter

@@ -1,0 +1,115 @@
+"""Django's admin under our rules: roles at its door, a second factor where more is at stake than looking."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme, urlencode
+
+from webapp.accounts import roles
+from webapp.accounts.models import Role, User
+from webapp.errors import NotAllowed
+from webapp.partials import render_page
+from webapp.registry import overview
+
+
+@dataclass(frozen=True)
+class Section:
+    """A link in the admin's top bar."""
+
+    title: str
+    symbol: str
+    url: str
+    current: bool
+
+
+class AdminSite(admin.AdminSite):
+    """The one admin site. People sign in where everybody does; it has no sign-in, sign-out and password of its own."""
+
+    site_header = site_title = "Scorepod"
+    index_title = "Overview"
+    enable_nav_sidebar = False
+
+    # What the top bar leads to, for those who may see it: title, icon, app and model.
+    SECTIONS = (
+        ("Models", "layers", "registry", "scoringmodel"),
+        ("People", "people", "accounts", "user"),
+        ("API keys", "key", "keys", "apikey"),
+        ("FAQ", "question", "faq", "collection"),
+    )
+
+    def has_permission(self, request: HttpRequest) -> bool:
+        return roles.may_enter(request.user) and not self._step_before(request)
+
+    def login(self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None) -> HttpResponse:
+        """Leads people whom `has_permission` stops to what they lack, and then back to where they were going."""
+        index = reverse("admin:index")
+        back_to = request.GET.get("next", index)
+        if not url_has_allowed_host_and_scheme(back_to, allowed_hosts=None) or back_to.startswith(request.path):
+            back_to = index
+        if isinstance(request.user, AnonymousUser):
+            return redirect_to_login(back_to)
+        if not roles.may_enter(request.user):
+            raise NotAllowed("You have no role here. An administrator can make you a viewer, operator or admin.")
+        if step := self._step_before(request):
+            return redirect(f"{reverse(step)}?{urlencode({'next': back_to})}")
+        return redirect(back_to)
+
+    @staticmethod
+    def _step_before(request: HttpRequest) -> str:
+        """The page that has to be passed first, by name; empty when nothing stands before the admin."""
+        user = request.user
+        if not isinstance(user, User) or not roles.needs_second_factor(user):
+            return ""
+        if not roles.has_second_factor(user):
+            return "accounts:second-factor"
+        return "" if roles.gave_a_code(request) else "mfa_reauthenticate"
+
+    def logout(self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None) -> HttpResponse:
+        return redirect("account_logout")
+
+    def password_change(self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None) -> HttpResponse:
+        return redirect("account_change_password")
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        context = super().each_context(request)
+        if isinstance(request.user, User):
+            context |= {"sections": self._sections(request), "role": role_of(request.user)}
+        return context
+
+    def _sections(self, request: HttpRequest) -> list[Section]:
+        index = reverse("admin:index")
+        found = [Section("Overview", "home", index, request.path == index)]
+        for title, symbol, app, model in self.SECTIONS:
+            if request.user.has_perm(f"{app}.view_{model}"):
+                url = reverse("models:list") if app == "registry" else reverse(f"admin:{app}_{model}_changelist")
+                found.append(Section(title, symbol, url, request.path.startswith(url)))
+        return found
+
+    def index(self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None) -> HttpResponseBase:  # type: ignore[override]  # a TemplateResponse, in Django's stubs
+        """The start page: pods, models, background work, what happened. A script asks for the figures alone."""
+        context = {
+            **self.each_context(request),
+            "title": self.index_title,
+            "overview": overview.now(),
+            "events": overview.events() if request.user.has_perm("registry.view_event") else None,
+            "app_list": self.get_app_list(request),
+            **(extra_context or {}),
+        }
+        request.current_app = self.name  # type: ignore[attr-defined]  # as Django's own pages do
+        return render_page(request, "admin/index.html", "admin/_overview.html", context)
+
+
+def role_of(user: User) -> str:
+    """What the person is here, in one word."""
+    if user.is_superuser:
+        return "Superuser"
+    held = [role.label for role in (Role.ADMIN, Role.OPERATOR, Role.VIEWER) if role in user.roles]
+    return held[0] if held else "Staff"

@@ -1,0 +1,160 @@
+"""How everything is right now: models, pods, background work. For the start page of the admin and for /status."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+
+from django.core.cache import cache
+from django.utils import timezone
+
+from webapp import queues
+from webapp.charts import Series
+from webapp.registry.models import Event, Pulse, ScoringModel
+from webapp.registry.queries import ModelCard, last_events, model_cards
+from webapp.scoring import fleet
+from webapp.scoring.fleet import PodView
+from webapp.usage import traffic
+from webapp.usage.traffic import Point, Totals
+
+KEPT = 2  # seconds: however many people look at the pages, pods and database are asked this seldom
+WINDOW = timedelta(hours=1)
+SILENT_AFTER = timedelta(seconds=20)  # a worker says every two seconds that it is there
+POOL_NAMES = dict(ScoringModel.Pool.choices)
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """A model with what it did in the last hour: `points` minute by minute, `totals` all together."""
+
+    card: ModelCard
+    totals: Totals
+    points: Sequence[Point]
+    pods_ready: int
+    pods_answering: int  # of those: how many answer with the champion
+
+    @property
+    def availability(self) -> float | None:
+        """The share of requests that were answered; None without requests."""
+        return 1 - self.totals.error_rate if self.totals.requests else None
+
+    @property
+    def requests_by_minute(self) -> list[float | None]:
+        return [float(point.requests) for point in self.points]
+
+    @property
+    def p95_by_minute(self) -> list[float | None]:
+        return [point.p95_ms for point in self.points]
+
+    @property
+    def availability_chart(self) -> list[Series]:
+        share = [(point.at, 1 - point.error_rate if point.requests else None) for point in self.points]
+        return [Series("Answered", share, "good")]
+
+    @property
+    def latency_chart(self) -> list[Series]:
+        return [
+            Series("95th percentile", [(point.at, point.p95_ms) for point in self.points]),
+            Series("Median", [(point.at, point.p50_ms) for point in self.points], "quiet"),
+        ]
+
+
+@dataclass(frozen=True)
+class Work:
+    """The background work. waiting: messages in each queue; problem: why the broker cannot be asked, or empty."""
+
+    waiting: dict[str, int]
+    problem: str
+    seen_at: datetime | None  # when a worker last said that it is there
+
+    @property
+    def silent(self) -> bool:
+        return self.seen_at is None or timezone.now() - self.seen_at > SILENT_AFTER
+
+
+@dataclass(frozen=True)
+class Overview:
+    models: list[ModelState]
+    pods: list[PodView]
+    work: Work
+    at: datetime
+
+    @cached_property
+    def problems(self) -> list[str]:
+        """What somebody should look at, one sentence each."""
+        found = [sentence for pool in POOL_NAMES for sentence in self._pool_problems(pool)]
+        found += [
+            f"{_name(pod)} cannot read the model store: {pod.store_problem}" for pod in self.pods if pod.store_problem
+        ]
+        found += [
+            f"{state.card.model.label} has no version that serves. Promote one that is ready."
+            for state in self.models
+            if not state.card.champion
+        ]
+        if self.work.problem:
+            found.append(self.work.problem)
+        elif self.work.silent:
+            found.append(
+                "No worker is running, so checks and promotions wait, and no canary ends by itself. Answers and "
+                "rollbacks need none. Start a Celery worker and beat."
+            )
+        return found
+
+    @property
+    def says(self) -> str:
+        """The same for a screen reader, told when it changes."""
+        return " ".join(self.problems) or "All is well."
+
+    def _pool_problems(self, pool: str) -> list[str]:
+        pods = [pod for pod in self.pods if pod.pool == pool]
+        bad = [pod for pod in pods if not (pod.reachable and pod.ready)]
+        if not any(state.card.model.pool == pool and state.card.champion for state in self.models):
+            return []  # nothing serves there, so nothing is missed
+        if len(bad) == len(pods):
+            why = next((_why(pod) for pod in bad if _why(pod)), "")
+            return [f"None of the {POOL_NAMES[pool]} is ready, so their models cannot answer. {why}".strip()]
+        return [f"{_name(pod)} is not ready. {_why(pod)}".strip() for pod in bad]
+
+
+def _name(pod: PodView) -> str:
+    return f"The pod {pod.pod or pod.address}"
+
+
+def _why(pod: PodView) -> str:
+    return pod.reason if pod.reachable else pod.problem
+
+
+def now() -> Overview:
+    """How everything is, as of two seconds ago at most. Takes a second at most when pods do not answer."""
+    kept: Overview = cache.get_or_set("registry.overview", _look, KEPT)
+    return kept
+
+
+def events(size: int = 12) -> list[Event]:
+    """What happened last, to any model."""
+    return last_events(size)
+
+
+def _look() -> Overview:
+    at = timezone.now()
+    pods = fleet.fleet()
+    return Overview(models=[_state(card, pods, at) for card in model_cards()], pods=pods, work=_work(), at=at)
+
+
+def _state(card: ModelCard, pods: Sequence[PodView], at: datetime) -> ModelState:
+    name, since = card.model.name, at - WINDOW
+    ready = [pod for pod in pods if pod.pool == card.model.pool and pod.ready]
+    champion = card.champion.name if card.champion else ""
+    answers = [found for pod in ready if (found := pod.version(name, champion)) and found.answering]
+    return ModelState(
+        card=card,
+        totals=traffic.totals(name, since=since, include_pinned=True),
+        points=traffic.series(name, since=since, step_seconds=60, until=at),
+        pods_ready=len(ready),
+        pods_answering=len(answers),
+    )
+
+
+def _work() -> Work:
+    seen = Pulse.objects.filter(name="watch").values_list("at", flat=True).first()
+    return Work(waiting=queues.lengths(), problem=queues.broker_problem(), seen_at=seen)
