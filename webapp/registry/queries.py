@@ -290,22 +290,18 @@ class PodProgress:
     """How far one pod is with a rollout.
 
     state: unreachable, not-ready, waiting (it does not know of it yet), loading, loaded, answering, failed.
-    target: what the pod says of the version, if anything.
+    target: what the pod says of the version, if anything. counts: whether the rollout waits for this pod.
     """
 
     pod: PodView
     target: PodVersionView | None
     state: str
-
-    @property
-    def counts(self) -> bool:
-        """Whether the rollout waits for this pod."""
-        return self.pod.reachable and self.pod.ready
+    counts: bool
 
 
 @dataclass(frozen=True)
 class RolloutView:
-    """A rollout with the state of each pod. done of total: ready pods that are where this step leads to."""
+    """A rollout with the state of each pod. done of total: pods that count and are where this step leads to."""
 
     rollout: Rollout
     pods: list[PodProgress]
@@ -328,15 +324,17 @@ def rollout_view(rollout: Rollout) -> RolloutView:
 
 def _progress(pod: PodView, rollout: Rollout) -> PodProgress:
     target = pod.version(rollout.model.name, rollout.version.name)
-    return PodProgress(pod, target, _state(pod, target))
+    # Where nothing has served yet, a pod may not be ready for want of this very version.
+    counts = pod.reachable and (pod.ready or rollout.replaces is None)
+    return PodProgress(pod, target, _state(pod, target, counts), counts)
 
 
-def _state(pod: PodView, target: PodVersionView | None) -> str:
+def _state(pod: PodView, target: PodVersionView | None, counts: bool) -> str:
     if not pod.reachable:
         return "unreachable"
     if target is not None and target.state == "UNAVAILABLE":
         return "failed"
-    if not pod.ready:
+    if not counts:
         return "not-ready"
     if target is None:
         return "waiting"

@@ -15,9 +15,10 @@ from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
 
+from webapp import queues
 from webapp.accounts.models import User
 from webapp.errors import Conflict, InvalidInput, StoreError
-from webapp.registry import jobs, queries
+from webapp.registry import queries
 from webapp.registry.models import MOST_CANARY, Check, Event, Rollout, ScoringModel, Version
 from webapp.registry.publishing import publish_on_commit
 from webapp.scoring import store
@@ -28,6 +29,22 @@ Kind, Role, State = Event.Kind, Version.Role, Version.State
 SETTINGS = ("title", "quality_tolerance", "latency_tolerance", "error_factor", "latency_factor", "least_requests")
 
 
+@dataclass(frozen=True)
+class Actor:
+    """A person as a row remembers them; their account may be gone by now."""
+
+    email: str
+    pk: int | None
+
+    @classmethod
+    def of(cls, rollout: Rollout) -> "Actor | None":
+        """Whoever began the rollout."""
+        return cls(rollout.started_by, rollout.actor_id) if rollout.started_by else None
+
+
+Who = User | Actor | None
+
+
 def locked(model: ScoringModel) -> ScoringModel:
     """The model's row as it is now, kept from all others until the transaction ends."""
     return ScoringModel.objects.select_for_update().get(pk=model.pk)
@@ -36,7 +53,7 @@ def locked(model: ScoringModel) -> ScoringModel:
 # Models ---------------------------------------------------------------------------------------------------------------
 
 
-def create_model(*, name: str, kind: str, pool: str, title: str = "", by: User | None) -> ScoringModel:
+def create_model(*, name: str, kind: str, pool: str, title: str = "", by: Who) -> ScoringModel:
     """A model without a version yet. Raises InvalidInput that names each field."""
     model = ScoringModel(name=name.strip(), kind=kind, pool=pool, title=title.strip())
     _validate(model)
@@ -45,7 +62,7 @@ def create_model(*, name: str, kind: str, pool: str, title: str = "", by: User |
     return model
 
 
-def change_settings(model: ScoringModel, *, by: User | None, **fields: Any) -> ScoringModel:
+def change_settings(model: ScoringModel, *, by: Who, **fields: Any) -> ScoringModel:
     """Changes any of SETTINGS. Raises InvalidInput that names each field."""
     with transaction.atomic():
         model = locked(model)
@@ -77,9 +94,7 @@ def _validate(model: ScoringModel) -> None:
 # Versions come and go -------------------------------------------------------------------------------------------------
 
 
-def register_folder(
-    model: ScoringModel, staged: Path, *, by: User | None, notes: str = "", check: bool = True
-) -> Version:
+def register_folder(model: ScoringModel, staged: Path, *, by: Who, notes: str = "", check: bool = True) -> Version:
     """Makes a staged folder, as artifacts.unpack leaves it, the model's next version, and starts its check.
 
     Raises InvalidInput when its manifest does not fit the model; the folder then stays where it is.
@@ -90,9 +105,7 @@ def register_folder(
     return _register(model, manifest, by=by, notes=notes, check=check)
 
 
-def register_stored(
-    model: ScoringModel, version_name: str, *, by: User | None, notes: str = "", check: bool = True
-) -> Version:
+def register_stored(model: ScoringModel, version_name: str, *, by: Who, notes: str = "", check: bool = True) -> Version:
     """Takes up a version that lies in the store, and starts its check. Raises StoreError where there is none."""
     if model.versions.filter(name=version_name).exists():
         raise Conflict(f"Version {version_name} of {model} is registered already.")
@@ -114,12 +127,12 @@ def _manifest_for(model: ScoringModel, staged: Path) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in {"model", "version", "files"}}
 
 
-def _register(model: ScoringModel, manifest: Mapping[str, Any], *, by: User | None, notes: str, check: bool) -> Version:
+def _register(model: ScoringModel, manifest: Mapping[str, Any], *, by: Who, notes: str, check: bool) -> Version:
     with transaction.atomic():
         model = locked(model)
         # `watch` may have come upon the folder a moment before us: then it is ours all the same.
         version, new = take_in(model, manifest)
-        version.notes, version.registered_by = notes.strip(), by
+        version.notes, version.registered_by_id = notes.strip(), by.pk if by else None
         version.save(update_fields=["notes", "registered_by"])
         record_event(model, Kind.REGISTERED, by=by, version=version, to_state=version.state, reason=notes.strip())
         if check and new:
@@ -150,7 +163,7 @@ def take_as_champion(version: Version) -> None:
     publish_on_commit(model)
 
 
-def start_check(version: Version, *, by: User | None) -> Check:
+def start_check(version: Version, *, by: Who) -> Check:
     """Sends the version through the gate (gate.py), beside the champion of now."""
     with transaction.atomic():
         model = locked(version.model)
@@ -178,7 +191,7 @@ def start_check(version: Version, *, by: User | None) -> Check:
     return check
 
 
-def retire(version: Version, *, by: User | None, reason: str = "", delete_artifact: bool = False) -> None:
+def retire(version: Version, *, by: Who, reason: str = "", delete_artifact: bool = False) -> None:
     """Takes a version out of use; of one that is retired already, deletes the artifact.
 
     The artifact goes when the transaction has ended; where the store refuses, `watch` tries again.
@@ -198,7 +211,7 @@ def retire(version: Version, *, by: User | None, reason: str = "", delete_artifa
             transaction.on_commit(lambda: discard_artifact(version))
 
 
-def _retire(model: ScoringModel, version: Version, *, by: User | None, reason: str) -> None:
+def _retire(model: ScoringModel, version: Version, *, by: Who, reason: str) -> None:
     name = version.name
     if version.role == Role.CHAMPION:
         raise Conflict(f"Version {name} answers all requests. Promote another version first.")
@@ -237,7 +250,7 @@ def discard_artifact(version: Version) -> None:
 # Promotion and back ---------------------------------------------------------------------------------------------------
 
 
-def promote(version: Version, *, by: User | None, reason: str = "") -> Rollout:
+def promote(version: Version, *, by: Who, reason: str = "") -> Rollout:
     """Starts the version's way into service; rollouts.py drives it. The champion serves until all pods have loaded it.
 
     Raises InvalidInput on `reason` when it is empty and the version's figures, or their absence, ask for one.
@@ -268,7 +281,7 @@ def promote(version: Version, *, by: User | None, reason: str = "") -> Rollout:
     return rollout
 
 
-def cancel_rollout(rollout: Rollout, *, by: User | None) -> None:
+def cancel_rollout(rollout: Rollout, *, by: Who) -> None:
     """Ends a promotion before it has switched anything."""
     with transaction.atomic():
         model = locked(rollout.model)
@@ -281,7 +294,7 @@ def cancel_rollout(rollout: Rollout, *, by: User | None) -> None:
         publish_on_commit(model)
 
 
-def roll_back(model: ScoringModel, *, by: User | None, reason: str = "", expected: str = "") -> Rollout:
+def roll_back(model: ScoringModel, *, by: Who, reason: str = "", expected: str = "") -> Rollout:
     """Lets the champion before serve again, at once: pods have it loaded. A canary and a shadow end.
 
     expected: the name of the version that whoever asks believes to be it; empty: whichever it is.
@@ -312,7 +325,7 @@ def roll_back(model: ScoringModel, *, by: User | None, reason: str = "", expecte
     return rollout
 
 
-def install(rollout: Rollout, *, by: User | None) -> None:
+def install(rollout: Rollout, *, by: Who) -> None:
     """Makes the rollout's version champion. Called with the model's row locked.
 
     The champion before becomes the standby of a promotion; after a rollback it has no role. Canary and shadow end.
@@ -348,6 +361,30 @@ def install(rollout: Rollout, *, by: User | None) -> None:
         )
 
 
+def fail_promotion(rollout: Rollout, reason: str, *, at_fault: bool) -> None:
+    """Records that a version did not get into service. Called with the model's row locked.
+
+    at_fault: a pod could not load it, so that it loses any role it has.
+    """
+    model, version = rollout.model, rollout.version
+    before, role, share = version.state, version.role, version.percent
+    if at_fault:
+        _put(version, state=State.FAILED, role=Role.NONE, reason=reason)
+        ended = {Role.CANARY: Kind.CANARY_ENDED, Role.SHADOW: Kind.SHADOW_ENDED}.get(Role(role))
+        if ended:
+            record_event(model, ended, by=None, version=version, reason=reason, details={"percent": share})
+    record_event(
+        model,
+        Kind.PROMOTION_FAILED,
+        by=None,
+        version=version,
+        from_state=before,
+        to_state=version.state,
+        reason=reason,
+        details=_way(rollout),
+    )
+
+
 @dataclass(frozen=True)
 class _Told:
     """An event to be recorded when all rows are as they shall be."""
@@ -358,13 +395,13 @@ class _Told:
     details: dict[str, Any]
 
 
-def _supersede(model: ScoringModel, *, by: User | None, because: str) -> None:
+def _supersede(model: ScoringModel, *, by: Who, because: str) -> None:
     """Ends the rollout that is under way, if any."""
     if rollout := queries.running_rollout(model):
         _cancel(model, rollout, by=by, because=because)
 
 
-def _cancel(model: ScoringModel, rollout: Rollout, *, by: User | None, because: str) -> None:
+def _cancel(model: ScoringModel, rollout: Rollout, *, by: Who, because: str) -> None:
     was_loading = rollout.state == Rollout.State.LOADING
     rollout.state, rollout.problem, rollout.finished_at = Rollout.State.CANCELLED, because, timezone.now()
     rollout.save(update_fields=["state", "problem", "finished_at"])
@@ -377,7 +414,7 @@ def _cancel(model: ScoringModel, rollout: Rollout, *, by: User | None, because: 
 # Trials ---------------------------------------------------------------------------------------------------------------
 
 
-def start_canary(version: Version, percent: int, *, by: User | None, reason: str = "") -> None:
+def start_canary(version: Version, percent: int, *, by: Who, reason: str = "") -> None:
     """Lets the version answer 1 to 50 percent of the requests that name none; of the canary, changes the share."""
     _start_trial(version, percent, CANARY, by=by, reason=reason.strip())
 
@@ -385,7 +422,7 @@ def start_canary(version: Version, percent: int, *, by: User | None, reason: str
 def end_canary(
     model: ScoringModel,
     *,
-    by: User | None,
+    by: Who,
     reason: str = "",
     aborted: bool = False,
     details: Mapping[str, Any] | None = None,
@@ -394,12 +431,12 @@ def end_canary(
     _end_trial(model, CANARY, Kind.CANARY_ABORTED if aborted else None, by=by, reason=reason.strip(), details=details)
 
 
-def start_shadow(version: Version, percent: int, *, by: User | None, reason: str = "") -> None:
+def start_shadow(version: Version, percent: int, *, by: Who, reason: str = "") -> None:
     """Lets the version score 1 to 100 percent of the requests again, unseen; of the shadow, changes the share."""
     _start_trial(version, percent, SHADOW, by=by, reason=reason.strip())
 
 
-def end_shadow(model: ScoringModel, *, by: User | None, reason: str = "") -> None:
+def end_shadow(model: ScoringModel, *, by: Who, reason: str = "") -> None:
     """Ends the second scoring."""
     _end_trial(model, SHADOW, None, by=by, reason=reason.strip())
 
@@ -420,7 +457,7 @@ CANARY = _Trial(Role.CANARY, State.SERVING, MOST_CANARY, Kind.CANARY_STARTED, Ki
 SHADOW = _Trial(Role.SHADOW, State.READY, 100, Kind.SHADOW_STARTED, Kind.SHADOW_CHANGED, Kind.SHADOW_ENDED)
 
 
-def _start_trial(version: Version, percent: int, trial: _Trial, *, by: User | None, reason: str) -> None:
+def _start_trial(version: Version, percent: int, trial: _Trial, *, by: Who, reason: str) -> None:
     if not 1 <= percent <= trial.most:
         raise InvalidInput(f"The share must be from 1 to {trial.most} percent.", field="percent")
     word = trial.role.label.lower()
@@ -460,7 +497,7 @@ def _end_trial(
     trial: _Trial,
     kind: Event.Kind | None,
     *,
-    by: User | None,
+    by: Who,
     reason: str,
     details: Mapping[str, Any] | None = None,
 ) -> None:
@@ -491,7 +528,7 @@ def record_event(
     model: ScoringModel,
     kind: Event.Kind,
     *,
-    by: User | None,
+    by: Who,
     version: Version | None = None,
     from_state: str = "",
     to_state: str = "",
@@ -557,13 +594,13 @@ def _way(rollout: Rollout) -> dict[str, Any]:
     return {"rollout": rollout.pk, "replaces": rollout.replaces.name if rollout.replaces else None}
 
 
-def _starter(by: User | None) -> dict[str, Any]:
+def _starter(by: Who) -> dict[str, Any]:
     return {"started_by": _address(by), "actor_id": by.pk if by else None}
 
 
-def _address(by: User | None) -> str:
+def _address(by: Who) -> str:
     return by.email if by else ""
 
 
 def _send_on_commit(task: str, *arguments: Any) -> None:
-    transaction.on_commit(lambda: jobs.send(task, *arguments))
+    transaction.on_commit(lambda: queues.send(task, *arguments))

@@ -1,0 +1,174 @@
+"""The way of a version into service, in two steps, each taken only when every ready pod is there.
+
+LOADING: pods load, verify and warm up the version while the champion serves. When all ready pods have it, it becomes
+champion. SWITCHING: when all ready pods answer with it, the rollout is done.
+
+Pods that do not answer or are not ready are not waited for: they load what serves before they become ready. Everything
+is decided from the rows and the pods as they are, so that a rollout goes on wherever its worker died.
+"""
+
+import time
+from datetime import timedelta
+
+import structlog
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from webapp import queues
+from webapp.celery import stopping
+from webapp.registry import queries, services
+from webapp.registry.models import Event, Rollout
+from webapp.registry.publishing import publish_on_commit
+from webapp.registry.queries import PodProgress, RolloutView
+
+log = structlog.get_logger(__name__)
+
+PAUSE = 0.15  # seconds between two looks at the pods
+LEASE = timedelta(seconds=6)  # a worker that has not renewed it is dead; one look takes a second or two
+SHIFT = 60.0  # seconds after which a worker leaves the rollout to the next, so that none is kept for ever
+PATIENCE = timedelta(minutes=10)  # for all pods to load it
+ACTIVE = queries.ACTIVE
+
+
+def drive(rollout_id: int) -> None:
+    """Takes the rollout to its end, or as far as one shift goes. Returns at once when another worker has it."""
+    if not _claim(rollout_id):
+        return
+    until = time.monotonic() + SHIFT
+    try:
+        while _step(rollout_id) and time.monotonic() < until and not stopping():
+            time.sleep(PAUSE)
+            _renew(rollout_id)
+    finally:
+        Rollout.objects.filter(pk=rollout_id).update(driven_until=None)
+
+
+def resume_unattended() -> None:
+    """Finds a worker for each rollout that has none: its worker died, or the message was lost."""
+    for rollout_id in Rollout.objects.filter(_unattended()).values_list("pk", flat=True):
+        queues.send("registry.drive", rollout_id)
+
+
+def _unattended() -> Q:
+    now = timezone.now()
+    return Q(state__in=ACTIVE) & (Q(driven_until=None) | Q(driven_until__lt=now))
+
+
+def _claim(rollout_id: int) -> bool:
+    claimed = Rollout.objects.filter(_unattended(), pk=rollout_id).update(driven_until=timezone.now() + LEASE)
+    return claimed == 1
+
+
+def _renew(rollout_id: int) -> None:
+    """Extends the lease when half of it is over: not a write with each look."""
+    now = timezone.now()
+    Rollout.objects.filter(pk=rollout_id, driven_until__lt=now + LEASE / 2).update(driven_until=now + LEASE)
+
+
+def _step(rollout_id: int) -> bool:
+    """Looks at the pods and does what can be done; whether there is more to come."""
+    rollout = Rollout.objects.select_related("model", "version", "replaces").get(pk=rollout_id)
+    if rollout.state not in ACTIVE:
+        return False
+    view = queries.rollout_view(rollout)
+    if rollout.state == Rollout.State.LOADING:
+        return _load(rollout, view)
+    return _switch(rollout, view)
+
+
+def _load(rollout: Rollout, view: RolloutView) -> bool:
+    if broken := [each for each in view.pods if each.state == "failed" and each.counts]:
+        _fail(rollout, _cannot_load(broken[0]), at_fault=True)
+        return False
+    if view.complete:
+        _install(rollout)
+        return True
+    if timezone.now() - rollout.started_at > PATIENCE:
+        minutes = PATIENCE // timedelta(minutes=1)
+        _fail(rollout, f"Not all pods had loaded it within {minutes} minutes. {_waits_for(view)}", at_fault=False)
+        return False
+    _tell(rollout, _waits_for(view))
+    return True
+
+
+def _switch(rollout: Rollout, view: RolloutView) -> bool:
+    if view.complete:
+        _finish(rollout)
+        return False
+    _tell(rollout, _waits_for(view))
+    # A pod that does not follow for so long is looked at now and then, by whoever `watch` sends.
+    return timezone.now() - (rollout.switched_at or rollout.started_at) < PATIENCE
+
+
+def _waits_for(view: RolloutView) -> str:
+    """What the rollout waits for, for people; empty while all goes its way."""
+    pool = view.rollout.model.pool.upper()
+    if view.total == 0:
+        why = next((each.pod.problem or each.pod.reason for each in view.pods), "")
+        return f"No {pool} pod is ready. {why}".strip()
+    failed = [_cannot_load(each) for each in view.pods if each.state == "failed" and each.counts]
+    away = [f"{each.pod.address} is not ready; not waiting for it." for each in view.pods if not each.counts]
+    return " ".join(failed + away)
+
+
+def _cannot_load(pod: PodProgress) -> str:
+    reason = pod.target.reason if pod.target else ""
+    return f"{pod.pod.pod} cannot load it: {reason.rstrip('.')}."
+
+
+# What is decided ------------------------------------------------------------------------------------------------------
+
+
+def _install(rollout: Rollout) -> None:
+    with transaction.atomic():
+        fresh = _still(rollout, Rollout.State.LOADING)
+        if fresh is None:
+            return
+        fresh.state, fresh.problem, fresh.switched_at = Rollout.State.SWITCHING, "", timezone.now()
+        fresh.save(update_fields=["state", "problem", "switched_at"])
+        services.install(fresh, by=services.Actor.of(fresh))
+        publish_on_commit(fresh.model)
+
+
+def _fail(rollout: Rollout, reason: str, *, at_fault: bool) -> None:
+    """Ends the rollout without having switched anything. at_fault: the version itself cannot serve."""
+    with transaction.atomic():
+        fresh = _still(rollout, Rollout.State.LOADING)
+        if fresh is None:
+            return
+        fresh.state, fresh.problem, fresh.finished_at = Rollout.State.FAILED, reason, timezone.now()
+        fresh.save(update_fields=["state", "problem", "finished_at"])
+        services.fail_promotion(fresh, reason, at_fault=at_fault)
+        publish_on_commit(fresh.model)
+
+
+def _finish(rollout: Rollout) -> None:
+    with transaction.atomic():
+        fresh = _still(rollout, Rollout.State.SWITCHING)
+        if fresh is None:
+            return
+        fresh.state, fresh.problem, fresh.finished_at = Rollout.State.DONE, "", timezone.now()
+        fresh.save(update_fields=["state", "problem", "finished_at"])
+        seconds = (fresh.finished_at - fresh.started_at).total_seconds()
+        services.record_event(
+            fresh.model,
+            Event.Kind.CONVERGED,
+            by=None,
+            version=fresh.version,
+            details={"rollout": fresh.pk, "seconds": round(seconds, 3)},
+        )
+
+
+def _still(rollout: Rollout, state: Rollout.State) -> Rollout | None:
+    """The rollout with its model's row locked, if it is still in that state; a person may have been quicker."""
+    model = services.locked(rollout.model)
+    found = Rollout.objects.select_related("model", "version", "replaces").filter(pk=rollout.pk, state=state).first()
+    if found:
+        found.model = model
+    return found
+
+
+def _tell(rollout: Rollout, problem: str) -> None:
+    if problem != rollout.problem:
+        Rollout.objects.filter(pk=rollout.pk, state=rollout.state).update(problem=problem)
