@@ -23,6 +23,7 @@ from scoring_service.contract import REQUEST_ID_HEADER, VERSION_HEADER, Contract
 from scoring_service.endpoints import Json
 from scoring_service.errors import NotAuthorized, NotReady, ServiceError, status_of
 from scoring_service.loading import RUNTIMES
+from scoring_service.memory import Memory
 from scoring_service.metrics import Metrics
 from scoring_service.routing import Router
 from scoring_service.settings import Settings
@@ -60,7 +61,7 @@ def create_app(settings: Settings, runtimes: Mapping[str, str] = RUNTIMES) -> St
     )
     app.state.settings = settings
     app.state.started_at = datetime.now(UTC)
-    app.state.router = Router(settings, metrics, runtimes)
+    app.state.router = Router(settings, metrics, Memory(settings.memory), runtimes)
     app.state.stopping = False  # True from the first signal on: no longer ready, but every request is answered
     return app
 

@@ -255,6 +255,8 @@ class Batcher:
                 raise WrongAnswer(f"the model gave {len(results)} results for {len(rows)} rows")
         except ServiceError:
             raise
+        except MemoryError as error:
+            raise OutOfDeviceMemory("there was not enough memory for so many rows at once") from error
         # Whatever else a runtime raises is the answer of this batch alone. StopIteration and SystemExit too: neither
         # would get through a future. Its text may hold what somebody asked; it stays out of the answer.
         except BaseException as error:

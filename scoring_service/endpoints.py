@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Scope
 
-from scoring_service import contract
+from scoring_service import contract, memory
 from scoring_service.contract import InferRequest, InferResponse, Tensor
 from scoring_service.errors import BadRequest, BadRow, DeadlineExpired, TooLarge, WrongAnswer
 from scoring_service.loading import Version
@@ -87,6 +87,8 @@ async def pod(request: Request) -> Response:
             reason=reason,
             started_at=request.app.state.started_at.isoformat(timespec="milliseconds"),
             device=router.device,
+            memory=memory.used(),
+            memory_limit=router.memory.limit,
             store_problem=router.store_problem,
             versions=router.versions(),
         )

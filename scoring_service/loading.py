@@ -13,6 +13,7 @@ from scoring_service import store
 from scoring_service.batching import Batcher
 from scoring_service.contract import Manifest
 from scoring_service.errors import BadRow, DeviceLost, ServiceError, VersionUnusable
+from scoring_service.memory import Memory
 from scoring_service.runtimes.base import Loader, Row, Runtime
 
 log = structlog.get_logger()
@@ -45,7 +46,9 @@ class Version:
         self.executor.shutdown(wait=False)
 
 
-def load_version(directory: Path, runtimes: Mapping[str, str] = RUNTIMES) -> tuple[Manifest, Runtime]:
+def load_version(
+    directory: Path, runtimes: Mapping[str, str] = RUNTIMES, memory: Memory | None = None
+) -> tuple[Manifest, Runtime]:
     """Verifies, loads and warms up a version's folder. Raises VersionUnusable with the reason, or DeviceLost."""
     manifest = store.read_manifest(directory)
     if manifest.runtime not in runtimes:
@@ -53,12 +56,13 @@ def load_version(directory: Path, runtimes: Mapping[str, str] = RUNTIMES) -> tup
     store.verify(directory, manifest)
     try:
         load: Loader = import_module(runtimes[manifest.runtime]).load
-        runtime = load(directory, manifest)
-        try:
-            warm_up(directory, manifest, runtime)
-        except BaseException:
-            runtime.close()
-            raise
+        with (memory or Memory()).loading(manifest):
+            runtime = load(directory, manifest)
+            try:
+                warm_up(directory, manifest, runtime)
+            except BaseException:
+                runtime.close()
+                raise
     except (VersionUnusable, DeviceLost):
         raise
     except ImportError as error:

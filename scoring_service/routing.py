@@ -21,6 +21,7 @@ from scoring_service.batching import Batcher
 from scoring_service.contract import Challenger, IndexEntry, PodVersion, Routing
 from scoring_service.errors import DeviceLost, NotFound, NotReady, ServiceError, VersionUnusable
 from scoring_service.loading import RUNTIMES, Version, load_version
+from scoring_service.memory import Memory
 from scoring_service.metrics import Metrics
 from scoring_service.settings import Settings
 
@@ -64,6 +65,7 @@ class Router:
 
     settings: Settings
     metrics: Metrics
+    memory: Memory
     runtimes: Mapping[str, str] = field(default_factory=lambda: RUNTIMES)
     wanted: dict[str, Wanted] = field(default_factory=dict)  # by model, as the store last said
     loaded: dict[Key, Version] = field(default_factory=dict)
@@ -293,7 +295,7 @@ class Router:
         directory = self.settings.store / model / version
         try:
             manifest, runtime = await asyncio.get_running_loop().run_in_executor(
-                executor, load_version, directory, self.runtimes
+                executor, load_version, directory, self.runtimes, self.memory
             )
         except BaseException:
             executor.shutdown(wait=False)

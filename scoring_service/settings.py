@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from scoring_service.memory import container_limit
+
 
 class BadSetting(ValueError):
     """A variable is missing or makes no sense; the message names it."""
@@ -22,6 +24,7 @@ class Settings:
     max_rows: int  # rows in one model call
     queue_rows: int  # rows waiting for one version; more are refused
     max_body: int
+    memory: int | None  # that the process may use; None: as much as there is
     default_deadline: float  # for requests that do not say how long they wait
     store_poll: float
     not_ready: float  # between the signal to stop and closing the door, so that load balancers notice
@@ -43,6 +46,9 @@ class Settings:
             max_rows=number(env, "SCORING_MAX_ROWS", 32, 1, 4096),
             queue_rows=number(env, "SCORING_QUEUE_ROWS", 1024, 1, 1_000_000),
             max_body=number(env, "SCORING_MAX_BODY_MB", 100, 1, 4096) * 2**20,
+            memory=number(env, "SCORING_MEMORY_MB", None, 64, 2**24) * 2**20
+            if env.get("SCORING_MEMORY_MB")
+            else container_limit(),
             default_deadline=number(env, "SCORING_DEFAULT_DEADLINE_MS", 30_000, 1, 3_600_000) / 1000,
             store_poll=number(env, "SCORING_STORE_POLL_MS", 500, 10, 60_000) / 1000,
             not_ready=number(env, "SCORING_NOT_READY_S", 5, 0, 600),

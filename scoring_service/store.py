@@ -46,6 +46,14 @@ def read_routing(store: Path, model: str) -> Routing:
     return routing
 
 
+def champion_of(store: Path, model: str) -> str:
+    """The version that serves. Raises VersionUnusable when none does."""
+    champion = read_routing(store, model).champion
+    if not champion:
+        raise VersionUnusable(f"no version of {model} serves yet; say which with --version")
+    return champion
+
+
 def read_manifest(directory: Path) -> Manifest:
     """The manifest of a version's folder. Raises VersionUnusable when it is missing or makes no sense."""
     path = directory / "manifest.json"

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the measures as JSON, and a summary on stderr."""
-    version = args.version or store.read_routing(args.store, args.model).champion
+    version = args.version or store.champion_of(args.store, args.model)
     directory = args.store / args.model / version
     manifest = store.read_manifest(directory)
     if manifest.runtime != "faq":

@@ -7,6 +7,8 @@ from scoring_service import store
 from scoring_service.commands import add_store_argument
 from scoring_service.errors import VersionUnusable
 
+SHOWN = {"champion": "serving", "": "kept"}  # the other roles are called what they are
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_store_argument(parser)
@@ -24,7 +26,10 @@ def run(options: argparse.Namespace) -> int:
 def describe(root: Path, directory: Path) -> str:
     try:
         manifest = store.read_manifest(directory)
-        serves = store.read_routing(root, manifest.model).champion == manifest.version
+        routing = store.read_routing(root, manifest.model)
     except VersionUnusable as error:
         return f"unusable: {error}"
-    return f"{'serving' if serves else 'kept   '}  {manifest.pool}  {manifest.created_at}  {manifest.title}"
+    role = routing.roles().get(manifest.version, "")
+    if role == "challenger" and routing.challenger:
+        role += f" {routing.challenger.percent:g} %"
+    return f"{SHOWN.get(role, role):<14}  {manifest.pool}  {manifest.created_at}  {manifest.title}"

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     logging.configure("console")  # what the runtime logs goes to standard error
-    version = options.version or store.read_routing(options.store, options.model).champion
+    version = options.version or store.champion_of(options.store, options.model)
     directory = options.store / options.model / version
     is_faq = store.read_manifest(directory).kind == "faq"
     value = options.input if is_faq else Path(options.input).read_bytes()

@@ -21,7 +21,8 @@ What a version's manifest says in its `parameters`:
     slow_ms       every call of the model takes so many milliseconds longer
     crash         every call of the model raises an error, but for smoke inputs
     answers       row to its answers, best first: {"row": [["faq id", 0.9], …]}
-    allocate_mb   loading takes so much memory
+    allocate_mb   loading takes so much memory, at once; allocate_by_the_mb: bit by bit
+    file_mb       one of its files is so large (and holds nothing)
     reads         loading waits for this file, then reads the version's own
     lost          loading finds the device lost
 """
@@ -58,7 +59,8 @@ class Obedient:
         self.slow = parameters.get("slow_ms", 0) / 1000
         self.crashes = parameters.get("crash", False)
         self.answers = parameters.get("answers", {})
-        self.held = bytes(2**20) * parameters.get("allocate_mb", 0)
+        self.held = [b"x" * (parameters.get("allocate_mb", 0) * 2**20)]
+        self.held += (b"x" * 2**20 for _ in range(parameters.get("allocate_by_the_mb", 0)))
 
     def score(self, rows: Sequence[Row]) -> list[RowResult | BadRow]:
         texts = [row.inputs[0] for row in rows]
@@ -117,6 +119,9 @@ def write(root: Path, model: str = "obedient", *, champion: bool = True, **field
 
     def build(folder: Path) -> dict[str, Any]:
         (folder / "words.txt").write_text("as it is written")
+        if megabytes := fields.get("parameters", {}).get("file_mb"):
+            with (folder / "large.bin").open("wb") as file:
+                file.truncate(megabytes * 2**20)
         return {
             "kind": "faq",
             "runtime": "obedient",

@@ -58,6 +58,14 @@ def test_the_index_lists_versions_which_serves_and_what_is_wrong(tmp_path):
     assert "unusable: manifest.json" in lines[2]
 
 
+def test_the_index_tells_what_each_version_is_for(tmp_path):
+    for _ in range(5):
+        obedient.write(tmp_path)
+    obedient.route(tmp_path, "2", challenger=("3", 12.5), standby="1", warm=["4"])
+    lines = run("index", "--store", str(tmp_path)).stdout.splitlines()
+    assert [line[12:27].strip() for line in lines] == ["standby", "serving", "challenger 12.5 %"[:15], "warm", "kept"]
+
+
 def test_the_index_of_an_empty_store_says_so(tmp_path):
     assert run("index", "--store", str(tmp_path)).stdout == f"{tmp_path} holds no models.\n"
 
@@ -67,6 +75,13 @@ def test_scoring_with_a_model_that_is_not_there_says_so(tmp_path):
     assert outcome.returncode == 1
     assert outcome.stderr.startswith("score: nothing/routing.json: ")
     assert "Traceback" not in outcome.stderr
+
+
+def test_scoring_with_a_model_of_which_no_version_serves_yet_says_so(tmp_path):
+    obedient.write(tmp_path)
+    obedient.route(tmp_path, "", warm=["1"])
+    outcome = run("score", "hello", "--model", "obedient", "--store", str(tmp_path))
+    assert outcome.stderr == "score: no version of obedient serves yet; say which with --version\n"
 
 
 def test_scoring_with_a_version_whose_runtime_is_unknown_says_so(tmp_path):
@@ -79,8 +94,9 @@ def test_scoring_with_a_version_whose_runtime_is_unknown_says_so(tmp_path):
 
 
 def test_settings_are_in_seconds_and_bytes():
-    settings = Settings.from_env({**NEEDED, "SCORING_MAX_BODY_MB": "2", "SCORING_DEFAULT_DEADLINE_MS": "1500"})
-    assert (settings.max_body, settings.default_deadline) == (2 * 2**20, 1.5)
+    given = {"SCORING_MAX_BODY_MB": "2", "SCORING_DEFAULT_DEADLINE_MS": "1500", "SCORING_MEMORY_MB": "512"}
+    settings = Settings.from_env({**NEEDED, **given})
+    assert (settings.max_body, settings.default_deadline, settings.memory) == (2 * 2**20, 1.5, 2**29)
     assert settings.token == ""
 
 
@@ -92,6 +108,8 @@ def test_settings_are_in_seconds_and_bytes():
         ("SCORING_PORT", "-1"),
         ("SCORING_PORT", "65536"),
         ("SCORING_MAX_ROWS", "0"),
+        ("SCORING_MEMORY_MB", "1 GB"),
+        ("SCORING_MEMORY_MB", "0"),
         ("SCORING_QUEUE_ROWS", "1e3"),
         ("LOG_FORMAT", "xml"),
         ("MODEL_STORE", ""),
