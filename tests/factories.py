@@ -1,10 +1,14 @@
 """What tests start from: people and their keys, collections, models, history, pictures."""
 
 from datetime import datetime
+from importlib import import_module
 from io import BytesIO
 
 from allauth.account.models import EmailAddress
+from django.apps import apps
+from django.contrib.auth.models import Group
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
 from django.utils import timezone
 from PIL import Image
 
@@ -28,6 +32,16 @@ def make_user(email: str = "owner@example.com", *, verified: bool = True, **fiel
 
 def make_admin(email: str = "admin@example.com") -> User:
     return make_user(email, is_staff=True, is_superuser=True)
+
+
+def make_member(role: str, email: str | None = None) -> User:
+    """A person with that role in the admin: "viewer", "operator" or "admin"."""
+    if not Group.objects.exists():  # a test that flushed the database took them along
+        with connection.schema_editor() as editor:
+            import_module("webapp.registry.migrations.0003_roles").make_roles(apps, editor)
+    user = make_user(email or f"{role}@example.com")
+    user.groups.add(Group.objects.get(name=role))
+    return user
 
 
 def make_key(
