@@ -18,9 +18,10 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from django.conf import settings
@@ -71,7 +72,7 @@ class Case:
 class QuestionSet:
     """Questions in JSON lines. `count` inputs, of which `answerable` have an entry that answers them."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BufferedReader) -> None:
         """Reads it once. Raises InvalidInput that names the first rows that are wrong."""
         self._file = file
         cases = _without_problems(self._rows(), MAX_QUESTIONS)
@@ -81,6 +82,10 @@ class QuestionSet:
             self.answerable += case.expected is not None
         if not self.answerable:
             raise _bad("It has no question with the id of an entry: at least one line needs a faq_id that is not null.")
+
+    def digest(self) -> str:
+        """The file's SHA-256."""
+        return _digest_of(self._file)
 
     def cases(self) -> Iterator[Case]:
         yield from (each for each in self._rows() if isinstance(each, Case))
@@ -127,8 +132,9 @@ class _Label:
 class PictureSet:
     """Pictures in a zip. `count` inputs, all of them `answerable`."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BufferedReader) -> None:
         """Reads labels.csv, no picture yet. Raises InvalidInput that names the first rows that are wrong."""
+        self._file = file
         try:
             self._zip = zipfile.ZipFile(file)
         except (zipfile.BadZipFile, OverflowError, ValueError) as error:
@@ -146,6 +152,10 @@ class PictureSet:
         self.count = self.answerable = len(self._labels)
         if not self._labels:
             raise _bad(f"{LABELS} has no row: it must name at least one picture.")
+
+    def digest(self) -> str:
+        """The file's SHA-256."""
+        return _digest_of(self._file)
 
     def cases(self) -> Iterator[Case]:
         """The pictures one after another. Raises InvalidInput at one that cannot be read."""
@@ -324,7 +334,12 @@ def _note(model: ScoringModel, name: str, digest: str, count: int, *, by: User |
 
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return _digest_of(file)
+
+
+def _digest_of(file: BufferedReader) -> str:
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _without_problems(rows: Iterator[Row | str], most: int) -> Iterator[Row]:

@@ -179,7 +179,7 @@ def histograms(*groups: Sequence[float]) -> list[list[Bar]]:
 
 def _round_width(least: float) -> float:
     """The next of 1, 2 and 5 times a power of ten that is not below `least`."""
-    power = 10.0 ** math.floor(math.log10(least))
+    power = math.pow(10, math.floor(math.log10(least)))
     return next(step * power for step in (1, 2, 5, 10) if step * power >= least)
 
 
@@ -194,4 +194,4 @@ def chance_of_split(won: int, lost: int) -> float:
     for number in range(min(won, lost)):
         term = term * (tried - number) // (number + 1)
         tail += term
-    return min(1.0, 2 * tail / 2**tried)
+    return min(1.0, 2 * tail / (1 << tried))

@@ -43,9 +43,11 @@ def report_of(
     """
     candidate, champion = evaluation.candidate, evaluation.champion
     sides = {"candidate": candidate, "champion": champion}
-    measured = {role: side and measures_of(evaluation.kind, side) for role, side in sides.items()}
-    differences = _differences(evaluation.kind, measured["candidate"] or {}, measured["champion"], tolerance)
-    paired = champion and _paired(evaluation.disagreements)
+    ours = measures_of(evaluation.kind, candidate)
+    theirs = measures_of(evaluation.kind, champion) if champion else None
+    timed = min(len(side.milliseconds) for side in (candidate, champion) if side)
+    differences = _differences(evaluation.kind, ours, theirs, tolerance, enough=timed >= JUDGED_FROM)
+    paired = _paired(evaluation.disagreements) if champion else None
     worse = [
         _worse(row, champion.version, tolerance) for row in differences if champion and row["worse_than_tolerated"]
     ]
@@ -53,8 +55,8 @@ def report_of(
         "measured": True,
         "note": evaluation.note,
         "evaluation": {"digest": digest, "inputs": evaluation.done, "answerable": answerable},
-        "candidate": measured["candidate"],
-        "champion": champion and {"version": champion.version, **(measured["champion"] or {})},
+        "candidate": ours,
+        "champion": champion and {"version": champion.version, **(theirs or {})},
         "differences": differences,
         "verdict": {"worse": worse, "summary": _summary(evaluation, worse, paired)},
         "paired": paired,
@@ -108,13 +110,17 @@ def measures_of(kind: str, side: Side) -> dict[str, Any]:
 
 
 def _differences(
-    kind: str, candidate: Mapping[str, Any], champion: Mapping[str, Any] | None, tolerance: Tolerance
+    kind: str,
+    candidate: Mapping[str, Any],
+    champion: Mapping[str, Any] | None,
+    tolerance: Tolerance,
+    *,
+    enough: bool,
 ) -> list[dict[str, Any]]:
-    """One row for each measure, as the table shows them."""
-    enough = all(side and side["inputs"] - side["failed"] >= JUDGED_FROM for side in (candidate, champion))
+    """One row for each measure, as the table shows them. enough: there are latencies enough to judge them."""
     rows = []
     for measure in (*QUALITY[kind], FAILED, *LATENCY):
-        ours, theirs = candidate[measure.name], champion and champion[measure.name]
+        ours, theirs = candidate[measure.name], champion[measure.name] if champion else None
         difference = None if ours is None or theirs is None else round(ours - theirs, DIGITS)
         rows.append(
             {
@@ -126,7 +132,8 @@ def _differences(
                 "champion": theirs,
                 "difference": difference,
                 "better": (difference > 0) is measure.higher_is_better if difference else None,
-                "worse_than_tolerated": difference is not None
+                "worse_than_tolerated": theirs is not None
+                and ours is not None
                 and _is_worse(measure, ours, theirs, tolerance, enough=enough),
             }
         )
@@ -134,7 +141,7 @@ def _differences(
 
 
 def _is_worse(measure: Measure, ours: float, theirs: float, tolerance: Tolerance, *, enough: bool) -> bool:
-    """Whether the version is worse by more than tolerated; `enough`: there are latencies enough to judge them."""
+    """Whether the version is worse by more than tolerated."""
     behind = theirs - ours if measure.higher_is_better else ours - theirs
     match measure.unit:
         case "share" | "score":
