@@ -8,4 +8,5 @@ urlpatterns = [
     path("", include("webapp.scoring.api_urls")),
     path("faq/", include("webapp.faq.api_urls")),
     path("images/", include("webapp.images.api_urls")),
+    path("", include("webapp.usage.api_urls")),
 ]

@@ -5,6 +5,7 @@ const modules = {
   "confirm-dialog": () => import("./modules/confirm-dialog.js"),
   copy: () => import("./modules/copy.js"),
   dialog: () => import("./modules/dialog.js"),
+  feedback: () => import("./modules/feedback.js"),
   "faq-search": () => import("./modules/faq-search.js"),
   "image-drop": () => import("./modules/image-drop.js"),
   "live-part": () => import("./modules/live-part.js"),

@@ -11,18 +11,20 @@ from webapp.errors import ScoringError
 from webapp.faq.models import Collection, Entry
 from webapp.faq.rendering import answer_html, marked_html
 from webapp.keys.principal import Principal
+from webapp.registry import shadow
 from webapp.registry.pins import require_pinnable
 from webapp.request_ids import current_request_id
 from webapp.scoring.answers import FaqAnswer, Terms
 from webapp.scoring.client import scoring_client
 from webapp.usage import services as usage
+from webapp.usage.feedback import Judged
 from webapp.usage.models import ScoringRecord
 
 log = structlog.get_logger(__name__)
 
 MAX_QUESTION = 10_000  # characters
 TIMEOUT = 5.0  # seconds for one question, from the site's side
-KEPT_IN_HISTORY = 3  # matches
+KEPT_IN_HISTORY = 3  # matches with their questions; of the others only the ids, for what may be said of them
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,12 @@ class MatchResult:
         return [match for match in self.scored if not match.likely]
 
     @property
+    def judged(self) -> Judged:
+        """What people may call right or wrong of it."""
+        ids = [match.id for match in self.scored]
+        return Judged(ScoringRecord.Kind.FAQ.value, self.request_id, self.model, self.version, ids)
+
+    @property
     def answered(self) -> bool:
         return any(match.likely for match in self.scored)
 
@@ -132,6 +140,8 @@ def match(
         attempt.answered(answer.version, [score.probability for score in answer.scores])
         found = attach_entries(answer, ask.collection)
         attempt.answer = _for_history(found)
+    if not ask.version:
+        shadow.offer_faq(ask.question, answer)
     return MatchResult(
         question=ask.question,
         collection=ask.collection,
@@ -157,6 +167,7 @@ def rank_all(question: str, collection: Collection, *, who: Principal) -> FaqAns
         attempt.answer = _for_history(
             attach_entries(replace(answer, scores=answer.scores[:KEPT_IN_HISTORY]), collection)
         )
+    shadow.offer_faq(question, answer)
     return answer
 
 
@@ -191,7 +202,8 @@ def attach_entries(answer: FaqAnswer, collection: Collection) -> list[Match]:
 
 
 def _for_history(matches: Sequence[Match]) -> list[dict[str, object]]:
-    return [
+    best = [
         {"id": match.id, "question": match.question, "probability": match.probability}
         for match in matches[:KEPT_IN_HISTORY]
     ]
+    return [*best, *({"id": match.id, "probability": match.probability} for match in matches[KEPT_IN_HISTORY:])]

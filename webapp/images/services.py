@@ -11,11 +11,13 @@ from webapp.errors import AppError
 from webapp.images.checks import Upload, check_picture
 from webapp.images.queries import image_model
 from webapp.keys.principal import Principal
+from webapp.registry import shadow
 from webapp.registry.pins import require_pinnable
 from webapp.request_ids import current_request_id
-from webapp.scoring.answers import ModelInfo, Prediction
+from webapp.scoring.answers import ImageAnswer, ModelInfo, Prediction
 from webapp.scoring.client import scoring_client
 from webapp.usage import services as usage
+from webapp.usage.feedback import Judged, numbered
 from webapp.usage.models import ScoringRecord
 
 TIMEOUT = 20.0  # seconds for one picture, from the site's side
@@ -26,18 +28,29 @@ KEPT_IN_HISTORY = 3  # predictions
 class Card:
     """What became of one file: predictions, most probable first, or the reason why there are none.
 
-    version: which answered or failed; "" where none did, or no pod has said.
+    name: the filename, with a number where another one has it too. version: which answered or failed; "" where no pod
+    has said.
     """
 
     field: str
     filename: str
-    predictions: Sequence[Prediction]
+    name: str
+    answer: ImageAnswer | None
     failure: AppError | None
     model: str
     model_title: str
     version: str
     duration_ms: float
     request_id: str
+
+    @property
+    def predictions(self) -> Sequence[Prediction]:
+        return self.answer.predictions if self.answer else ()
+
+    @property
+    def judged(self) -> Judged:
+        """What people may call right or wrong of it."""
+        return Judged(ScoringRecord.Kind.IMAGE.value, self.request_id, self.model, self.version, [self.name])
 
     @property
     def error(self) -> dict[str, Any] | None:
@@ -64,18 +77,24 @@ def classify(
     if version:
         require_pinnable(chosen.name, version, who)
 
-    def card(upload: Upload) -> Card:
-        return _card(upload, chosen, version, top_k, who.routing_key)
+    def card(upload: Upload, name: str) -> Card:
+        return _card(upload, name, model=chosen, version=version, top_k=top_k, routing_key=who.routing_key)
 
+    names = numbered(upload.filename for upload in uploads)
     if len(uploads) == 1:
-        cards = [card(uploads[0])]
+        cards = [card(uploads[0], names[0])]
     else:
         # All at once, so that the pod can score them as one batch. The context carries the request's id.
         with ThreadPoolExecutor(max_workers=max(1, len(uploads))) as threads:
-            waiting = [threads.submit(contextvars.copy_context().run, card, upload) for upload in uploads]
+            waiting = [
+                threads.submit(contextvars.copy_context().run, card, upload, name)
+                for upload, name in zip(uploads, names, strict=True)
+            ]
             cards = [each.result() for each in waiting]
-    for each in cards:
+    for upload, each in zip(uploads, cards, strict=True):
         _record(each, who, source, pinned=bool(version))
+        if each.answer and not version:
+            shadow.offer_image(upload.data, each.answer)
     return cards
 
 
@@ -90,9 +109,9 @@ def failure_of_all(cards: Sequence[Card]) -> AppError | None:
     return max(failures, key=lambda failure: problems.kind_of(failure).status)
 
 
-def _card(upload: Upload, model: ModelInfo, version: str, top_k: int, routing_key: str) -> Card:
+def _card(upload: Upload, name: str, *, model: ModelInfo, version: str, top_k: int, routing_key: str) -> Card:
     attempt = usage.Attempt(model.name)
-    predictions: Sequence[Prediction] = ()
+    answer: ImageAnswer | None = None
     failure: AppError | None = None
     try:
         check_picture(upload)
@@ -105,14 +124,14 @@ def _card(upload: Upload, model: ModelInfo, version: str, top_k: int, routing_ke
                 version=version or None,
                 routing_key=routing_key,
             )
-            predictions = answer.predictions
-            attempt.answered(answer.version, [each.probability for each in predictions])
+            attempt.answered(answer.version, [each.probability for each in answer.predictions])
     except AppError as error:
         failure = error
     return Card(
         field=upload.field,
         filename=upload.filename,
-        predictions=predictions,
+        name=name,
+        answer=answer,
         failure=failure,
         model=model.name,
         model_title=model.title,

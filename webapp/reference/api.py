@@ -22,6 +22,7 @@ from webapp.keys.models import Scope
 from webapp.keys.parsers import StrictJSONParser
 from webapp.scoring.api import SCORING_ERRORS
 from webapp.scoring.client import scoring_client
+from webapp.usage.feedback import numbered
 from webapp.usage.models import ScoringRecord
 
 TOP_K = 3  # categories for each picture, as the reference answers
@@ -112,13 +113,10 @@ class ScoreView(ApiView):
         for card in cards:
             if card.failure:  # the reference's shape has no place for it beside the others' results
                 raise card.failure
-        found: dict[str, list[list[Any]]] = {}
-        for card in cards:
-            name, times = card.field, 1
-            while name in found:  # a name that comes again gets a number, as the pods do it
-                times += 1
-                name = f"{card.field}#{times}"
-            found[name] = [[each.label_id, each.label, each.probability] for each in card.predictions]
+        found = {
+            name: [[each.label_id, each.label, each.probability] for each in card.predictions]
+            for name, card in zip(numbered(card.field for card in cards), cards, strict=True)  # as the pods do it
+        }
         return Response([found, f"Computed in {(time.monotonic() - began) * 1000:.2f} ms"])
 
 

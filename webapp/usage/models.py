@@ -45,6 +45,8 @@ class ScoringRecord(models.Model):
             models.Index(fields=["user", "-created_at", "-id"], name="usage_history"),
             # history_of(user, kind): the same within a kind; and the latest live row of a person in services.record
             models.Index(fields=["user", "kind", "-created_at", "-id"], name="usage_history_of_kind"),
+            # feedback.answer_to: what a request of this person was answered with
+            models.Index(fields=["user", "request_id"], name="usage_by_request"),
         ]
 
     def __str__(self) -> str:

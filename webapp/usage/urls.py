@@ -6,5 +6,6 @@ app_name = "usage"
 urlpatterns = [
     path("history/", views.history, name="history"),
     path("history/delete", views.delete_all, name="delete-all"),
+    path("feedback", views.judge, name="feedback"),
     path("history/<int:record_id>/delete", views.delete, name="delete"),
 ]

@@ -5,12 +5,13 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from webapp.errors import NotFound
+from webapp.errors import InvalidInput, NotFound
 from webapp.keys.limits import limited
 from webapp.keys.principal import principal_of
 from webapp.partials import render_page, wants_part
-from webapp.usage import queries, services
+from webapp.usage import feedback, queries, services
 from webapp.usage.models import ScoringRecord
+from webapp.usage.serializers import VERDICTS
 
 
 @require_safe
@@ -37,6 +38,27 @@ def delete(request: HttpRequest, record_id: int) -> HttpResponse:
         return HttpResponse()
     messages.success(request, "Deleted from your history.")
     return redirect("usage:history")
+
+
+@require_POST
+@login_required
+@limited("other")
+def judge(request: HttpRequest) -> HttpResponse:
+    """Keeps what the person says of one answer. A script gets the buttons anew, others a page with them.
+
+    verdict: "right", "wrong" or "none", a space, and the item meant: the value of the button that was pressed.
+    """
+    user = principal_of(request).user
+    judged = feedback.read_token(user, request.POST.get("token", ""))
+    said, _, item = request.POST.get("verdict", "").partition(" ")
+    if said == "none":
+        feedback.take_back(user, judged, item)
+    elif said in VERDICTS:
+        feedback.say(user, judged, item, right=said == "right")
+    else:
+        raise InvalidInput("A verdict is right, wrong or none. Use the buttons of the page.", field="verdict")
+    context = {"judged": judged, "item": item, "said": said}
+    return render_page(request, "usage/feedback.html", "components/verdict.html", context)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

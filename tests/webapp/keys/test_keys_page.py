@@ -56,6 +56,18 @@ def test_what_will_not_do_is_named_and_what_was_typed_stays(owner_client, change
     assert not ApiKey.objects.exists()
 
 
+def test_what_few_keys_need_is_not_chosen_beforehand(owner_client):
+    form = owner_client.get(LIST).context["form"]
+    assert set(form["scopes"].value()) == {"faq:read", "images:read"}
+    assert [value for value, _ in form.fields["scopes"].choices] == ["faq:read", "images:read", "models:pin"]
+
+
+def test_only_who_may_read_the_history_of_models_is_offered_its_scope(owner_client, client, admin):
+    assert owner_client.post(LIST, {**WANTED, "scopes": ["admin:read"]}).status_code == 422
+    client.force_login(admin)
+    assert client.post(LIST, {**WANTED, "scopes": ["admin:read"]}).status_code == 201
+
+
 def test_two_live_keys_cannot_have_one_name_but_a_revoked_ones_name_is_free(owner_client, owner):
     key = make_key(owner, name="Support bot").key
     assert owner_client.post(LIST, WANTED).context["form"].errors["name"]
