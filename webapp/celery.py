@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from celery import Celery
 from celery.beat import EmbeddedService
-from celery.exceptions import SecurityWarning
+from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 from celery.signals import (
     before_task_publish,
     setup_logging,
@@ -29,8 +29,10 @@ log = structlog.get_logger(__name__)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 TRANSPORT_ALIASES["files"] = "webapp.filebroker:Transport"
-# That of a worker that runs as root; what root could be harmed by, pickled messages, none of ours accepts.
-warnings.simplefilter("ignore", SecurityWarning)
+# One is of a worker that runs as root: what could harm it, pickled messages, none of ours accepts. The other is of tasks
+# whose broker has gone meanwhile: they end as they would have, and stand being run twice.
+for of_no_use in (SecurityWarning, CPendingDeprecationWarning):
+    warnings.simplefilter("ignore", of_no_use)
 
 app = Celery("webapp")
 app.config_from_object("django.conf:settings", namespace="CELERY")
@@ -59,7 +61,7 @@ def note_that_it_stops(**_options: object) -> None:
 def start_beat(**_options: object) -> None:
     """Starts the schedule in a thread of this worker, where WORKER_BEAT says so: it then lives and dies with it."""
     if app.conf.worker_beat:
-        EmbeddedService(app, thread=True).start()
+        EmbeddedService(app, thread=True, scheduler_cls=app.conf.beat_scheduler).start()
 
 
 # Log lines ------------------------------------------------------------------------------------------------------------

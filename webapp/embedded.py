@@ -7,6 +7,7 @@ store has none. The processes are those of a big installation, only the addresse
 import os
 import secrets
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import Event
 from multiprocessing.synchronize import Event as EventType
@@ -27,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 SECRET_NAMES = ("SECRET_KEY", "API_KEY_HMAC_SECRET", "SCORING_TOKEN", "DEMO_PASSWORD", "ADMIN_PASSWORD")
 DEMO_EMAIL, ADMIN_EMAIL = "demo@example.com", "admin@example.com"
+KILL_WAIT = 5.0  # seconds from SIGTERM to SIGKILL, as honcho has it
 READY_WITHIN = 180.0  # seconds; a cold disk reads PyTorch slowly
 
 
@@ -36,12 +39,15 @@ class CannotStart(Exception):
 
 @dataclass(frozen=True)
 class Service:
-    """One process of the product: its name in the logs, its command, the address that says when it is ready."""
+    """One process of the product: its name in the logs, its command, the address that says when it is ready.
+
+    One without such an address is not waited for.
+    """
 
     name: str
     command: list[str]
-    ready_url: str
     env: Mapping[str, str]
+    ready_url: str = ""
 
 
 def main() -> int:
@@ -114,6 +120,7 @@ def environment(var: Path, ports: Mapping[str, int], made_up: Mapping[str, str])
         "PUBLIC_URL": f"http://{HOST}:{ports['PORT']}",
         "SCORING_CPU_URL": f"http://{HOST}:{ports['SCORING_CPU_PORT']}",
         "SCORING_GPU_URL": f"http://{HOST}:{ports['SCORING_GPU_PORT']}",
+        "ADMIN_MFA_REQUIRED": "off",  # nobody but this machine's own people reaches the site
         "LOG_FORMAT": "console",
         "PYTHONUNBUFFERED": "1",
         "DEMO_EMAIL": DEMO_EMAIL,
@@ -162,7 +169,16 @@ def services(ports: Mapping[str, int], env: Mapping[str, str]) -> list[Service]:
         ready_url=f"http://{HOST}:{ports['PORT']}/health/ready",
         env={**env, "WEB_BIND": f"{HOST}:{ports['PORT']}"},
     )
-    return [web, *pods]
+    worker = Service(
+        name="worker",
+        # What the options leave out is talk among workers; there is one.
+        command=[
+            *(sys.executable, "-m", "celery", "--quiet", "--app", "webapp.celery", "worker"),
+            *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+        ],
+        env={"WORKER_BEAT": "on", **env},
+    )
+    return [web, *pods, worker]
 
 
 class Restarting(Process):  # type: ignore[misc]  # honcho ships no types
@@ -175,9 +191,22 @@ class Restarting(Process):  # type: ignore[misc]  # honcho ships no types
 
     def run(self, events: object = None, ignore_signals: bool = False) -> None:
         self.quick_ends, self.again = 0, True
+        threading.Thread(target=self._end_with_the_supervisor, daemon=True).start()
         while self.again:
             self.began = time.monotonic()
             super().run(events, ignore_signals)
+
+    def _end_with_the_supervisor(self) -> None:
+        """Ends the process when the supervisor was killed: nobody would ever end it, or see that it is there."""
+        supervisor = os.getppid()
+        while os.getppid() == supervisor:
+            time.sleep(0.5)
+        self.stopping.set()
+        for sig in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                os.killpg(self._child.pid, sig)
+            time.sleep(KILL_WAIT)
+        os._exit(1)
 
     def _send_message(self, data: object, type: str = "line") -> None:  # noqa: A002  # honcho's own name
         """Sends on what the supervisor may know: that the process stopped only when it stays so."""
@@ -235,7 +264,7 @@ def announce_when_ready(running: list[Service], announce: str, began: float) -> 
 
 def not_ready_yet(running: list[Service]) -> Iterator[list[str]]:
     """The names of the services that are not ready, each time it is asked, until there are none."""
-    while waiting := [service.name for service in running if not answers(service.ready_url)]:
+    while waiting := [each.name for each in running if each.ready_url and not answers(each.ready_url)]:
         yield waiting
 
 

@@ -199,6 +199,7 @@ CELERY_BROKER_URL = REDIS_URL or "files://localhost"
 CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
     {
         # Seconds. Who sends something must not wait for a Redis that is away; who reads asks again all the time.
+        "max_retries": 0,
         "socket_connect_timeout": 0.4,
         "socket_timeout": 0.8,
         "polling_interval": 0.5,
@@ -372,6 +373,7 @@ MAX_BODY_BYTES = MIB  # of a request that brings no pictures; a question of 10,0
 MAX_UPLOAD_BYTES = MAX_IMAGES * MAX_IMAGE_BYTES + MIB  # the last part leaves room for the parts' headers
 UPLOAD_PATHS = ("/images/", "/api/v1/images/", "/score")
 MAX_ARTIFACT_UPLOAD_BYTES = 1_000_000_000  # a version as a zip, or an evaluation set
+MAX_ARTIFACT_BYTES = 4_000_000_000  # the same, unpacked
 ARTIFACT_UPLOAD_PATHS = re.compile(r"/admin/models/[^/]+/(upload|evaluation-set)")
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 100

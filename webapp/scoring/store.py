@@ -268,13 +268,17 @@ def place(model: str, staged: Path, fields: Mapping[str, Any], *, after: int = 0
 
 
 def delete_artifact(model: str, version: str) -> None:
-    """Takes the version's folder out of the store, at once for pods and then for good. One that is gone is no error."""
+    """Takes the version's files out of the store, at once for pods and then for good. One that is gone is no error.
+
+    An empty folder stays, so that no trainer gives its number to another version.
+    """
     with _available(f"{model}/{version} cannot be deleted"):
         folder = _version_folder(model, version)
         if not _is_there(folder):
             return
         grave = Path(tempfile.mkdtemp(prefix=".deleted-", dir=folder.parent))
         folder.rename(grave / version)
+        folder.mkdir()
         _flush(folder.parent)
         shutil.rmtree(grave)
 
