@@ -1,0 +1,277 @@
+"""A share of the requests is scored again by the shadow, out of the caller's way, and the answers are compared."""
+
+import threading
+import time
+from datetime import timedelta
+
+import httpx2 as httpx
+import pytest
+from django.utils import timezone
+
+from tests.factories import bearer, make_collection, make_model, make_version
+from tests.webapp.pods import refusal
+from webapp.registry import queries, shadow
+from webapp.registry.models import ScoringModel, ShadowComparison
+from webapp.scoring.answers import FaqAnswer, FaqScore, ImageAnswer, Prediction
+
+ANSWER = FaqAnswer([FaqScore("js-1", "js-1-a", 0.9)], "faq-javascript", "1", 0.5, model_ms=2.0)
+PICTURE = ImageAnswer([Prediction("Samoyed", "n02111889", 0.8)], "resnet152", "1", model_ms=9.0)
+
+
+@pytest.fixture
+def model(db) -> ScoringModel:
+    """A model whose version 1 is champion, and whose version 2 sees all of its requests from the shadow."""
+    model = make_model()
+    make_version(model, "1", "champion")
+    make_version(model, "2", "shadow", percent=100)
+    queries.forget_shadows()
+    return model
+
+
+class Broker:
+    """Takes the bundles that would go to the broker. `away`: it refuses them; waiting: tasks that nobody has taken."""
+
+    def __init__(self) -> None:
+        self.sent: list[list[dict[str, object]]] = []
+        self.waiting = 0
+        self.away = False
+        self.open = threading.Event()
+        self.open.set()
+
+    def send(self, bundle: list[shadow.Offer]) -> bool:
+        self.open.wait(10)
+        if not self.away:
+            self.sent.append([offer.message() for offer in bundle])
+        return not self.away
+
+    def lengths(self) -> dict[str, int]:
+        return {} if self.away else {"batch": self.waiting}
+
+    @property
+    def offers(self) -> list[dict[str, object]]:
+        return [offer for bundle in self.sent for offer in bundle]
+
+    def wait_for(self, count: int) -> list[dict[str, object]]:
+        until = time.monotonic() + 10
+        while len(self.offers) < count:
+            assert time.monotonic() < until, self.sent
+            time.sleep(0.005)
+        return self.offers
+
+
+@pytest.fixture
+def broker(monkeypatch) -> Broker:
+    broker = Broker()
+    monkeypatch.setattr(shadow, "_sender", shadow.Sender(broker.send))
+    monkeypatch.setattr("webapp.queues.lengths", broker.lengths)
+    return broker
+
+
+def report(model: ScoringModel) -> shadow.ShadowReport:
+    return shadow.shadow_report(model)
+
+
+def compare(model: ScoringModel, **fields: object) -> None:
+    """Keeps a comparison that was made just now."""
+    about = {"champion": "1", "shadow": "2", "agrees": True, "champion_probability": 0.9, "shadow_probability": 0.9}
+    ShadowComparison.objects.create(model=model, **{**about, **fields})
+
+
+# On the request's way -------------------------------------------------------------------------------------------------
+
+
+def test_a_question_asked_by_api_is_scored_again_by_the_shadow(model, broker, client, owner_key, scoring):
+    make_collection()
+    scoring.faq = [("js-1", "js-1-a", 0.9, {})]
+    answer = client.post(
+        "/api/v1/faq/match", {"question": "copy?"}, content_type="application/json", headers=bearer(owner_key)
+    )
+    assert answer.json()["version"] == "1"
+    offers = broker.wait_for(1)
+    scoring.faq = [("js-2", "js-2-a", 0.6, {})]
+    shadow.compare(offers)
+    assert scoring.sent[-1].url.path == "/v2/models/faq-javascript/versions/2/infer"
+    kept = ShadowComparison.objects.get()
+    assert (kept.champion, kept.shadow, kept.agrees) == ("1", "2", False)
+    assert (kept.champion_probability, kept.shadow_probability) == (0.9, pytest.approx(0.6))
+    assert (kept.champion_ms, kept.shadow_ms) == (0.7, 0.7)
+
+
+def test_a_picture_is_scored_again_as_it_was_received(db, broker, scoring):
+    model = make_model("resnet152", kind="image", pool="gpu")
+    make_version(model, "1", "champion")
+    make_version(model, "2", "shadow", percent=100)
+    queries.forget_shadows()
+    shadow.offer_image(b"\x89PNG and more", PICTURE)
+    shadow.compare(broker.wait_for(1))
+    [asked] = scoring.inferences()
+    assert asked.inputs[0].data == [b"\x89PNG and more"]
+    kept = ShadowComparison.objects.get()
+    assert kept.agrees
+    assert kept.shadow_probability == pytest.approx(0.9)
+
+
+def test_only_its_share_of_the_requests_is_offered(model, broker):
+    model.versions.filter(name="2").update(percent=30)
+    queries.forget_shadows()
+    for _ in range(500):
+        shadow.offer_faq("copy?", ANSWER)
+    broker.wait_for(100)
+    time.sleep(0.1)
+    assert 90 < len(broker.offers) < 215  # 150, give or take six standard deviations
+
+
+def test_nothing_is_offered_without_a_shadow(model, broker):
+    model.versions.filter(name="2").update(role="", percent=0)
+    queries.forget_shadows()
+    shadow.offer_faq("copy?", ANSWER)
+    time.sleep(0.05)
+    assert broker.sent == []
+
+
+def test_several_offers_travel_in_one_task(model, broker):
+    broker.open.clear()
+    for number in range(30):
+        shadow.offer_faq(f"question {number}", ANSWER)
+    broker.open.set()
+    broker.wait_for(30)
+    assert len(broker.sent) <= 3
+
+
+def test_a_broker_that_hangs_holds_up_nobody_and_what_waits_is_bounded(model, broker, monkeypatch):
+    monkeypatch.setattr(shadow, "MOST_WAITING", 100)
+    broker.open.clear()
+    began = time.monotonic()
+    for _ in range(1000):
+        shadow.offer_faq("copy?", ANSWER)
+    assert time.monotonic() - began < 1
+    broker.open.set()
+    broker.wait_for(100)
+    time.sleep(0.1)
+    assert len(broker.offers) <= 100 + shadow.BUNDLE
+
+
+def test_pictures_that_wait_are_bounded_by_their_bytes(model, broker, monkeypatch):
+    monkeypatch.setattr(shadow, "MOST_WAITING_BYTES", 10_000)
+    broker.open.clear()
+    for _ in range(100):
+        shadow.offer_faq("x" * 1000, ANSWER)
+    broker.open.set()
+    broker.wait_for(10)
+    time.sleep(0.1)
+    assert len(broker.offers) <= 20
+
+
+def test_a_broker_that_is_away_loses_offers_and_nothing_else(model, broker, monkeypatch):
+    monkeypatch.setattr(shadow, "LOOK_AGAIN", 0.05)
+    broker.away = True
+    shadow.offer_faq("lost", ANSWER)
+    time.sleep(0.1)
+    broker.away = False
+    until = time.monotonic() + 10
+    while not broker.sent and time.monotonic() < until:
+        shadow.offer_faq("copy?", ANSWER)
+        time.sleep(0.02)
+    assert broker.offers
+
+
+def test_with_a_long_queue_at_the_broker_nothing_more_is_sent(model, broker):
+    broker.waiting = shadow.MOST_TASKS
+    shadow.offer_faq("copy?", ANSWER)
+    time.sleep(0.1)
+    assert broker.sent == []
+
+
+# In the worker --------------------------------------------------------------------------------------------------------
+
+
+def offers(*questions: str, shadow_version: str = "2") -> list[dict[str, object]]:
+    return [
+        shadow.Offer("faq", "faq-javascript", shadow_version, "1", text.encode(), "js-1", 0.9, 2.0).message()
+        for text in questions
+    ]
+
+
+def test_a_shadow_that_fails_is_kept_as_a_failure_with_its_kind(model, scoring):
+    scoring.faq = [("js-1", "js-1-a", 0.8, {})]
+    scoring.answers(refusal(500, "broken"), httpx.ReadTimeout("slow"), refusal(400, "no words"))
+    shadow.compare(offers("one", "two", "three"))
+    found = report(model)
+    assert (found.compared, found.failed, found.agreement) == (0, 3, None)
+    assert found.failures == [("scoring-failed", 1), ("scoring-refused", 1), ("scoring-timeout", 1)]
+
+
+def test_two_empty_answers_agree(model, scoring):
+    offer = {**offers("one")[0], "first": "", "probability": None}
+    shadow.compare([offer])
+    assert report(model).agreement == 1.0
+
+
+def test_what_was_offered_to_a_shadow_that_is_none_any_more_is_left_out(model, scoring):
+    shadow.compare(offers("one", shadow_version="3"))
+    assert scoring.sent == []
+    assert not ShadowComparison.objects.exists()
+
+
+# What came of it ------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_without_a_shadow_has_no_report(db):
+    assert shadow.shadow_report(make_model()) is None
+
+
+def test_a_shadow_that_has_compared_nothing_has_an_empty_report(model):
+    found = report(model)
+    assert (found.compared, found.failed, found.agreement, found.mean_difference) == (0, 0, None, None)
+    assert (found.p50, found.series, found.failures) == (None, [], [])
+    assert sum(bar.count for bar in found.histogram) == 0
+
+
+def test_agreement_and_drift_are_summed_up(model):
+    model.versions.update(role_since=timezone.now() - timedelta(hours=1))
+    for step in range(100):
+        compare(model, agrees=step < 75, shadow_probability=0.9 - step / 1000, champion_ms=2, shadow_ms=3)
+    compare(model, agrees=None, shadow_probability=None, failure="scoring-timeout")
+    found = report(model)
+    assert (found.compared, found.agreeing, found.failed, found.agreement) == (100, 75, 1, 0.75)
+    assert found.mean_difference == pytest.approx(-0.0495)
+    assert (found.p05, found.p50, found.p95) == (
+        pytest.approx(-0.095),
+        pytest.approx(-0.050),
+        pytest.approx(-0.005),
+    )
+    assert (found.champion_ms, found.shadow_ms) == (2, 3)
+    assert found.failures == [("scoring-timeout", 1)]
+    assert {(bar.start, bar.end): bar.count for bar in found.histogram if bar.count} == {(-0.1, 0.0): 99, (0.0, 0.1): 1}
+    assert (found.histogram[0].start, found.histogram[-1].end) == (-1.0, 1.0)
+
+
+def test_the_largest_differences_are_in_the_outermost_bars(model):
+    compare(model, champion_probability=0.0, shadow_probability=1.0)
+    compare(model, champion_probability=1.0, shadow_probability=0.0)
+    counts = [bar.count for bar in report(model).histogram]
+    assert (counts[0], counts[-1], sum(counts)) == (1, 1, 2)
+
+
+def test_the_course_of_a_day_has_at_most_sixty_points_in_order(model):
+    now = timezone.now()
+    model.versions.update(role_since=now - timedelta(days=3))
+    for minutes in range(0, 24 * 60, 7):
+        compare(model, at=now - timedelta(minutes=minutes), agrees=minutes < 12 * 60)
+    series = report(model).series
+    assert 55 <= len(series) <= 61
+    assert [point.at for point in series] == sorted(point.at for point in series)
+    assert (series[0].agreement, series[-1].agreement) == (0.0, 1.0)
+    assert sum(point.compared for point in series) == report(model).compared
+
+
+def test_an_earlier_trial_of_the_same_version_is_not_counted(model):
+    compare(model, at=timezone.now() - timedelta(minutes=5))
+    assert report(model).compared == 0
+
+
+def test_comparisons_are_deleted_after_thirty_days(model):
+    compare(model, at=timezone.now() - timedelta(days=31))
+    compare(model, at=timezone.now() - timedelta(days=29))
+    assert shadow.prune() == 1
+    assert ShadowComparison.objects.count() == 1
