@@ -97,14 +97,15 @@ class Pod:
 
 @contextmanager
 def start_pod(
-    store: Path, pool: str, *, command: tuple[str, ...] = SERVE, ready: bool = True, **env: str
+    store: Path, pool: str, *, command: tuple[str, ...] = SERVE, ready: bool = True, port: int | None = None, **env: str
 ) -> Iterator[Pod]:
     """Starts a pod on the store's models of the pool ("cpu" or "gpu") and stops it with SIGTERM on the way out.
 
-    command: arguments of Python. ready: wait until it is ready, else only until it answers.
+    command: arguments of Python. ready: wait until it is ready, else only until it answers. port: by default a free
+    one.
     env: more of its environment, as docs/operations.md names it (SCORING_TOKEN="…").
     """
-    [port] = free_ports(1)
+    port = port or free_ports(1)[0]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SCORING_", "LOG_"))}
     given = {
         "MODEL_STORE": str(store),

@@ -140,7 +140,8 @@ class Gate:
         self.pods = PodWatch(self.model, self.version.name, self._wait)
         self._current = self.steps[0]
         # Of a check just before, pods may still remember that they could not load it.
-        self.pods.doubtful = self.version.checks.exclude(pk=self.check.pk).exists()
+        just_now = timezone.now() - timedelta(minutes=1)
+        self.pods.doubtful = self.version.checks.filter(finished_at__gt=just_now).exists()
 
     def pass_through(self) -> None:
         work: dict[str, Callable[[], str]] = {
