@@ -3,6 +3,7 @@
 from datetime import datetime
 from importlib import import_module
 from io import BytesIO
+from types import SimpleNamespace
 
 from allauth.account.models import EmailAddress
 from django.apps import apps
@@ -34,11 +35,16 @@ def make_admin(email: str = "admin@example.com") -> User:
     return make_user(email, is_staff=True, is_superuser=True)
 
 
+def make_roles() -> None:
+    """What the migration of the roles does."""
+    migration = import_module("webapp.registry.migrations.0003_roles")
+    migration.make_roles(apps, SimpleNamespace(connection=connection))
+
+
 def make_member(role: str, email: str | None = None) -> User:
     """A person with that role in the admin: "viewer", "operator" or "admin"."""
     if not Group.objects.exists():  # a test that flushed the database took them along
-        with connection.schema_editor() as editor:
-            import_module("webapp.registry.migrations.0003_roles").make_roles(apps, editor)
+        make_roles()
     user = make_user(email or f"{role}@example.com")
     user.groups.add(Group.objects.get(name=role))
     return user

@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 
 from webapp.accounts import roles
-from webapp.accounts.models import Role, User
+from webapp.accounts.models import User
 from webapp.errors import NotAllowed
 from webapp.partials import render_page
 from webapp.registry import overview
@@ -72,16 +72,16 @@ class AdminSite(admin.AdminSite):
             return "accounts:second-factor"
         return "" if roles.gave_a_code(request) else "mfa_reauthenticate"
 
-    def logout(self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None) -> HttpResponse:
+    def logout(self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None) -> HttpResponse:  # type: ignore[override]  # Django's stubs promise a template
         return redirect("account_logout")
 
-    def password_change(self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None) -> HttpResponse:
+    def password_change(self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None) -> HttpResponse:  # type: ignore[override]
         return redirect("account_change_password")
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         context = super().each_context(request)
         if isinstance(request.user, User):
-            context |= {"sections": self._sections(request), "role": role_of(request.user)}
+            context |= {"sections": self._sections(request)}
         return context
 
     def _sections(self, request: HttpRequest) -> list[Section]:
@@ -103,13 +103,5 @@ class AdminSite(admin.AdminSite):
             "app_list": self.get_app_list(request),
             **(extra_context or {}),
         }
-        request.current_app = self.name  # type: ignore[attr-defined]  # as Django's own pages do
+        request.current_app = self.name  # as Django's own pages do
         return render_page(request, "admin/index.html", "admin/_overview.html", context)
-
-
-def role_of(user: User) -> str:
-    """What the person is here, in one word."""
-    if user.is_superuser:
-        return "Superuser"
-    held = [role.label for role in (Role.ADMIN, Role.OPERATOR, Role.VIEWER) if role in user.roles]
-    return held[0] if held else "Staff"

@@ -50,7 +50,15 @@ class User(AbstractUser):
     @cached_property
     def roles(self) -> frozenset[str]:
         """The names of the person's groups that are roles."""
-        return frozenset(self.groups.filter(name__in=Role.values).values_list("name", flat=True))
+        return frozenset(group.name for group in self.groups.all()) & frozenset(Role.values)
+
+    @property
+    def role(self) -> str:
+        """What the person is in the admin, in one word; empty: nothing."""
+        if self.is_superuser:
+            return "Superuser"
+        held = [str(role.label) for role in (Role.ADMIN, Role.OPERATOR, Role.VIEWER) if role in self.roles]
+        return held[0] if held else "Staff" if self.is_staff else ""
 
     @property
     def may_enter_admin(self) -> bool:

@@ -126,7 +126,10 @@ def _why(pod: PodView) -> str:
 
 def now() -> Overview:
     """How everything is, as of two seconds ago at most. Takes a second at most when pods do not answer."""
-    kept: Overview = cache.get_or_set("registry.overview", _look, KEPT)
+    kept: Overview | None = cache.get("registry.overview")
+    if kept is None:
+        kept = _look()
+        cache.set("registry.overview", kept, KEPT)
     return kept
 
 
