@@ -1,6 +1,7 @@
 import threading
 from datetime import timedelta
 
+import msgspec
 import pytest
 from django.db import connection
 from django.utils import timezone
@@ -14,7 +15,7 @@ from webapp.registry.models import Check, Event, Rollout, Version
 from webapp.registry.publishing import publish
 from webapp.scoring import store
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("pods")]
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def kinds(model) -> list[str]:
 
 
 def test_a_version_becomes_champion_when_all_ready_pods_have_it_and_done_when_they_answer_with_it(
-    model, old, new, pods, operator
+    model, new, pods, operator
 ):
     pods[1].looks = 3
     rollout = services.promote(new, by=operator)
@@ -70,7 +71,7 @@ def test_a_version_becomes_champion_when_all_ready_pods_have_it_and_done_when_th
     assert promoted.serving == {"champion": "2", "canary": None, "shadow": None, "standby": "1"}
 
 
-def test_the_champion_serves_until_every_ready_pod_has_loaded_the_version(model, old, new, pods, operator):
+def test_the_champion_serves_until_every_ready_pod_has_loaded_the_version(model, new, pods, operator):
     pods[1].looks = 10**6
     rollout = services.promote(new, by=operator)
     for _ in range(4):
@@ -81,7 +82,7 @@ def test_the_champion_serves_until_every_ready_pod_has_loaded_the_version(model,
     assert (view.done, view.total) == (1, 2)
 
 
-def test_a_pod_that_cannot_load_it_fails_the_version_and_leaves_the_champion_alone(model, old, new, pods, operator):
+def test_a_pod_that_cannot_load_it_fails_the_version_and_leaves_the_champion_alone(model, new, pods, operator):
     pods[1].broken = {"2": "model.npy is not the file that was registered: its SHA-256 differs"}
     rollout = services.promote(new, by=operator)
     rollouts.drive(rollout.pk)
@@ -98,7 +99,7 @@ def test_a_pod_that_cannot_load_it_fails_the_version_and_leaves_the_champion_alo
 
 
 @pytest.mark.parametrize("how", ["gone", "not ready"])
-def test_a_pod_that_is_not_ready_is_not_waited_for(model, old, new, pods, operator, how):
+def test_a_pod_that_is_not_ready_is_not_waited_for(model, new, pods, operator, how):
     if how == "gone":
         pods[1].there = False
     else:
@@ -109,7 +110,7 @@ def test_a_pod_that_is_not_ready_is_not_waited_for(model, old, new, pods, operat
     assert rollout.state == "done"
 
 
-def test_without_a_ready_pod_a_promotion_waits_says_so_and_can_be_cancelled(model, old, new, pods, operator):
+def test_without_a_ready_pod_a_promotion_waits_says_so_and_can_be_cancelled(model, new, pods, operator):
     pods[0].there = pods[1].there = False
     rollout = services.promote(new, by=operator)
     assert rollouts._step(rollout.pk)
@@ -135,7 +136,7 @@ def test_the_first_version_gets_into_service_on_pods_that_are_not_ready_for_want
     assert rollout.state == "done"
 
 
-def test_a_promotion_that_takes_too_long_fails_without_blaming_the_version(model, old, new, pods, operator):
+def test_a_promotion_that_takes_too_long_fails_without_blaming_the_version(model, new, pods, operator):
     pods[1].looks = 10**6
     rollout = services.promote(new, by=operator)
     Rollout.objects.filter(pk=rollout.pk).update(started_at=timezone.now() - timedelta(minutes=11))
@@ -147,7 +148,7 @@ def test_a_promotion_that_takes_too_long_fails_without_blaming_the_version(model
 
 
 @pytest.mark.parametrize("steps", range(6))
-def test_a_rollout_goes_on_wherever_its_worker_was_killed(model, old, new, pods, operator, steps):
+def test_a_rollout_goes_on_wherever_its_worker_was_killed(model, new, pods, operator, steps):
     pods[0].looks, pods[1].looks = 2, 3
     rollout = services.promote(new, by=operator)
     assert rollouts._claim(rollout.pk)
@@ -163,7 +164,7 @@ def test_a_rollout_goes_on_wherever_its_worker_was_killed(model, old, new, pods,
     assert kinds(model) == ["promotion_started", "promoted", "converged"]
 
 
-def test_two_workers_that_drive_the_same_rollout_do_nothing_twice(model, old, new, pods, operator):
+def test_two_workers_that_drive_the_same_rollout_do_nothing_twice(model, new, operator):
     rollout = services.promote(new, by=operator)
 
     def work() -> None:
@@ -179,9 +180,7 @@ def test_two_workers_that_drive_the_same_rollout_do_nothing_twice(model, old, ne
     assert kinds(model) == ["promotion_started", "promoted", "converged"]
 
 
-def test_a_store_that_is_away_for_a_while_delays_a_promotion_and_loses_nothing(
-    model, old, new, pods, operator, model_store
-):
+def test_a_store_that_is_away_for_a_while_delays_a_promotion_and_loses_nothing(model, new, operator, model_store):
     aside = model_store.rename(model_store.with_name("aside"))
     rollout = services.promote(new, by=operator)
     assert rollouts._step(rollout.pk)
@@ -193,7 +192,7 @@ def test_a_store_that_is_away_for_a_while_delays_a_promotion_and_loses_nothing(
     assert routing(model).champion == "2"
 
 
-def test_rolling_back_serves_the_version_before_at_once_without_any_worker(model, old, new, pods, operator):
+def test_rolling_back_serves_the_version_before_at_once_without_any_worker(model, new, operator):
     rollouts.drive(services.promote(new, by=operator).pk)
     rollout = services.roll_back(model, by=operator, reason="Complaints.")
     assert routing(model) == store.Routing(champion="1")
@@ -207,7 +206,7 @@ def test_rolling_back_serves_the_version_before_at_once_without_any_worker(model
         services.roll_back(model, by=operator)
 
 
-def test_rolling_back_while_a_version_is_loading_ends_its_promotion(model, old, new, pods, operator):
+def test_rolling_back_while_a_version_is_loading_ends_its_promotion(model, new, pods, operator):
     rollouts.drive(services.promote(new, by=operator).pk)
     third = make_version(model, "3")
     pods[0].looks = 10**6
@@ -218,13 +217,13 @@ def test_rolling_back_while_a_version_is_loading_ends_its_promotion(model, old, 
     assert kinds(model)[-3:] == ["promotion_started", "promotion_cancelled", "rolled_back"]
 
 
-def test_a_rollback_to_another_version_than_the_person_saw_is_refused(model, old, new, pods, operator):
+def test_a_rollback_to_another_version_than_the_person_saw_is_refused(model, new, operator):
     rollouts.drive(services.promote(new, by=operator).pk)
     with pytest.raises(Conflict, match="Version 1 is the one before by now, not 7"):
         services.roll_back(model, by=operator, expected="7")
 
 
-def test_a_promotion_ends_the_canary_and_the_shadow(model, old, new, pods, operator):
+def test_a_promotion_ends_the_canary_and_the_shadow(model, new, operator):
     services.start_shadow(make_version(model, "3"), 20, by=operator)
     services.start_canary(new, 10, by=operator)
     assert routing(model) == store.Routing(champion="1", challenger=store.Challenger("2", 10), warm=("3",))
@@ -234,7 +233,7 @@ def test_a_promotion_ends_the_canary_and_the_shadow(model, old, new, pods, opera
     assert {event.serving["champion"] for event in model.events.order_by("pk")[3:]} == {"2"}
 
 
-def test_a_second_click_promotes_nothing_twice(model, old, new, pods, operator):
+def test_a_second_click_promotes_nothing_twice(model, new, operator):
     rollout = services.promote(new, by=operator)
     with pytest.raises(Conflict, match="Version 2 is being promoted"):
         services.promote(new, by=operator)
@@ -243,7 +242,7 @@ def test_a_second_click_promotes_nothing_twice(model, old, new, pods, operator):
         services.promote(new, by=operator)
 
 
-def test_clicks_at_the_same_moment_begin_one_promotion(model, old, new, pods, operator):
+def test_clicks_at_the_same_moment_begin_one_promotion(model, new, operator):
     outcomes = []
 
     def click() -> None:
@@ -272,13 +271,13 @@ def test_clicks_at_the_same_moment_begin_one_promotion(model, old, new, pods, op
         ("retired", "is retired"),
     ],
 )
-def test_only_a_version_that_has_passed_its_check_is_promoted(model, old, pods, operator, state, message):
+def test_only_a_version_that_has_passed_its_check_is_promoted(model, old, operator, state, message):
     version = make_version(model, "2", state=state, reason="It is broken." if state == "failed" else "")
     with pytest.raises(Conflict, match=message):
         services.promote(version, by=operator, reason="I want it.")
 
 
-def test_a_version_worse_than_the_champion_needs_a_written_reason(model, old, pods, operator):
+def test_a_version_worse_than_the_champion_needs_a_written_reason(model, old, operator):
     version = make_version(model, "2")
     with pytest.raises(InvalidInput, match="has not been checked beside version 1") as refused:
         services.promote(version, by=operator, reason="  ")
@@ -296,16 +295,14 @@ def test_a_version_worse_than_the_champion_needs_a_written_reason(model, old, po
     assert rollout.reason == "It knows the new entries."
 
 
-def test_who_began_a_promotion_is_known_though_the_account_is_gone(model, old, new, pods, operator):
+def test_who_began_a_promotion_is_known_though_the_account_is_gone(model, new, operator):
     rollout = services.promote(new, by=operator)
     operator.delete()
     rollouts.drive(rollout.pk)
     assert Event.objects.get(kind="promoted").actor == "operator@example.com"
 
 
-def test_the_routing_file_is_what_pods_understand(model, old, new, pods, operator, model_store):
-    import msgspec
-
+def test_the_routing_file_is_what_pods_understand(model, new, operator, model_store):
     services.start_canary(new, 25, by=operator)
     written = (model_store / model.name / "routing.json").read_bytes()
     assert msgspec.json.decode(written, type=Routing).roles() == {"1": "champion", "2": "challenger"}
