@@ -20,6 +20,7 @@ urlpatterns = [
     path("api/v1/", include("webapp.api_urls")),
     path("", include("webapp.reference.urls")),
     path("problems/<slug:slug>", pages.problem, name="problem"),
+    path("admin/models/", include("webapp.registry.admin_urls")),
     path("admin/", admin.site.urls),
 ]
 

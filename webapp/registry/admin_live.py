@@ -1,0 +1,231 @@
+"""What moves on a model's page: what serves and how it does, and the way of a version into the pods."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+
+from django.utils import timezone
+
+from webapp.charts import Bins, Series
+from webapp.registry import shadow, trials
+from webapp.registry.models import Check, Rollout, ScoringModel, Version
+from webapp.registry.shadow import ShadowReport
+from webapp.registry.trials import CanaryReport
+from webapp.scoring.fleet import PodView, pods
+from webapp.usage import traffic
+from webapp.usage.traffic import Totals
+
+REMEMBERED = timedelta(minutes=15)  # how long the page still speaks of a rollout that has ended well
+FAILURE_REMEMBERED = timedelta(days=1)
+HOUR = timedelta(hours=1)
+
+# Seconds between two looks: while something is on its way, while figures come in, and else.
+MOVING, TRYING, RESTING = 1, 3, 10
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One version in service. share: of the requests that it answers (a shadow: scores again), in percent.
+
+    holding: how many of the ready pods have it loaded. totals: what it did in the last hour; None for a standby.
+    """
+
+    version: Version
+    share: int
+    holding: int
+    totals: Totals | None
+
+
+@dataclass(frozen=True)
+class PodStep:
+    """How far one pod is with the version of a rollout. state: waiting, loading, loaded, answering, failed or away."""
+
+    name: str
+    state: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of the rollout as a whole. state: done, running, waiting or failed."""
+
+    title: str
+    state: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Way:
+    """A rollout with each pod's state."""
+
+    rollout: Rollout
+    pods: Sequence[PodStep]
+    stages: Sequence[Stage]
+    seconds: float
+
+    @property
+    def is_running(self) -> bool:
+        return self.rollout.state in RUNNING
+
+
+RUNNING = (Rollout.State.LOADING, Rollout.State.SWITCHING)
+
+
+@dataclass(frozen=True)
+class VersionRow:
+    """A line of the table of versions. check: the one that runs, if any."""
+
+    version: Version
+    check: Check | None
+
+
+class Live:
+    """A model as it is right now."""
+
+    def __init__(self, model: ScoringModel) -> None:
+        self.model = model
+        self.now = timezone.now()
+
+    @cached_property
+    def pods(self) -> list[PodView]:
+        return pods(self.model.pool)
+
+    @cached_property
+    def ready(self) -> list[PodView]:
+        return [pod for pod in self.pods if pod.ready]
+
+    @cached_property
+    def versions(self) -> list[VersionRow]:
+        running = {
+            check.version_id: check for check in Check.objects.filter(version__model=self.model, state="running")
+        }
+        return [VersionRow(version, running.get(version.pk)) for version in self.model.versions.all()]
+
+    @cached_property
+    def lanes(self) -> list[Lane]:
+        """What serves, the champion first."""
+        roles = {row.version.role: row.version for row in self.versions if row.version.role}
+        canary = roles.get(Version.Role.CANARY)
+        champion_share = 100 - (canary.percent if canary else 0)
+        lanes = []
+        for role in (Version.Role.CHAMPION, Version.Role.CANARY, Version.Role.SHADOW, Version.Role.STANDBY):
+            if version := roles.get(role):
+                share = champion_share if role == Version.Role.CHAMPION else version.percent
+                answers = role in {Version.Role.CHAMPION, Version.Role.CANARY}
+                totals = traffic.totals(self.model.name, version.name, since=self.now - HOUR) if answers else None
+                lanes.append(Lane(version, share, self._holding(version), totals))
+        return lanes
+
+    @cached_property
+    def champion(self) -> Version | None:
+        return next((lane.version for lane in self.lanes if lane.version.role == Version.Role.CHAMPION), None)
+
+    @cached_property
+    def standby(self) -> Version | None:
+        return next((lane.version for lane in self.lanes if lane.version.role == Version.Role.STANDBY), None)
+
+    def _holding(self, version: Version) -> int:
+        found = (pod.version(self.model.name, version.name) for pod in self.ready)
+        return sum(each is not None and each.state == "READY" for each in found)
+
+    @cached_property
+    def way(self) -> Way | None:
+        """The rollout on its way, or the last one while it is news."""
+        rollout = self.model.rollouts.select_related("version", "replaces").first()
+        if rollout is None:
+            return None
+        if rollout.finished_at:
+            failed = rollout.state == Rollout.State.FAILED
+            if self.now - rollout.finished_at > (FAILURE_REMEMBERED if failed else REMEMBERED):
+                return None
+        end = rollout.finished_at or self.now
+        steps = [self._step(pod, rollout) for pod in self.pods] if rollout.state in RUNNING else []
+        return Way(rollout, steps, self._stages(rollout, steps), (end - rollout.started_at).total_seconds())
+
+    def _step(self, pod: PodView, rollout: Rollout) -> PodStep:
+        name = pod.pod or pod.address
+        if not pod.reachable:
+            return PodStep(name, "away", f"Does not answer and is not waited for. {pod.problem}")
+        found = pod.version(self.model.name, rollout.version.name)
+        if not pod.ready:
+            return PodStep(name, "away", f"Not ready and not waited for. {pod.reason}")
+        if found is None:
+            return PodStep(name, "waiting", "Has not begun yet")
+        if found.state == "UNAVAILABLE":
+            return PodStep(name, "failed", found.reason or "Could not load it")
+        if found.state != "READY":
+            return PodStep(name, "loading", "Verifies its files, loads it and warms it up")
+        took = f" in {found.load_seconds:.1f} s" if found.load_seconds is not None else ""
+        if found.answering:
+            return PodStep(name, "answering", f"Loaded{took}; answers with version {rollout.version.name}")
+        return PodStep(name, "loaded", f"Loaded and warm{took}")
+
+    def _stages(self, rollout: Rollout, steps: Sequence[PodStep]) -> list[Stage]:
+        State = Rollout.State  # noqa: N806  # a class, as it is called
+        total = sum(step.state != "away" for step in steps)
+        loaded = sum(step.state in {"loaded", "answering"} for step in steps)
+        answering = sum(step.state == "answering" for step in steps)
+        state, began = rollout.state, rollout.started_at
+        if state == State.LOADING:
+            load = Stage("Load and warm up", "running", f"{loaded} of {total} ready pods")
+        elif rollout.switched_at:
+            load = Stage("Load and warm up", "done", _seconds(began, rollout.switched_at))
+        else:
+            load = Stage("Load and warm up", "failed" if state == State.FAILED else "waiting")
+        if state == State.SWITCHING:
+            switch = Stage("Switch", "running", f"{answering} of {total} ready pods")
+        elif state == State.DONE:
+            switch = Stage("Switch", "done", _seconds(rollout.switched_at or began, rollout.finished_at))
+        else:
+            switch = Stage("Switch", "waiting")
+        done = Stage("In service", "done" if state == State.DONE else "waiting")
+        return [switch, done] if rollout.kind == Rollout.Kind.ROLLBACK else [load, switch, done]
+
+    @cached_property
+    def canary(self) -> CanaryReport | None:
+        return trials.canary_report(self.model)
+
+    @cached_property
+    def shadow(self) -> ShadowReport | None:
+        return shadow.shadow_report(self.model)
+
+    @property
+    def shadow_agreement(self) -> list[Series]:
+        points = self.shadow.series if self.shadow else []
+        return [Series("Agreement", [(point.at, point.agreement) for point in points])]
+
+    @property
+    def shadow_drift(self) -> list[Series]:
+        points = self.shadow.series if self.shadow else []
+        return [Series("Mean difference", [(point.at, point.mean_difference) for point in points])]
+
+    @property
+    def shadow_differences(self) -> list[Bins]:
+        bars = self.shadow.histogram if self.shadow else []
+        return [Bins("Requests", [(bar.start, bar.end, bar.count) for bar in bars])]
+
+    @property
+    def every(self) -> int:
+        """Seconds after which the page looks again."""
+        if (self.way and self.way.is_running) or any(row.check for row in self.versions):
+            return MOVING
+        return TRYING if self.canary or self.shadow else RESTING
+
+    @property
+    def announcement(self) -> str:
+        """The one sentence that a screen reader is told when it changes."""
+        if self.way is None:
+            return ""
+        name, state = self.way.rollout.version.name, self.way.rollout.state
+        return {
+            Rollout.State.LOADING: f"Pods load version {name}.",
+            Rollout.State.SWITCHING: f"Pods switch to version {name}.",
+            Rollout.State.DONE: f"Version {name} is in service on all ready pods.",
+            Rollout.State.FAILED: f"The promotion of version {name} has failed.",
+            Rollout.State.CANCELLED: f"The promotion of version {name} was cancelled.",
+        }[Rollout.State(state)]
+
+
+def _seconds(begin: datetime, end: datetime | None) -> str:
+    return f"{(end - begin).total_seconds():.1f} s" if end else ""

@@ -1,0 +1,41 @@
+from collections.abc import Callable
+
+from django.contrib import admin
+from django.http.response import HttpResponseBase
+from django.urls import path
+from django.views import View
+from django.views.decorators.csrf import csrf_exempt
+
+from webapp.registry import admin_views
+from webapp.registry.admin_actions import ON_A_MODEL, ON_A_VERSION
+from webapp.registry.admin_uploads import UploadArtifact, UploadEvaluationSet
+
+Page = Callable[..., HttpResponseBase]
+
+
+def page(view: type[View]) -> Page:
+    """The view behind the door of the admin."""
+    return admin.site.admin_view(view.as_view())
+
+
+def upload(view: type[View]) -> Page:
+    """Likewise, but it checks the form's safety token itself: see UploadView."""
+    return admin.site.admin_view(csrf_exempt(view.as_view()))
+
+
+MODEL, VERSION = "<str:name>/", "<str:name>/versions/<str:version>/"
+
+app_name = "models"
+urlpatterns = [
+    path("", page(admin_views.ModelList), name="list"),
+    path(MODEL, page(admin_views.ModelPage), name="model"),
+    path(f"{MODEL}live", page(admin_views.ModelLive), name="live"),
+    path(f"{MODEL}settings", page(admin_views.Settings), name="settings"),
+    path(f"{MODEL}upload", upload(UploadArtifact), name="upload"),
+    path(f"{MODEL}evaluation-set", upload(UploadEvaluationSet), name="evaluation-set"),
+    path(f"{MODEL}evaluation-set/picture", page(admin_views.EvaluationPicture), name="evaluation-picture"),
+    *(path(f"{MODEL}{slug}", page(view), name=slug) for slug, view in ON_A_MODEL.items()),
+    path(VERSION, page(admin_views.VersionPage), name="version"),
+    path(f"{VERSION}live", page(admin_views.VersionLive), name="check-live"),
+    *(path(f"{VERSION}{slug}", page(view), name=slug) for slug, view in ON_A_VERSION.items()),
+]
