@@ -1,0 +1,83 @@
+"""Work in the background: each of these may be delivered twice, late, or be cut short by the end of its worker."""
+
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from celery import shared_task
+from django.db import Error as DatabaseError
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from webapp import queues
+from webapp.errors import AppError
+from webapp.registry import adoption, gate, publishing, rollouts, trials
+from webapp.registry import shadow as shadows
+from webapp.registry.models import Check, Pulse, ScoringModel
+from webapp.scoring import store
+from webapp.usage import traffic
+
+log = structlog.get_logger(__name__)
+
+
+@shared_task(name="registry.watch")
+def watch() -> None:
+    """Every two seconds: finds what was left undone, and what has changed outside."""
+    _attempt(adoption.adopt_store)
+    _attempt(_publish_all)
+    _attempt(rollouts.resume_unattended)
+    _attempt(_resume_silent_checks)
+    _attempt(trials.judge_all)
+    Pulse.objects.update_or_create(name="watch", defaults={"at": timezone.now()})
+
+
+@shared_task(name="registry.drive")
+def drive(rollout_id: int) -> None:
+    rollouts.drive(rollout_id)
+
+
+@shared_task(name="registry.check")
+def check(check_id: int, token: str) -> None:
+    gate.run(check_id, token)
+
+
+@shared_task(name="registry.shadow", acks_late=False)
+def shadow(offers: list[dict[str, Any]]) -> None:
+    shadows.compare(offers)
+
+
+@shared_task(name="registry.prune")
+def prune() -> None:
+    """Every hour: forgets what is too old."""
+    _attempt(shadows.prune)
+    _attempt(traffic.prune_and_merge)
+    _attempt(store.tidy)
+
+
+def _publish_all() -> None:
+    for model in ScoringModel.objects.all():
+        _attempt(publishing.publish, model)
+
+
+def _resume_silent_checks() -> None:
+    """Starts each check over whose worker has not been heard of for a while."""
+    silent = Check.objects.annotate(heard_at=Coalesce("heartbeat_at", "started_at")).filter(
+        state=Check.State.RUNNING, heard_at__lt=timezone.now() - timedelta(seconds=gate.SILENT_AFTER)
+    )
+    for check_id, token in silent.values_list("pk", "token"):
+        new = uuid.uuid4()
+        # Only one of two watches that look at the same time.
+        if Check.objects.filter(pk=check_id, token=token, state=Check.State.RUNNING).update(
+            token=new, heartbeat_at=timezone.now()
+        ):
+            queues.send("registry.check", check_id, str(new))
+
+
+def _attempt(part: Callable[..., object], *arguments: object) -> None:
+    """Runs one part; what goes wrong with it holds up no other, and the next time comes soon."""
+    try:
+        part(*arguments)
+    except (AppError, DatabaseError) as error:
+        log.warning("watch_part_failed", part=part.__name__, error=str(error))
