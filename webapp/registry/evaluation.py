@@ -180,7 +180,7 @@ class Evaluation:
             except Gone as error:
                 if side is self.candidate:
                     raise
-                self.champion = None
+                self.champion, self.disagreements = None, Disagreements()
                 self.note = f"Version {side.version} could not be compared with: {error}"
         return [said[side.version] for side in (self.candidate, self.champion) if side]
 

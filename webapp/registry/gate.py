@@ -385,7 +385,7 @@ class Gate:
 
     def _wait(self, why: str, since: float) -> None:
         if time.monotonic() - since > self.patience:
-            raise OutOfPatience(f"Given up after {self.patience:.0f} s. {why}")
+            raise OutOfPatience(f"Given up after {self.patience:g} s. {why}")
         self._current["detail"] = f"Waiting. {why}"
         self.beat()
         time.sleep(PAUSE)

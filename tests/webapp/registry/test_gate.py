@@ -1,9 +1,13 @@
 """The gate with a pod process: what passes, what does not and how that is said, and what is measured."""
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -11,7 +15,7 @@ import pytest
 from django.utils import timezone
 
 from tests.pods import Pod, start_pod
-from tests.product import free_ports
+from tests.product import ROOT, free_ports
 from tests.scoring_service import obedient
 from tests.scoring_service.conftest import OBEDIENT
 from webapp import celery
@@ -76,7 +80,7 @@ def serve(version: Version) -> Version:
 def measure_on(model: ScoringModel, tmp_path: Path, *cases: tuple[str, str | None]) -> None:
     """Makes the questions with their expected answers the model's evaluation set."""
     file = tmp_path / "asked.jsonl"
-    file.write_text("".join(json.dumps({"question": asked, "faq_id": id}) + "\n" for asked, id in cases))
+    file.write_text("".join(json.dumps({"question": asked, "faq_id": faq_id}) + "\n" for asked, faq_id in cases))
     evaluation_sets.replace(model, file, by=None)
 
 
@@ -300,34 +304,37 @@ def test_a_version_that_fails_can_be_mended_and_checked_again(model, store):
     assert (version.state, version.reason) == (Version.State.READY, "")
 
 
-def test_a_champion_that_answers_no_more_costs_only_the_comparison(model, tmp_path):
-    champion = serve(register(model))
-    measure_on(model, tmp_path, *((f"q{number}", f"q{number}") for number in range(40)))
-    Version.objects.filter(pk=champion.pk).update(state="ready", role="")
-    services.start_check(version := register(model), by=None)
-    check = version.checks.get()
-    check.champion = champion
-    Version.objects.filter(pk=champion.pk).update(state="serving", role="champion")
-    # Its folder is gone and the pod has let it go: the registry has not noticed yet.
-    obedient.route(pod_store(), "", model=model.name, warm=[version.name])
-    gate.run(check.pk, check.token, patience=2)
-    check.refresh_from_db()
+def test_a_champion_that_no_pod_has_is_not_compared_with(model, tmp_path, store):
+    champion = register(model)
+    (store / model.name / champion.name / "words.txt").write_text("damaged")
+    serve(champion)
+    measure_on(model, tmp_path, ("a", "a"))
+    report = checked(register(model)).report
+    assert report["champion"] is None
+    assert report["note"] == "Version 1 serves but is ready on no pod, so nothing was compared."
+
+
+def test_a_champion_that_leaves_in_the_middle_costs_only_the_comparison(model, tmp_path, store):
+    serve(register(model))
+    version = register(model, parameters={"slow_ms": 20})
+    measure_on(model, tmp_path, *((f"q{number}", f"q{number}") for number in range(50)))
+    timer = later(0.8, lambda: obedient.route(store, "", model=model.name, warm=[version.name]))
+    check = checked(version, patience=0.5)
+    timer.join()
     assert check.state == Check.State.PASSED
+    assert check.report["champion"] is None
+    assert check.report["note"].startswith("Version 1 could not be compared with: Given up after 0.5 s.")
+    assert check.report["candidate"]["inputs"] == 50
+    assert check.report["disagreements"]["lost"] == 0
 
 
-def pod_store() -> Path:
-    from django.conf import settings
-
-    return settings.MODEL_STORE
+def later(seconds: float, what: Callable[[], object]) -> threading.Timer:
+    timer = threading.Timer(seconds, what)
+    timer.start()
+    return timer
 
 
 # Trouble on the way ---------------------------------------------------------------------------------------------------
-
-
-def later(seconds: float, what) -> threading.Thread:
-    thread = threading.Timer(seconds, what)
-    thread.start()
-    return thread
 
 
 def test_a_store_that_is_away_for_a_while_is_waited_for(model, store):
@@ -352,7 +359,7 @@ def test_a_store_that_stays_away_is_given_up(model, store):
         away.rename(store)
     version.refresh_from_db()
     assert version.state == Version.State.FAILED
-    assert version.reason.startswith("Given up after 0 s.")
+    assert version.reason.startswith("Given up after 0.5 s.")
     assert "cannot be read" in version.reason
 
 
@@ -449,3 +456,41 @@ def test_a_worker_that_is_to_end_leaves_the_check_to_the_next(model, monkeypatch
     gate.run(check.pk, check.token)
     version.refresh_from_db()
     assert version.state == Version.State.READY
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_check_whose_worker_is_killed_is_begun_anew(model, settings, tmp_path):
+    serve(register(model))
+    measure_on(model, tmp_path, *((f"q{number}", f"q{number}") for number in range(60)))
+    version = register(model, parameters={"slow_ms": 30})
+    check = services.start_check(version, by=None)
+    program = (
+        "import sys, django; django.setup(); from webapp.registry import gate; gate.run(int(sys.argv[1]), sys.argv[2])"
+    )
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "webapp.settings",
+        "DATABASE_URL": f"sqlite:///{settings.DATABASES['default']['NAME']}",
+        "MODEL_STORE": str(settings.MODEL_STORE),
+        "SCORING_CPU_URL": settings.SCORING_CPU_URL,
+    }
+    worker = subprocess.Popen(
+        [sys.executable, "-c", program, str(check.pk), str(check.token)], cwd=ROOT, env=environment
+    )
+    until = time.monotonic() + 60
+    while states(check).get("evaluation") != "running":
+        assert time.monotonic() < until
+        assert worker.poll() is None
+        time.sleep(0.05)
+        check.refresh_from_db()
+    worker.kill()
+    worker.wait()
+    check.refresh_from_db()
+    assert check.state == Check.State.RUNNING
+    # What `watch` does when it has not heard from a worker for gate.SILENT_AFTER.
+    Check.objects.filter(pk=check.pk).update(token=(token := uuid.uuid4()))
+    gate.run(check.pk, token)
+    check.refresh_from_db()
+    version.refresh_from_db()
+    assert (check.state, version.state) == (Check.State.PASSED, Version.State.READY)
+    assert check.report["candidate"]["inputs"] == 60
