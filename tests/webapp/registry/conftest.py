@@ -1,5 +1,6 @@
 """A model store in a folder of the test, and pods that follow it."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,14 +31,20 @@ def pods(settings, monkeypatch, model_store) -> Iterator[FollowingPods]:
     pods = FollowingPods(model_store)
     settings.SCORING_CPU_PODS = pods.addresses
     monkeypatch.setattr("webapp.scoring.pods.new_transport", lambda _limits: pods)
-    fleet._client.cache_clear()
+    fleet.close()
     yield pods
-    fleet._client.cache_clear()
+    fleet.close()
 
 
 @pytest.fixture
 def model(model_store) -> ScoringModel:
     return ScoringModel.objects.create(name="faq-javascript", kind="faq", pool="cpu")
+
+
+@pytest.fixture
+def lose_messages(settings):
+    """Call it to have every task forgotten that waits for a worker."""
+    return lambda: shutil.rmtree(settings.BROKER_DIR, ignore_errors=True)
 
 
 def versions_of(model: ScoringModel) -> dict[str, tuple[str, str]]:
