@@ -131,6 +131,7 @@ def matcher(task: Task) -> Scored:
             description="",
             sample=False,
             seed=0,
+            source=task.name,
             progress=lambda step: print(f"    {step}", file=sys.stderr),
         )
         seconds = time.process_time() - started

@@ -10,6 +10,7 @@ import torch
 from torchvision.models import resnet152
 
 from bench.workloads import pictures
+from scoring_service.contract import TrainingData
 from scoring_service.images.imagenet import torchvision_source
 from scoring_service.images.registration import register
 
@@ -34,6 +35,7 @@ def main(store: Path) -> None:
         description="Only for measuring speed.",
         sample=False,
         metrics={},
+        data=TrainingData("nothing: the weights are random"),
     )
 
 

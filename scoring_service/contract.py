@@ -179,6 +179,8 @@ class PodState(Struct, kw_only=True):
 
 # <store>/<model>/<version>/manifest.json   a Manifest; the version's folder is immutable once it has its name
 # <store>/<model>/routing.json              a Routing; replaced in one step
+# <store>/<model>/evaluation.jsonl          of a FAQ matcher: an EvaluationQuestion a line
+# <store>/<model>/evaluation.zip            of an image classifier: pictures, and labels.csv with header file,label_id
 
 
 class File(Struct, frozen=True):
@@ -222,6 +224,13 @@ class Manifest(Struct, frozen=True, kw_only=True):
     parameters: dict[str, Any] = {}  # the runtime's own
     metrics: dict[str, Any] = {}
     smoke: list[Smoke] = []
+
+
+class EvaluationQuestion(Struct, frozen=True):
+    """A question, and the id of the entry that answers it; None: no entry does."""
+
+    question: str
+    faq_id: str | None
 
 
 class Challenger(Struct, frozen=True):

@@ -2,6 +2,7 @@
 
     <store>/<model>/<version>/manifest.json   what the version is, with size and SHA-256 of each of its files
     <store>/<model>/routing.json              which of them pods load, and what for; replaced in one step
+    <store>/<model>/evaluation.{jsonl,zip}    inputs with known answers, on which all its versions are measured
 
 Nothing here runs code from the store.
 """
@@ -160,15 +161,42 @@ def took_name(scratch: Path, target: Path) -> bool:
 
 
 def set_champion(store: Path, model: str, version: str) -> None:
-    """Names the version that serves. Pods follow within their polling interval."""
+    """Names the version that serves, and no other. Pods follow within their polling interval."""
     if not (store / model / version / "manifest.json").is_file():
         raise FileNotFoundError(f"there is no version {version} of {model} in {store}")
-    target = store / model / "routing.json"
-    descriptor, name = tempfile.mkstemp(prefix=".routing-", dir=target.parent)
+    replace_file(store / model / "routing.json", msgspec.json.encode(Routing(champion=version)))
+
+
+def set_first_champion(store: Path, model: str, version: str) -> bool:
+    """Lets the version serve where none of the model is routed yet: whether a later one shall serve is not ours to say.
+
+    Returns whether it serves.
+    """
+    if (store / model / "routing.json").exists():
+        return False
+    set_champion(store, model, version)
+    return True
+
+
+def keep_evaluation_set(store: Path, model: str, name: str, content: bytes) -> bool:
+    """Puts what versions of the model are measured on into its folder; returns False when there is something already.
+
+    All versions are to be measured on the same, so it is never replaced here.
+    """
+    target = store / model / name
+    if target.exists():
+        return False
+    replace_file(target, content)
+    return True
+
+
+def replace_file(target: Path, content: bytes) -> None:
+    """The file has the new content or the old one, whoever looks and whenever the power fails."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.stem}-", dir=target.parent)
     scratch = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.encode(Routing(champion=version)))
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         scratch.chmod(0o644)

@@ -4,12 +4,13 @@ import argparse
 import os
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import torch
 
-from scoring_service.contract import Manifest
+from scoring_service.contract import Manifest, TrainingData
 from scoring_service.errors import VersionUnusable
 from scoring_service.images import photos
 from scoring_service.images.architectures import build, fit, read_weights
@@ -61,7 +62,9 @@ def run(args: argparse.Namespace) -> int:
         digest = _download(url, file, expected)
         manifest = _register(args.store, model, source, file, {"url": url, "sha256": digest})
         file.unlink()
-    sys.stderr.write(f"{manifest.model} version {manifest.version} is in the store and serves: {manifest.title}.\n")
+    champion = read_routing(args.store, model).champion
+    serves = "serves" if champion == manifest.version else f"can be promoted; version {champion or 'none'} serves"
+    sys.stderr.write(f"{model} version {manifest.version} is in the store and {serves}: {manifest.title}.\n")
     return 0
 
 
@@ -72,12 +75,13 @@ def _sha256(text: str) -> str:
 
 
 def _registered(store: Path, model: str, sha256: str) -> Manifest | None:
-    """The version that serves `model`, when it was made from a file with this hash."""
-    try:
-        manifest = read_manifest(store / model / read_routing(store, model).champion)
-    except VersionUnusable:  # nothing there yet, or nothing that could stay
-        return None
-    return manifest if manifest.parameters.get("origin", {}).get("sha256", "").startswith(sha256) else None
+    """A version of `model` that was made from a file with this hash, if there is one."""
+    for path in sorted((store / model).glob("[!.]*/manifest.json")):
+        with suppress(VersionUnusable):  # what cannot be read is not what is looked for
+            manifest = read_manifest(path.parent)
+            if manifest.parameters.get("origin", {}).get("sha256", "").startswith(sha256):
+                return manifest
+    return None
 
 
 def _download(url: str, to: Path, expected: str) -> str:
@@ -114,6 +118,7 @@ def _register(store: Path, model: str, source: Source, file: Path, origin: dict[
         sample=False,
         metrics=source.metrics,
         origin=origin,
+        data=TrainingData(f"{len(source.labels):,} categories of ImageNet; {source.library} published the weights"),
     )
 
 

@@ -1,21 +1,26 @@
 """`train-digits`: the sample image model, and the sample pictures on the pages."""
 
 import argparse
+import hashlib
 import io
 import os
 import sys
+import zipfile
 from pathlib import Path
 
 import torch
 
+from scoring_service.contract import TrainingData
 from scoring_service.images import digits
 from scoring_service.images.device import cpu_limit
 from scoring_service.images.labels import Label
 from scoring_service.images.progress import Bar
 from scoring_service.images.registration import register
+from scoring_service.store import keep_evaluation_set
 
 _LEAST_ACCURACY = 0.97
 _SAMPLE_SIDE = 160  # pixels
+_EVALUATION_SIDE = 64
 # Digit to which of its held-out examples is shown: clearly written ones. A page takes eight pictures at once.
 _SAMPLES = {0: 1, 2: 3, 3: 5, 4: 2, 5: 2, 6: 1, 7: 3, 9: 1}
 
@@ -48,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         library="torchvision",
         architecture=digits.ARCHITECTURE,
         weights=network.state_dict(),
-        labels=[Label(label_id=f"digit-{digit}", label=label) for digit, label in enumerate(digits.LABELS)],
+        labels=[Label(label_id=_label_id(digit), label=label) for digit, label in enumerate(digits.LABELS)],
         preprocessing=digits.PREPROCESSING,
         smoke=[
             (f"{number}.png", _png(held_out.ink[number], digits.SIDE, light_on_dark=number % 2 == 1))
@@ -66,7 +71,14 @@ def run(args: argparse.Namespace) -> int:
             "held_out": len(held_out.shown),
             "trained_on": len(training.shown),
         },
+        data=TrainingData(
+            f"scikit-learn's handwritten digits without {len(held_out.shown)} that were held out",
+            hashlib.sha256(training.ink.numpy().tobytes() + training.shown.numpy().tobytes()).hexdigest(),
+            rows=len(training.shown),
+        ),
     )
+    if keep_evaluation_set(args.store, args.model, "evaluation.zip", _evaluation_set(held_out)):
+        sys.stderr.write(f"The held-out digits are what versions of {args.model} are measured on from now on.\n")
     sys.stderr.write(
         f"{manifest.model} version {manifest.version} reads {dark_on_light:.1%} of {len(held_out.shown)} held-out "
         f"digits dark on light, {light_on_dark:.1%} light on dark.\n"
@@ -81,6 +93,22 @@ def _write_samples(held_out: digits.Digits, directory: Path) -> int:
         row = int((held_out.shown == digit).nonzero()[which])
         (directory / f"{digit}.png").write_bytes(_png(held_out.ink[row], _SAMPLE_SIDE))
     return 0
+
+
+def _evaluation_set(held_out: digits.Digits) -> bytes:
+    """The held-out digits as pictures with their labels, half of them light on dark. Same digits, same bytes."""
+    rows = [f"{number:03}.png,{_label_id(int(shown))}" for number, shown in enumerate(held_out.shown)]
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("labels.csv"), "\n".join(["file,label_id", *rows, ""]))
+        for number, ink in enumerate(held_out.ink):
+            picture = _png(ink, _EVALUATION_SIDE, light_on_dark=number % 2 == 1)
+            archive.writestr(zipfile.ZipInfo(f"{number:03}.png"), picture)  # without the time of day
+    return file.getvalue()
+
+
+def _label_id(digit: int) -> str:
+    return f"digit-{digit}"
 
 
 def _png(ink: torch.Tensor, side: int, *, light_on_dark: bool = False) -> bytes:

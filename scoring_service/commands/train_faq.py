@@ -8,7 +8,7 @@ from pathlib import Path
 from scoring_service import store
 from scoring_service.commands import add_store_argument
 from scoring_service.faq.entries import read_collection
-from scoring_service.faq.registration import register
+from scoring_service.faq.registration import EVALUATION, evaluation_set, register
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--title", help="name for people (default: the model's name)")
     parser.add_argument("--description", default="", help="one or two sentences for people")
     parser.add_argument("--sample", action="store_true", help="it only demonstrates; other models are offered first")
-    parser.add_argument("--champion", action="store_true", help="let it serve; the first version does in any case")
+    parser.add_argument(
+        "--champion",
+        action="store_true",
+        help="let it serve, where pods run without the site; the first version does in any case",
+    )
     parser.add_argument("--seed", type=int, default=0, help="the same seed and entries give the same matcher")
 
 
@@ -37,10 +41,16 @@ def run(args: argparse.Namespace) -> int:
         description=args.description,
         sample=args.sample,
         seed=args.seed,
+        source=", ".join(path.name for path in args.entries),
         progress=report,
     )
-    if args.champion or not (args.store / args.model / "routing.json").exists():
+    questions = evaluation_set(collection)
+    if questions and store.keep_evaluation_set(args.store, args.model, EVALUATION, questions):
+        report(f"its test phrasings are what versions of {args.model} are measured on from now on")
+    if args.champion:
         store.set_champion(args.store, args.model, manifest.version)
+    else:
+        store.set_first_champion(args.store, args.model, manifest.version)
     report(f"{manifest.model} version {manifest.version} is in the store")
     report(summary(manifest.metrics))
     return 0

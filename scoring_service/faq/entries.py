@@ -13,7 +13,7 @@ Text = Annotated[str, Meta(min_length=1, max_length=text.MAX_CHARACTERS)]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
-class Entry(Struct, frozen=True, kw_only=True):
+class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An original question with its answer.
 
     phrasings: other ways in which people ask it; test_phrasings: held out, to measure by, never trained on.
@@ -91,6 +91,12 @@ def read_collection(paths: Iterable[Path]) -> Collection:
     if not entries:
         raise BadEntries(f"there is no entry in {', '.join(map(str, paths)) or 'no file'}")
     return Collection(tuple(entries.values()), tuple(unanswerable))
+
+
+def lines_of(collection: Collection) -> bytes:
+    """The collection as JSON lines, from which `read_collection` makes the same one."""
+    lines: list[object] = [*collection.entries, *({"unanswerable": each} for each in collection.unanswerable)]
+    return msgspec.json.Encoder().encode_lines(lines)
 
 
 def _parsed(line: bytes, place: str) -> _Line:

@@ -1,17 +1,20 @@
 """A trained matcher as a version in the model store, with what was measured of it."""
 
+import hashlib
 import time
+import tracemalloc
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from scoring_service import store
-from scoring_service.contract import Manifest
+from scoring_service.contract import EvaluationQuestion, Manifest, TrainingData
 from scoring_service.faq import text, training
-from scoring_service.faq.entries import Collection
+from scoring_service.faq.entries import Collection, lines_of
 from scoring_service.faq.evaluation import Outcome, metrics_of
 from scoring_service.faq.files import StoredEntry
 from scoring_service.faq.matcher import Matcher
@@ -20,6 +23,8 @@ from scoring_service.faq.training import Progress
 BATCH = 32
 _TIMED_QUESTIONS = 200
 _SMOKE_QUESTIONS = 3
+SNAPSHOT = "training.jsonl"  # what a version was trained on, as train-faq takes it
+EVALUATION = "evaluation.jsonl"
 
 
 def register(
@@ -31,20 +36,28 @@ def register(
     description: str,
     sample: bool,
     seed: int,
+    source: str,
     progress: Progress,
 ) -> Manifest:
-    """Trains a matcher, measures it and writes it into the store `folder` as the next version of the model."""
+    """Trains a matcher, measures it and writes it into the store `folder` as the next version of the model.
+
+    source: where the collection comes from, for people.
+    """
     trained = training.train(collection, seed=seed, progress=progress)
     entries = [
         StoredEntry(entry.id, entry.answer_id, [entry.question, *entry.phrasings], entry.answer)
         for entry in collection.entries
     ]
+    phrasings = sum(len(entry.phrasings) for entry in collection.entries)
     matcher = Matcher(entries, trained.index, trained.reranker)
     progress("measuring")
     metrics = _measured(matcher, collection, trained.outcome)
 
     def build(scratch: Path) -> dict[str, Any]:
         matcher.save(scratch)
+        memory = memory_for(scratch)
+        snapshot = lines_of(collection)
+        (scratch / SNAPSHOT).write_bytes(snapshot)
         return {
             "kind": "faq",
             "runtime": "faq",
@@ -53,12 +66,38 @@ def register(
             "description": description,
             "sample": sample,
             "libraries": {name: metadata.version(name) for name in ("numpy", "scipy")},
+            "memory": memory,
+            "data": TrainingData(
+                f"{len(entries):,} entries with {phrasings:,} other phrasings, from {source}",
+                hashlib.sha256(snapshot).hexdigest(),
+                rows=len(entries) + len(collection.unanswerable),
+                file=SNAPSHOT,
+            ),
             "parameters": {"threshold": trained.threshold, "entries": len(entries), "seed": seed},
             "metrics": metrics,
             "smoke": [{"text": entry.question} for entry in collection.entries[:_SMOKE_QUESTIONS]],
         }
 
     return store.write_version(folder, model, build)
+
+
+def evaluation_set(collection: Collection) -> bytes | None:
+    """What the collection has to measure matchers by, as JSON lines; None when nothing in it was held out."""
+    questions = test_questions(collection)
+    if all(identity is None for _, identity in questions):
+        return None
+    return msgspec.json.Encoder().encode_lines([EvaluationQuestion(*each) for each in questions])
+
+
+def memory_for(folder: Path) -> int:
+    """Bytes that loading the matcher's files takes: what becomes Python's, and the arrays, which are mapped."""
+    mapped = sum(path.stat().st_size for path in folder.glob("*.npy"))
+    tracemalloc.start()
+    try:
+        Matcher.load(folder)
+        return mapped + tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def test_questions(collection: Collection) -> list[tuple[str, str | None]]:

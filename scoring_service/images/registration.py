@@ -9,13 +9,16 @@ import msgspec
 import safetensors.torch
 import torch
 
-from scoring_service.contract import Manifest
+from scoring_service.contract import Manifest, TrainingData
 from scoring_service.images.architectures import Library
 from scoring_service.images.labels import Label, write_labels
 from scoring_service.images.preprocessing import Preprocessing
-from scoring_service.store import set_champion, write_version
+from scoring_service.store import set_first_champion, write_version
 
 WEIGHTS = "weights.safetensors"
+# Loading holds the weights as read and in the network, half as much again in bfloat16, and the smoke pictures' way
+# through it. With resnet18, resnet152 and vgg11 on a CPU it took 3.3, 3.1 and 2.5 times the weights.
+_MEMORY_PER_WEIGHTS, _MEMORY_BESIDES = 3, 20 * 2**20
 
 
 def register(
@@ -32,11 +35,13 @@ def register(
     description: str,
     sample: bool,
     metrics: Mapping[str, Any],
+    data: TrainingData,
     origin: Mapping[str, str] | None = None,
 ) -> Manifest:
-    """Writes a new version of `model`, makes it the one that serves, and returns its manifest.
+    """Writes a new version of `model` and returns its manifest. The first one serves; a later one when it is told to.
 
     labels: one for each of the network's outputs, in order.
+    data: what the weights were trained on.
     origin: where the weights come from ("url", "sha256"), when they were not trained here.
     smoke: file names and pictures that every pod must be able to score before it switches to the version.
     """
@@ -55,6 +60,8 @@ def register(
             "description": description,
             "sample": sample,
             "libraries": {name: metadata.version(name) for name in ("torch", library, "safetensors")},
+            "memory": _MEMORY_PER_WEIGHTS * (folder / WEIGHTS).stat().st_size + _MEMORY_BESIDES,
+            "data": data,
             "parameters": {
                 "library": library,
                 "architecture": architecture,
@@ -67,5 +74,5 @@ def register(
         }
 
     manifest = write_version(store, model, fill)
-    set_champion(store, model, manifest.version)
+    set_first_champion(store, model, manifest.version)
     return manifest

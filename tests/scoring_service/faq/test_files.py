@@ -16,13 +16,15 @@ from scoring_service.runtimes.faq import load
 
 def test_a_version_is_arrays_and_json_that_numpy_reads_without_pickle(version):
     names = set(store.read_manifest(version).files)
-    assert {name.rsplit(".", 1)[1] for name in names} == {"npy", "json"}
+    assert {name.rsplit(".", 1)[1] for name in names} == {"npy", "json", "jsonl"}
     for name in names:
         content = (version / name).read_bytes()
         if name.endswith(".npy"):
             assert np.load(version / name, allow_pickle=False).dtype.kind in "fi"
-        else:
+        elif name.endswith(".json"):
             assert msgspec.json.decode(content)
+        else:
+            assert [msgspec.json.decode(line) for line in content.splitlines()]
 
 
 def test_arrays_are_mapped_not_copied(version):

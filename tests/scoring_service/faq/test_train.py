@@ -6,9 +6,11 @@ import pytest
 
 from scoring_service import store
 from scoring_service.__main__ import main
+from scoring_service.faq.entries import read_collection
 from tests.scoring_service.faq import library
 from tests.scoring_service.faq.library import ENTRIES, UNANSWERABLE, ask
 
+LINES = [*ENTRIES, *UNANSWERABLE]
 RATES = ("accuracy_at_1", "accuracy_at_3", "accuracy_at_5", "accuracy_at_10", "mrr", "ece", "brier", "no_answer_auroc")
 
 
@@ -35,8 +37,48 @@ def test_without_test_phrasings_it_is_measured_on_what_was_held_out(tmp_path):
 
 
 def test_the_same_entries_and_seed_give_the_same_files(tmp_path, version):
-    again = library.train(tmp_path, [*ENTRIES, *UNANSWERABLE])
+    again = library.train(tmp_path, LINES)
     assert store.read_manifest(again).files == store.read_manifest(version).files
+
+
+def test_a_version_keeps_what_it_was_trained_on_and_can_be_trained_again_from_it(tmp_path, version):
+    manifest = store.read_manifest(version)
+    snapshot = version / manifest.data.file
+    assert manifest.data.sha256 == manifest.files[manifest.data.file].sha256
+    assert manifest.data.rows == len(snapshot.read_bytes().splitlines()) == len(ENTRIES) + len(UNANSWERABLE)
+    assert manifest.data.description == "6 entries with 30 other phrasings, from entries.jsonl"
+    assert read_collection([snapshot]) == read_collection([library.write_lines(tmp_path / "in", LINES)])
+    assert main(["train-faq", "--entries", str(snapshot), "--store", str(tmp_path / "store")]) == 0
+    assert store.read_manifest(tmp_path / "store" / "faq" / "1").files == manifest.files
+
+
+def test_the_manifest_says_how_much_memory_it_takes(version):
+    manifest = store.read_manifest(version)
+    arrays = sum(file.size for name, file in manifest.files.items() if name.endswith(".npy"))
+    assert arrays < manifest.memory < arrays + 2**20, "next to the arrays, the words of six entries are nothing"
+
+
+def test_what_was_held_out_becomes_what_all_versions_are_measured_on(tmp_path, capsys):
+    library.train(tmp_path, LINES)
+    assert "measured on from now on" in capsys.readouterr().err
+    kept = tmp_path / "store" / library.MODEL / "evaluation.jsonl"
+    questions = [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()]
+    assert questions == [
+        {"question": "extend the loan of a book", "faq_id": "renew"},
+        {"question": "is it possible to renew online", "faq_id": "renew"},
+        {"question": "how can I become a member", "faq_id": "card"},
+        {"question": "do you sell coffee", "faq_id": None},
+        {"question": "who won the match yesterday", "faq_id": None},
+    ]
+    before = kept.read_bytes()
+    library.train(tmp_path, [{**ENTRIES[0], "test_phrasings": ["another"]}, *ENTRIES[1:]])
+    assert kept.read_bytes() == before
+    assert "measured on from now on" not in capsys.readouterr().err
+
+
+def test_a_collection_that_holds_nothing_out_gives_nothing_to_measure_on(tmp_path):
+    library.train(tmp_path, [*ENTRIES[2:], *UNANSWERABLE])
+    assert not (tmp_path / "store" / library.MODEL / "evaluation.jsonl").exists()
 
 
 def test_progress_is_told_step_by_step(tmp_path, capsys):

@@ -122,6 +122,8 @@ def test_resnet_152_from_a_file_is_registered_and_serves_as_the_weights_enum_say
         False,
     )
     assert manifest.parameters["preprocessing"]["resize"] == [232]
+    assert manifest.data.description == "1,000 categories of ImageNet; torchvision published the weights"
+    assert manifest.memory > 3 * manifest.files["weights.safetensors"].size
     assert sorted(path.suffix for path in directory.iterdir() if path.is_file()) == [".json", ".json", ".safetensors"]
 
     classifier = load(directory, manifest)
@@ -162,6 +164,16 @@ def test_a_second_run_downloads_nothing(fetch, weights, publish):
     status, said = fetch("--url", server.url, "--sha256", sha256(weights))
     assert (status, said) == (0, "resnet18 version 1 has these weights already; nothing to do.\n")
     assert server.asked == []
+
+
+def test_other_weights_for_a_model_that_serves_wait_for_somebody_to_promote_them(fetch, weights, tmp_path):
+    assert fetch("--file", str(weights), "--sha256", sha256(weights))[0] == 0
+    torch.save(build("torchvision", "resnet18", classes=1000).state_dict(), other := tmp_path / "other.pth")
+    status, said = fetch("--file", str(other), "--sha256", sha256(other))
+    assert status == 0
+    assert "resnet18 version 2 is in the store and can be promoted; version 1 serves" in said
+    assert read_routing(tmp_path / "store", "resnet18").champion == "1"
+    assert "version 2 has these weights already" in fetch("--file", str(other), "--sha256", sha256(other))[1]
 
 
 def test_a_broken_download_goes_on_where_it_stopped(fetch, weights, publish):

@@ -10,6 +10,7 @@ import torch
 from msgspec.structs import replace
 from PIL import Image, ImageOps
 
+from scoring_service.contract import TrainingData
 from scoring_service.errors import BadRow, VersionUnusable
 from scoring_service.images import digits
 from scoring_service.images.architectures import build
@@ -192,6 +193,7 @@ def test_a_timm_architecture_serves_from_safetensors(tmp_path, pictures):
         description="",
         sample=False,
         metrics={},
+        data=TrainingData("nothing: the weights are random"),
     )
     assert "timm" in manifest.libraries
     classifier = load(tmp_path / "timm-model" / "1", manifest)
