@@ -479,11 +479,11 @@ class RollBack(ActionView):
         champion, standby = self.in_role(Role.CHAMPION), self.in_role(Role.STANDBY)
         old, new = (each.name if each else "–" for each in (champion, standby))
         ready, holding = len(self.ready), self.holding(new)
+        loaded = f"It is loaded on {holding} of {ready} ready {self.pool} pods, so this takes about a second."
+        if not ready:
+            loaded = f"No {self.pool} pod is ready right now; those that come up begin with it."
         effects = [
-            (
-                f"Version {new} answers all requests again. It is loaded on {holding} of {ready} ready {self.pool} "
-                "pods, so this takes about a second. No request fails or waits for it."
-            ),
+            f"Version {new} answers all requests again. {loaded} No request fails or waits for it.",
             f"Version {old} stays ready and is unloaded once its last request is answered.",
         ]
         if rollout := self.loading_rollout():

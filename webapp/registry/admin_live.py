@@ -7,18 +7,19 @@ from functools import cached_property
 
 from django.utils import timezone
 
-from webapp.charts import Bins, Series
+from webapp.charts import Bins, Series, Tone
 from webapp.registry import shadow, trials
 from webapp.registry.models import Check, Rollout, ScoringModel, Version
 from webapp.registry.shadow import ShadowReport
 from webapp.registry.trials import CanaryReport
 from webapp.scoring.fleet import PodView, pods
 from webapp.usage import traffic
-from webapp.usage.traffic import Totals
+from webapp.usage.traffic import Point, Totals
 
 REMEMBERED = timedelta(minutes=15)  # how long the page still speaks of a rollout that has ended well
 FAILURE_REMEMBERED = timedelta(days=1)
 HOUR = timedelta(hours=1)
+POINTS, LEAST_STEP = 40, 5  # of a chart; seconds between two of them
 
 # Seconds between two looks: while something is on its way, while figures come in, and else.
 MOVING, TRYING, RESTING = 1, 3, 10
@@ -185,6 +186,42 @@ class Live:
     @cached_property
     def canary(self) -> CanaryReport | None:
         return trials.canary_report(self.model)
+
+    @cached_property
+    def _canary_traffic(self) -> list[tuple[Version, Tone, list[Point]]]:
+        """What both versions did since the canary began, in about as many steps as a chart shows."""
+        if self.canary is None:
+            return []
+        step = max(LEAST_STEP, int((self.now - self.canary.since).total_seconds() / POINTS))
+        sides: list[tuple[Version, Tone]] = [(self.canary.canary, "accent"), (self.canary.champion, "quiet")]
+        return [
+            (
+                version,
+                tone,
+                traffic.series(
+                    self.model.name, version.name, since=self.canary.since, step_seconds=step, include_pinned=False
+                ),
+            )
+            for version, tone in sides
+        ]
+
+    @property
+    def canary_latency(self) -> list[Series]:
+        return [
+            Series(f"Version {version.name}", [(point.at, point.p95_ms) for point in points], tone)
+            for version, tone, points in self._canary_traffic
+        ]
+
+    @property
+    def canary_errors(self) -> list[Series]:
+        return [
+            Series(
+                f"Version {version.name}",
+                [(point.at, point.error_rate if point.requests else None) for point in points],
+                tone,
+            )
+            for version, tone, points in self._canary_traffic
+        ]
 
     @cached_property
     def shadow(self) -> ShadowReport | None:

@@ -132,14 +132,6 @@ class ReportView:
         ]
 
     @property
-    def latency_note(self) -> str:
-        found = self._both("latency")
-        return "; ".join(
-            f"{name}: half within {milliseconds(figures['p50'])}, 95 % within {milliseconds(figures['p95'])}"
-            for name, _, figures in found
-        )
-
-    @property
     def confusion(self) -> Confusion | None:
         """The candidate's answers for each expected label, where there are few enough labels for a table."""
         found = self.report.get("confusion") or {}

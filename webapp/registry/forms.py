@@ -8,9 +8,9 @@ from django import forms
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import UploadedFile
-from django.template.defaultfilters import filesizeformat
 
 from webapp.registry.models import MOST_CANARY, Event, ScoringModel
+from webapp.templatetags.ui import megabytes
 
 _KIND = Event.Kind
 HISTORY_KINDS: dict[str, tuple[Event.Kind, ...]] = {
@@ -144,7 +144,7 @@ class RetireForm(ReasonForm):
 
 def _not_too_large(upload: UploadedFile[bytes]) -> None:
     if (upload.size or 0) > settings.MAX_ARTIFACT_UPLOAD_BYTES:
-        raise ValidationError(f"At most {filesizeformat(settings.MAX_ARTIFACT_UPLOAD_BYTES)}.")
+        raise ValidationError(f"At most {megabytes(settings.MAX_ARTIFACT_UPLOAD_BYTES)}.")
 
 
 class UploadForm(forms.Form):

@@ -1,10 +1,11 @@
 """What the model pages need to write versions, figures and events the same way everywhere."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django import template
+from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -39,6 +40,16 @@ def exactly(moment: datetime) -> SafeString:
     return format_html(
         '<time datetime="{}">{}</time>', moment.isoformat(timespec="seconds"), f"{moment:%-d %B %Y, %H:%M:%S} UTC"
     )
+
+
+@register.filter
+def instant(text: str) -> SafeString | str:
+    """The moment that a manifest writes in RFC 3339; as it stands there when it is none."""
+    try:
+        moment = parse_datetime(text)
+    except ValueError:
+        moment = None
+    return exactly(moment.astimezone(UTC)) if moment else text or "–"
 
 
 @register.filter
