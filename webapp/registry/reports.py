@@ -11,6 +11,7 @@ from webapp.registry import metrics
 from webapp.registry.evaluation import Disagreements, Evaluation, Side
 from webapp.registry.metrics import FAILED, LATENCY, QUALITY, TAIL, Measure
 from webapp.registry.models import ScoringModel
+from webapp.templatetags.ui import milliseconds, percent
 
 EXAMPLES = 50  # inputs on which they disagree
 FAILURES = 10
@@ -64,7 +65,7 @@ def report_of(
         "accuracy_at_k": {role: side and _curve(side, CURVE[evaluation.kind]) for role, side in sides.items()},
         "latency": _latency(candidate, champion),
         "confusion": _confusion(candidate, champion, names) if evaluation.kind == "image" else None,
-        "disagreements": _disagreements(evaluation.disagreements, names),
+        "disagreements": _disagreements(evaluation.disagreements, names, candidate),
         "failures": [{"input": case.name, "reason": reason} for case, reason in candidate.failures[:FAILURES]],
     }
 
@@ -160,8 +161,8 @@ def _worse(row: Mapping[str, Any], champion: str, tolerance: Tolerance) -> str:
     match row["unit"]:
         case "share":
             return (
-                f"{title} is {ours:.1%}, {behind * 100:.1f} percentage points {direction} version {champion} "
-                f"({theirs:.1%}); tolerated are {tolerance.quality:g}."
+                f"{title} is {percent(ours)}, {behind * 100:.1f} percentage points {direction} version {champion} "
+                f"({percent(theirs)}); tolerated are {tolerance.quality:g}."
             )
         case "score":
             return (
@@ -170,8 +171,8 @@ def _worse(row: Mapping[str, Any], champion: str, tolerance: Tolerance) -> str:
             )
         case "ms":
             return (
-                f"{title} is {ours:.1f} ms, {behind / theirs:.0%} {direction} version {champion} ({theirs:.1f} ms); "
-                f"tolerated are {tolerance.latency:g} %."
+                f"{title} is {milliseconds(ours)}, {percent(behind / theirs)} {direction} version {champion} "
+                f"({milliseconds(theirs)}); tolerated are {tolerance.latency:g} %."
             )
         case _:
             return f"It has no answer to {_inputs(ours)}; version {champion} has none to {theirs}."
@@ -281,7 +282,9 @@ def _labels(ids: Iterable[str], named: Mapping[str, str]) -> list[dict[str, str]
     return [{"label_id": each, "label": named.get(each, "")} for each in ids]
 
 
-def _disagreements(found: Disagreements, names: Mapping[str, str]) -> dict[str, Any]:
+def _disagreements(found: Disagreements, names: Mapping[str, str], candidate: Side) -> dict[str, Any]:
+    """How many there are of each kind, and some of them."""
+    reasons = {case.name: reason for case, reason in candidate.failures}
     kinds = ("lost", "won", "different")
     examples = [example for kind in kinds for example in found.examples.get(kind, [])][:EXAMPLES]
 
@@ -296,6 +299,7 @@ def _disagreements(found: Disagreements, names: Mapping[str, str]) -> dict[str, 
                 "expected": named(example["expected"]),
                 "candidate": [named(each) for each in example["candidate"]],
                 "champion": [named(each) for each in example["champion"]],
+                **({} if example["candidate"] else {"candidate_failure": reasons.get(example["input"], "")}),
             }
             for example in examples
         ],

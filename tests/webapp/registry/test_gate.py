@@ -158,7 +158,7 @@ def test_both_sides_are_measured_on_the_same_inputs(model, tmp_path):
     }
     assert rows["accuracy_at_3"]["better"] is None, "both are right"
     assert report["verdict"]["worse"][0] == (
-        "Accuracy@1 is 70.0%, 20.0 percentage points below version 1 (90.0%); tolerated are 1."
+        "Accuracy@1 is 70 %, 20.0 percentage points below version 1 (90 %); tolerated are 1."
     )
     assert report["paired"] == {"won": 1, "lost": 3, "chance": 0.625}
     assert "may well be chance" in report["verdict"]["summary"]
