@@ -5,7 +5,7 @@ from django.urls import include, path
 app_name = "api"
 urlpatterns = [
     path("", include("webapp.keys.api_urls")),
-    path("", include("webapp.scoring.api_urls")),
+    path("", include("webapp.registry.api_urls")),
     path("faq/", include("webapp.faq.api_urls")),
     path("images/", include("webapp.images.api_urls")),
     path("", include("webapp.usage.api_urls")),

@@ -118,8 +118,14 @@ def _operation(method: str, path: str, operation: Json) -> Operation:
         parameters=parameters,
         body=_body(content) if content else None,
         answers=[_answer(int(status), answer) for status, answer in operation["responses"].items()],
-        calls=_calls(settings.PUBLIC_URL + path, content),
+        calls=_calls(settings.PUBLIC_URL + _filled(path, operation), content),
     )
+
+
+def _filled(path: str, operation: Json) -> str:
+    """The path with the examples of its parameters in their places."""
+    in_path = [each for each in operation.get("parameters", []) if each["in"] == "path"]
+    return path.format(**{each["name"]: next(iter(each["examples"].values()))["value"] for each in in_path})
 
 
 def _body(content: Json) -> Body:

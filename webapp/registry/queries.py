@@ -207,6 +207,7 @@ def history(
     kinds: Collection[str] = (),
     version: str = "",
     actor: str = "",
+    until: datetime | None = None,
 ) -> HistoryPage:
     """One page of what happened to the model. before: the `next_cursor` of the page above; actor: part of an address.
 
@@ -219,6 +220,8 @@ def history(
         events = events.filter(version__name=version)
     if actor:
         events = events.filter(actor__icontains=actor)
+    if until:
+        events = events.filter(at__lte=until)
     if before:
         # services.record_event keeps `at` rising with the key, so the key alone says what is older.
         last = model.events.filter(pk=int(before)).first() if before.isdecimal() and len(before) < 19 else None
