@@ -45,6 +45,18 @@ class AdminSite(admin.AdminSite):
         ("FAQ", "question", "faq", "collection"),
     )
 
+    # What Django's lists are about, by app: people's own data lie in four apps.
+    SUBJECTS = {
+        "accounts": "People",
+        "account": "People",
+        "auth": "People",
+        "mfa": "People",
+        "faq": "FAQ",
+        "keys": "API",
+        "usage": "API",
+        "registry": "Models",
+    }
+
     def has_permission(self, request: HttpRequest) -> bool:
         return roles.may_enter(request.user) and not self._step_before(request)
 
@@ -90,8 +102,16 @@ class AdminSite(admin.AdminSite):
         for title, symbol, app, model in self.SECTIONS:
             if request.user.has_perm(f"{app}.view_{model}"):
                 url = reverse("models:list") if app == "registry" else reverse(f"admin:{app}_{model}_changelist")
-                found.append(Section(title, symbol, url, request.path.startswith(url)))
+                within = url if app == "registry" else reverse("admin:app_list", args=[app])
+                found.append(Section(title, symbol, url, request.path.startswith(within)))
         return found
+
+    def _data(self, request: HttpRequest) -> dict[str, list[dict[str, Any]]]:
+        """Django's lists that the person may open, by what they are about."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for app in self.get_app_list(request):
+            found.setdefault(self.SUBJECTS.get(app["app_label"], app["name"]), []).extend(app["models"])
+        return dict(sorted(found.items()))
 
     def index(self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None) -> HttpResponseBase:  # type: ignore[override]  # a TemplateResponse, in Django's stubs
         """The start page: pods, models, background work, what happened. A script asks for the figures alone."""
@@ -100,7 +120,7 @@ class AdminSite(admin.AdminSite):
             "title": self.index_title,
             "overview": overview.now(),
             "events": overview.events() if request.user.has_perm("registry.view_event") else None,
-            "app_list": self.get_app_list(request),
+            "data": self._data(request),
             **(extra_context or {}),
         }
         request.current_app = self.name  # as Django's own pages do

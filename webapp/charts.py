@@ -162,10 +162,11 @@ def axis_of(values: Iterable[float], form: Form, *, low: float | None = None, hi
     return Axis(begin, end, form)
 
 
-def upward_axis(values: Iterable[float], form: Form, high: float | None = None) -> Axis:
+def upward_axis(values: Iterable[float], form: Form, high: float | None = None, low: float | None = None) -> Axis:
     """An axis from zero (or the lowest, where that is below) to a round figure above the highest value."""
     known = list(values)
-    low = min(0.0, *known) if known else 0.0
+    if low is None:
+        low = min(0.0, *known) if known else 0.0
     if high is None:
         top = max(known, default=0.0)
         # Durations and counts want some air above them; a share has its natural end.
@@ -252,6 +253,7 @@ def lines(
     *,
     x: Form = "number",
     y: Form = "number",
+    y_min: float | None = None,
     y_max: float | None = None,
     step: bool = False,
     dots: bool = False,
@@ -261,7 +263,7 @@ def lines(
     origin = now.timestamp() if now else 0.0
     plain = [(each, [(_plain(at) - origin, value) for at, value in each.points]) for each in series]
     across = axis_of((at for _, points in plain for at, _ in points), x, high=0.0 if x == "ago" else None)
-    up = upward_axis((value for _, points in plain for _, value in points if value is not None), y, y_max)
+    up = upward_axis((value for _, points in plain for _, value in points if value is not None), y, y_max, y_min)
     # What is compared with is drawn first: it lies below.
     below_first = sorted(plain, key=lambda pair: pair[0].tone != "quiet")
     places = sorted({at for _, points in plain for at, _ in points})

@@ -91,6 +91,7 @@ TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
 USE_TZ = True
 USE_I18N = False
+FORMAT_MODULE_PATH = ["webapp.formats"]
 
 # Parts ----------------------------------------------------------------------------------------------------------------
 

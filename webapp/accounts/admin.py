@@ -2,6 +2,7 @@ from typing import Any
 
 import allauth.mfa.admin  # its page has to be there before it can be taken off, below
 from allauth.mfa.models import Authenticator
+from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm
@@ -23,15 +24,16 @@ class UserAdmin(DjangoUserAdmin[User]):
 
     add_form = AddUserForm
     ordering = ("email",)
-    list_display = ("email", "name", "role", "is_active", "last_login", "date_joined")
+    list_display = ("email", "name", "role", "is_active", "last_login")
     list_filter = ("groups", "is_superuser", "is_active")
     search_fields = ("email", "name")
     readonly_fields = ("last_login", "date_joined")
-    only_by_superusers = ("is_staff", "is_superuser", "user_permissions")
+    only_by_superusers = ("is_staff", "is_superuser")
+    filter_horizontal = ()
     fieldsets = (
         (None, {"fields": ("email", "password")}),
         ("Profile", {"fields": ("name",)}),
-        ("Rights", {"fields": ("is_active", "groups", "is_staff", "is_superuser", "user_permissions")}),
+        ("Rights", {"fields": ("is_active", "groups", "is_staff", "is_superuser")}),
         ("Dates", {"fields": ("last_login", "date_joined")}),
     )
     add_fieldsets = ((None, {"classes": ("wide",), "fields": ("email", "usable_password", "password1", "password2")}),)
@@ -42,6 +44,15 @@ class UserAdmin(DjangoUserAdmin[User]):
     @admin.display(description="Role")
     def role(self, user: User) -> str:
         return user.role
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
+        if db_field.name == "groups":
+            options["widget"] = forms.CheckboxSelectMultiple
+            options["help_text"] = (
+                "A viewer sees models and pods. An operator also checks, promotes, tries out, rolls back and retires "
+                "versions. An admin also registers versions, changes settings and looks after people, keys and the FAQ."
+            )
+        return super().formfield_for_manytomany(db_field, request, **options)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         return (*self.readonly_fields, *(() if _is_superuser(request) else self.only_by_superusers))

@@ -40,7 +40,7 @@ class ModelState:
 
     @property
     def requests_by_minute(self) -> list[float | None]:
-        return [float(point.requests) for point in self.points]
+        return [float(point.requests) for point in self.points[:-1]]  # the last minute is not over yet
 
     @property
     def p95_by_minute(self) -> list[float | None]:
@@ -50,6 +50,12 @@ class ModelState:
     def availability_chart(self) -> list[Series]:
         share = [(point.at, 1 - point.error_rate if point.requests else None) for point in self.points]
         return [Series("Answered", share, "good")]
+
+    @property
+    def availability_floor(self) -> float:
+        """Where the chart of it begins: among full tenths of a per cent a failure would not be seen."""
+        lowest = min((1 - point.error_rate for point in self.points), default=1.0)
+        return next(floor for floor in (0.9, 0.5, 0.0) if lowest >= floor)
 
     @property
     def latency_chart(self) -> list[Series]:
