@@ -1,7 +1,8 @@
 """Django's admin under our rules: roles at its door, a second factor where more is at stake than looking."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import update_wrapper
 from typing import Any
 
 from django.contrib import admin
@@ -18,6 +19,8 @@ from webapp.accounts.models import User
 from webapp.errors import NotAllowed
 from webapp.partials import render_page
 from webapp.registry import overview
+
+View = Callable[..., HttpResponseBase]
 
 
 @dataclass(frozen=True)
@@ -60,19 +63,32 @@ class AdminSite(admin.AdminSite):
     def has_permission(self, request: HttpRequest) -> bool:
         return roles.may_enter(request.user) and not self._step_before(request)
 
+    def admin_view(self, view: View, cacheable: bool = False) -> View:  # type: ignore[override]  # it is another one
+        """The view for those who may enter. The others are led to what they lack, and then back."""
+        inner = super().admin_view(view, cacheable)
+
+        def guarded(request: HttpRequest, *args: Any, **names: Any) -> HttpResponseBase:
+            return self._stop(request, request.get_full_path()) or inner(request, *args, **names)
+
+        return update_wrapper(guarded, inner)
+
     def login(self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None) -> HttpResponse:
-        """Leads people whom `has_permission` stops to what they lack, and then back to where they were going."""
+        """The door: on to where one was going, or to what one lacks."""
         index = reverse("admin:index")
         back_to = request.GET.get("next", index)
         if not url_has_allowed_host_and_scheme(back_to, allowed_hosts=None) or back_to.startswith(request.path):
             back_to = index
+        return self._stop(request, back_to) or redirect(back_to)
+
+    def _stop(self, request: HttpRequest, back_to: str) -> HttpResponse | None:
+        """Where people have to go first. Raises NotAllowed for those who have no business here."""
         if isinstance(request.user, AnonymousUser):
             return redirect_to_login(back_to)
         if not roles.may_enter(request.user):
             raise NotAllowed("You have no role here. An administrator can make you a viewer, operator or admin.")
         if step := self._step_before(request):
             return redirect(f"{reverse(step)}?{urlencode({'next': back_to})}")
-        return redirect(back_to)
+        return None
 
     @staticmethod
     def _step_before(request: HttpRequest) -> str:
