@@ -29,8 +29,8 @@ log = structlog.get_logger(__name__)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 TRANSPORT_ALIASES["files"] = "webapp.filebroker:Transport"
-# One is of a worker that runs as root: what could harm it, pickled messages, none of ours accepts. The other is of tasks
-# whose broker has gone meanwhile: they end as they would have, and stand being run twice.
+# The first is of workers that run as root: what could harm them, pickled messages, none of ours accepts. The second is of
+# tasks whose broker has gone meanwhile: they end as they would have, and stand being run twice.
 for of_no_use in (SecurityWarning, CPendingDeprecationWarning):
     warnings.simplefilter("ignore", of_no_use)
 

@@ -1,5 +1,6 @@
 """People at hand, and counters that start at zero."""
 
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -8,9 +9,11 @@ from django.test import Client
 
 from tests.factories import make_admin, make_key, make_user
 from tests.webapp.pods import Pods
+from tests.worker import run_waiting_tasks
 from webapp.accounts.models import User
 from webapp.keys import limits
 from webapp.keys.services import NewKey
+from webapp.scoring import fleet
 from webapp.scoring.client import scoring_client
 from webapp.usage import traffic
 
@@ -67,6 +70,21 @@ def scoring(settings, monkeypatch) -> Iterator[Pods]:
     pods = Pods()
     settings.SCORING_CPU_URL, settings.SCORING_GPU_URL = "http://cpu.test:8001", "http://gpu.test:8002"
     monkeypatch.setattr("webapp.scoring.pods.new_transport", lambda _limits: pods)
+    monkeypatch.setattr("webapp.scoring.pods.resolve", lambda host: [host])
     scoring_client.cache_clear()
+    fleet.close()
     yield pods
     scoring_client.cache_clear()
+    fleet.close()
+
+
+@pytest.fixture(autouse=True)
+def empty_queues(settings):
+    """Nothing that an earlier test has sent waits for a worker."""
+    shutil.rmtree(settings.BROKER_DIR, ignore_errors=True)
+
+
+@pytest.fixture
+def work():
+    """Call it to have all waiting tasks done, in this thread; it returns their names."""
+    return run_waiting_tasks

@@ -1,6 +1,7 @@
 """Pods that answer from memory, behind the real scoring client: the network is swapped, nothing else."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -49,6 +50,7 @@ class Pods(httpx.BaseTransport):
             "cpu": [{"name": "faq-javascript", "kind": "faq", "title": "JavaScript FAQ", "sample": True}],
             "gpu": [{"name": "resnet152", "kind": "image", "title": "ResNet-152", "sample": False}],
         }
+        self.states: dict[str, dict[str, Any]] = {}  # what the pod of a pool says of itself besides
         self._planned: list[Answer] = []
         self._always: Answer | None = None
 
@@ -86,15 +88,35 @@ class Pods(httpx.BaseTransport):
         if path == "/v2/repository/index":
             state = {"version": "1", "state": "READY", "reason": ""}
             return httpx.Response(200, json=[{**state, **_only(each, "name", *state)} for each in self.models[pool]])
-        model = path.split("/")[3]
+        if path == "/v2/pod":
+            return httpx.Response(200, json=self._state(pool))
+        model, version = re.fullmatch(r"/v2/models/([^/]+)(?:/versions/(.+?))?(?:/infer)?", path).groups("1")
         if path.endswith("/infer"):
             asked = decode_request(request.content, request.headers.get(JSON_LENGTH_HEADER))
-            return self._faq(model, asked) if pool == "cpu" else self._image(model, asked)
+            answer = self._faq(model, version, asked) if pool == "cpu" else self._image(model, version, asked)
+            answer.headers["X-Model-Version"] = version
+            return answer
         known = next(each for each in self.models[pool] if each["name"] == model)
         about = {"name": model, "versions": ["1"], "platform": "test", **SIGNATURES[pool]}
         return httpx.Response(200, json={**about, "parameters": {"description": "", "metrics": {}, **known}})
 
-    def _faq(self, model: str, asked: InferRequest) -> httpx.Response:
+    def _state(self, pool: str) -> dict[str, Any]:
+        versions = [
+            {
+                "model": each["name"],
+                "version": each.get("version", "1"),
+                "state": each.get("state", "READY"),
+                "reason": each.get("reason", ""),
+                "role": "champion",
+                "answering": each.get("state", "READY") == "READY",
+                "load_seconds": 0.5,
+            }
+            for each in self.models[pool]
+        ]
+        about = {"pod": f"{pool}-1", "pool": pool, "ready": True, "memory": 2**27, "versions": versions}
+        return {**about, **self.states.get(pool, {})}
+
+    def _faq(self, model: str, version: str, asked: InferRequest) -> httpx.Response:
         top_k = asked.parameters.get("top_k", 10)
         questions = map(text_of, asked.inputs[0].data or ())
         best = [each for question in questions for each in self.by_question.get(question, self.faq)[: top_k or None]]
@@ -104,16 +126,16 @@ class Pods(httpx.BaseTransport):
             "probability": [each[2] for each in best],
             "terms": [json.dumps(each[3]) for each in best],
         }
-        return _infer_answer(model, asked, columns, {"threshold": 0.5, "model_ms": 0.7})
+        return _infer_answer(model, version, asked, columns, {"threshold": 0.5, "model_ms": 0.7})
 
-    def _image(self, model: str, asked: InferRequest) -> httpx.Response:
+    def _image(self, model: str, version: str, asked: InferRequest) -> httpx.Response:
         best = self.labels[: asked.parameters.get("top_k", 5) or None] * len(asked.inputs[0].data or ())
         columns = {
             "label": [each[0] for each in best],
             "label_id": [each[1] for each in best],
             "probability": [each[2] for each in best],
         }
-        return _infer_answer(model, asked, columns, {"precision": "fp32"})
+        return _infer_answer(model, version, asked, columns, {"precision": "fp32"})
 
 
 def refusal(status: int, message: str, **headers: str) -> httpx.Response:
@@ -126,7 +148,7 @@ def _only(values: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _infer_answer(
-    model: str, asked: InferRequest, columns: dict[str, list[Any]], parameters: dict[str, Any]
+    model: str, version: str, asked: InferRequest, columns: dict[str, list[Any]], parameters: dict[str, Any]
 ) -> httpx.Response:
     names = [output.name for output in asked.outputs] or [name for name in columns if name != "terms"]
     rows = len(asked.inputs[0].data or ())
@@ -139,6 +161,6 @@ def _infer_answer(
         )
         for name in names
     ]
-    answer = InferResponse(model_name=model, model_version="1", outputs=outputs, parameters=parameters)
+    answer = InferResponse(model_name=model, model_version=version, outputs=outputs, parameters=parameters)
     body, headers = encode_response(answer, binary=[name for name in names if asked.wants_binary(name)])
     return httpx.Response(200, content=body, headers=headers)

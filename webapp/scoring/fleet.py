@@ -192,6 +192,13 @@ def _shown(address: Address) -> str:
     return address.url.netloc.decode()
 
 
+def close() -> None:
+    """Closes all connections; the next question opens new ones."""
+    for kept in (True, False):
+        _client(kept=kept).close()
+    _client.cache_clear()
+
+
 # Together, with an end ------------------------------------------------------------------------------------------------
 
 
