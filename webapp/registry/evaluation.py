@@ -17,8 +17,9 @@ from webapp.registry.metrics import Rank
 
 SINGLES = 500  # inputs asked one by one, as callers do; their latency is measured
 SINGLES_WITHIN = 60.0  # seconds after which the rest goes in batches all the same
-BATCH = 32
+BATCH = 8  # more at once, and the requests of callers would wait behind them
 BATCH_BYTES = 16 * 2**20
+LONGEST_PAUSE = 0.05  # seconds
 WARM_UP = 3  # inputs asked before anything is measured
 HOPELESS = 10  # inputs in a row without an answer, after which a version is asked no more
 EXAMPLES = 50
@@ -171,7 +172,11 @@ class Evaluation:
             on_progress(self.done)
 
     def _both(self, ask: Callable[[Side], list[Guesses]]) -> list[list[Guesses]]:
-        """What the candidate says, then what the champion says; asked now in this order, now in the other."""
+        """What the candidate says, then what the champion says; asked now in this order, now in the other.
+
+        Leaves the pods to their callers for as long as it has kept them busy.
+        """
+        began = time.monotonic()
         said: dict[str, list[Guesses]] = {}
         sides = [side for side in (self.candidate, self.champion) if side]
         for side in reversed(sides) if self.done % 2 else sides:
@@ -182,6 +187,7 @@ class Evaluation:
                     raise
                 self.champion, self.disagreements = None, Disagreements()
                 self.note = f"Version {side.version} could not be compared with: {error}"
+        time.sleep(min(time.monotonic() - began, LONGEST_PAUSE))
         return [said[side.version] for side in (self.candidate, self.champion) if side]
 
     def _compare(self, cases: Sequence[Case], said: list[list[Guesses]]) -> None:

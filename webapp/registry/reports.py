@@ -17,9 +17,9 @@ EXAMPLES = 50  # inputs on which they disagree
 FAILURES = 10
 CURVE = {"faq": 10, "image": 5}  # the last k of accuracy@k
 FULL_MATRIX = 25  # labels; of more, only the pairs most often confused are kept
-JUDGED_FROM = 20  # latencies on both sides; fewer say nothing of the 95th percentile
 NOTICEABLE = 1.0  # milliseconds; a smaller difference is no reason against a version
 CHANCE = 0.05  # a split that comes by chance more often than that is no sign of a difference
+RARE = 0.01  # the same of latencies, which scatter more than chance alone would have it
 DIGITS = 6
 
 
@@ -46,8 +46,8 @@ def report_of(
     sides = {"candidate": candidate, "champion": champion}
     ours = measures_of(evaluation.kind, candidate)
     theirs = measures_of(evaluation.kind, champion) if champion else None
-    timed = min(len(side.milliseconds) for side in (candidate, champion) if side)
-    differences = _differences(evaluation.kind, ours, theirs, tolerance, enough=timed >= JUDGED_FROM)
+    lags = champion is not None and _lags(candidate, champion, tolerance)
+    differences = _differences(evaluation.kind, ours, theirs, tolerance, lags=lags)
     paired = _paired(evaluation.disagreements) if champion else None
     worse = [
         _worse(row, champion.version, tolerance) for row in differences if champion and row["worse_than_tolerated"]
@@ -116,9 +116,9 @@ def _differences(
     champion: Mapping[str, Any] | None,
     tolerance: Tolerance,
     *,
-    enough: bool,
+    lags: bool,
 ) -> list[dict[str, Any]]:
-    """One row for each measure, as the table shows them. enough: there are latencies enough to judge them."""
+    """One row for each measure, as the table shows them. lags: the version takes longer by more than tolerated."""
     rows = []
     for measure in (*QUALITY[kind], FAILED, *LATENCY):
         ours, theirs = candidate[measure.name], champion[measure.name] if champion else None
@@ -133,24 +133,36 @@ def _differences(
                 "champion": theirs,
                 "difference": difference,
                 "better": (difference > 0) is measure.higher_is_better if difference else None,
-                "worse_than_tolerated": theirs is not None
-                and ours is not None
-                and _is_worse(measure, ours, theirs, tolerance, enough=enough),
+                "worse_than_tolerated": (measure is TAIL and lags)
+                or (difference is not None and _is_worse(measure, difference, tolerance)),
             }
         )
     return rows
 
 
-def _is_worse(measure: Measure, ours: float, theirs: float, tolerance: Tolerance, *, enough: bool) -> bool:
-    """Whether the version is worse by more than tolerated."""
-    behind = theirs - ours if measure.higher_is_better else ours - theirs
+def _is_worse(measure: Measure, difference: float, tolerance: Tolerance) -> bool:
+    """Whether the version is worse than the champion in more than is tolerated; of latency see `_lags`."""
+    behind = -difference if measure.higher_is_better else difference
     match measure.unit:
         case "share" | "score":
             return round(behind * 100, DIGITS) > tolerance.quality
         case "count":
             return behind > 0
-        case "ms":
-            return measure is TAIL and enough and behind > max(NOTICEABLE, theirs * tolerance.latency / 100)
+        case _:
+            return False
+
+
+def _lags(candidate: Side, champion: Side, tolerance: Tolerance) -> bool:
+    """Whether the version's 95th percentile is longer by more than tolerated, and by more than chance.
+
+    On a busy machine stragglers come in bursts, which may meet the one more than the other.
+    """
+    ours, theirs = (metrics.percentile(side.milliseconds, 0.95) for side in (candidate, champion))
+    if ours is None or theirs is None:
+        return False
+    limit = theirs + max(NOTICEABLE, theirs * tolerance.latency / 100)
+    late, late_champion = (sum(each > limit for each in side.milliseconds) for side in (candidate, champion))
+    return ours > limit and metrics.chance_of_split(late, late_champion) < RARE
 
 
 def _worse(row: Mapping[str, Any], champion: str, tolerance: Tolerance) -> str:

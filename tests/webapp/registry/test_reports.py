@@ -56,6 +56,22 @@ def test_a_version_may_be_worse_by_as_much_as_is_tolerated(wrong, is_worse):
     assert any(sentence.startswith("Top-1 accuracy") for sentence in found["verdict"]["worse"]) is is_worse
 
 
+def test_a_longer_tail_counts_when_it_is_no_chance():
+    quick = [1.0 + number / 100 for number in range(100)]
+
+    def worse(milliseconds: list[float]) -> list[str]:
+        sides = [Side("2", Script({}), milliseconds=milliseconds), Side("1", Script({}), milliseconds=quick)]
+        report = report_of(Evaluation("faq", *sides), digest="", answerable=0, tolerance=Tolerance(1, 50), names={})
+        return report["verdict"]["worse"]
+
+    assert worse([each * 2 for each in quick]) == [
+        "Latency p95 is 3.9 ms, 100 % above version 1 (1.9 ms); tolerated are 50 %."
+    ]
+    assert worse(quick[:94] + [50.0] * 6) == [], "six stragglers against none might be chance"
+    assert worse(quick[:90] + [50.0] * 10) != []
+    assert worse([each / 2 for each in quick]) == []
+
+
 def test_an_input_without_an_answer_counts_as_wrong_and_is_named():
     refusing = pictures(200, 0) | {"7.png": None}
     found = report("image", refusing, pictures(200, 0), CATS)
