@@ -19,6 +19,7 @@ from webapp.partials import wants_part
 from webapp.registry import artifacts, evaluation_sets, services
 from webapp.registry.admin_base import ModelView, add_errors
 from webapp.registry.forms import EvaluationSetForm, UploadForm
+from webapp.scoring import store
 
 
 class UploadView(ModelView):
@@ -81,7 +82,10 @@ class UploadArtifact(UploadView):
 
     def take(self, values: dict[str, Any]) -> tuple[str, str]:
         staged = artifacts.unpack(_path_of(values["artifact"]), self.model)
-        version = services.register_folder(self.model, staged, by=self.person, notes=values["notes"])
+        try:
+            version = services.register_folder(self.model, staged, by=self.person, notes=values["notes"])
+        finally:
+            store.discard(staged)  # what was registered lies elsewhere by now
         address = reverse("models:version", args=[self.model.name, version.name])
         return address, f"Version {version.name} is registered, and its check has started."
 
