@@ -191,7 +191,7 @@ def ticks_of(axis: Axis, about: int) -> list[float]:
     """Round figures on the axis, at most about that many."""
     span = axis.high - axis.low
     if axis.form in {"time", "ago"}:
-        step = next((step for step in _TIME_STEPS if span / step <= about), _TIME_STEPS[-1])
+        step = next((step for step in _TIME_STEPS if span / step < about - 0.5), _TIME_STEPS[-1])
     else:
         step = _step(span / about)
     first = math.ceil(axis.low / step - 1e-9)

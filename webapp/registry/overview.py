@@ -166,4 +166,5 @@ def _state(card: ModelCard, pods: Sequence[PodView], at: datetime) -> ModelState
 
 def _work() -> Work:
     seen = Pulse.objects.filter(name="watch").values_list("at", flat=True).first()
-    return Work(waiting=queues.lengths(), problem=queues.broker_problem(), seen_at=seen)
+    waiting = queues.lengths()
+    return Work(waiting=waiting, problem="" if waiting else queues.broker_problem(), seen_at=seen)
