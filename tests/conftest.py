@@ -34,6 +34,7 @@ class Group:
 
 GROUPS = (
     Group("browser tests", folder="browser", program="chromium", install="apt-get install chromium"),
+    Group("Redis tests", folder="redis", program="redis-server", install="apt-get install redis-server"),
     Group("frontend tests", folder="frontend", program="node", install="apt-get install nodejs"),
 )
 LEFT_OUT = pytest.StashKey[list[Group]]()

@@ -26,6 +26,7 @@ from kombu.transport import virtual
 log = structlog.get_logger(__name__)
 
 MOST_DEATHS = 3  # of readers that had the message
+LOOK_AGAIN = 0.1  # seconds between two looks for messages
 LOOK_FOR_DEAD = 5.0  # seconds between two looks for readers that died
 UNFINISHED = 3600.0  # seconds after which a file that was being written belongs to nobody any more
 WAKE_UP = 0.5  # seconds; a worker that is told to end notices between two waits
@@ -146,7 +147,10 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
 class Transport(virtual.Transport):  # type: ignore[misc]  # kombu ships no types
     Channel = Channel
     driver_type = driver_name = "files"
-    polling_interval = 0.1
+
+    def __init__(self, client: Any, **options: Any) -> None:
+        super().__init__(client, **options)
+        self.polling_interval = LOOK_AGAIN  # the option of that name is Redis's
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> None:
         super().drain_events(connection, timeout=WAKE_UP if timeout is None else min(timeout, WAKE_UP))

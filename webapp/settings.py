@@ -197,18 +197,15 @@ SCORING_TOKEN = env_secret("SCORING_TOKEN", "")
 QUEUES = ("default", "batch", "training")
 BROKER_DIR = VAR_DIR / "broker"  # holds the messages where there is no Redis
 CELERY_BROKER_URL = REDIS_URL or "files://localhost"
-CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
-    {
-        # Seconds. Who sends something must not wait for a Redis that is away; who reads asks again all the time.
-        "max_retries": 0,
-        "socket_connect_timeout": 0.4,
-        "socket_timeout": 0.8,
-        "polling_interval": 0.5,
-        "visibility_timeout": 3600,  # what a worker had that died is delivered again after that
-    }
-    if REDIS_URL
-    else {"folder": str(BROKER_DIR)}
-)
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
+    "folder": str(BROKER_DIR),
+    # Redis's, in seconds. Who sends something must not wait for one that is away; who reads asks again all the time.
+    "max_retries": 0,
+    "socket_connect_timeout": 0.4,
+    "socket_timeout": 0.8,
+    "polling_interval": 0.5,
+    "visibility_timeout": 3600,  # what a worker had that died is delivered again after that
+}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # a worker waits for its broker as long as it takes
 CELERY_TASK_PUBLISH_RETRY = False  # whoever sends something is told at once
