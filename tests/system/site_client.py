@@ -13,10 +13,10 @@ def sign_in(client: httpx.Client, email: str, password: str) -> httpx.Response:
     return client.post("/accounts/login/", data=form, follow_redirects=True)
 
 
-def make_key(product: Product, name: str, *scopes: str) -> str:
-    """A new key of the demo user, made on the page as a person would."""
+def make_key(product: Product, name: str, *scopes: str, person: str = "demo") -> str:
+    """A new key of the first user of that name, "demo" or "admin", made on the page as a person would."""
     with httpx.Client(base_url=product.url) as client:
-        sign_in(client, "demo@example.com", product.secrets["DEMO_PASSWORD"])
+        sign_in(client, f"{person}@example.com", product.secrets[f"{person.upper()}_PASSWORD"])
         form = {"name": name, "scopes": scopes, "csrfmiddlewaretoken": client.cookies["csrf"]}
         answer = client.post("/keys/", data=form)
     assert answer.status_code == 201, answer.text

@@ -147,7 +147,7 @@ class HistoryView(ApiView):
         model = ScoringModel.objects.filter(name=name).first()
         if model is None:
             raise NotFound(f"There is no model named {name!r}. `GET /api/v1/models` lists those there are.")
-        ask = parse(HistoryAskSerializer, request.query_params).validated_data
+        ask = parse(HistoryAskSerializer, request.query_params.dict()).validated_data
         page = queries.history(model, before=ask.get("before"), size=ask["size"], until=ask.get("at"))
         served = queries.served_at(model, ask["at"]) if "at" in ask else None
         return Response(

@@ -8,7 +8,8 @@ from webapp.keys.api import ApiRequest, ApiView, parse
 from webapp.usage import feedback
 from webapp.usage.serializers import FeedbackAskSerializer, FeedbackSerializer
 
-ABOUT = {"request_id": "0b4e1c5a-7a9f-4a53-9d0e-2f1f6f1f7c11", "verdict": "wrong", "id": "js-020"}
+SAID = {"request_id": "0b4e1c5a-7a9f-4a53-9d0e-2f1f6f1f7c11", "verdict": "wrong"}
+NOTED = {**SAID, "id": "js-020", "model": "faq-javascript", "version": "1"}
 
 
 class FeedbackView(ApiView):
@@ -25,8 +26,8 @@ class FeedbackView(ApiView):
         request=FeedbackAskSerializer,
         responses={200: FeedbackSerializer},
         examples=[
-            OpenApiExample("A match is wrong", value=ABOUT, request_only=True),
-            OpenApiExample("Noted", value={**ABOUT, "model": "faq-javascript", "version": "1"}, response_only=True),
+            OpenApiExample("The best match is wrong", value=SAID, request_only=True),
+            OpenApiExample("Noted", value=NOTED, response_only=True),
         ],
     )
     def post(self, request: ApiRequest) -> Response:
