@@ -1,11 +1,14 @@
 """Asking for a version by name, and which version a caller gets who does not."""
 
+from queue import Queue
+
 import pytest
 
 from tests.factories import bearer, make_collection, make_key, make_model, make_version, picture
 from tests.webapp.answers import assert_problem
 from tests.webapp.pods import Pods
-from webapp.registry.models import Version
+from webapp.registry import queries, shadow
+from webapp.registry.models import ScoringModel, Version
 from webapp.usage import traffic
 from webapp.usage.models import ScoringRecord, Traffic
 
@@ -30,12 +33,13 @@ def pin_key(owner):
 
 
 def ask(client, key, version):
-    body = {"question": "copy", "version": version}
+    body = {"question": "copy", **({"version": version} if version else {})}
     return client.post(MATCH, body, content_type="application/json", headers=bearer(key))
 
 
 def classify(client, key, version):
-    return client.post(CLASSIFY, {"files": picture(), "version": version}, headers=bearer(key))
+    fields = {"files": picture(), **({"version": version} if version else {})}
+    return client.post(CLASSIFY, fields, headers=bearer(key))
 
 
 @pytest.mark.parametrize(("call", "model"), [(ask, "faq-javascript"), (classify, "resnet152")])
@@ -79,6 +83,20 @@ def test_what_was_asked_of_a_named_version_is_marked(client, pin_key, pods, call
     traffic.write()
     assert Traffic.objects.get().pinned
     assert ScoringRecord.objects.get().pinned
+
+
+@pytest.mark.parametrize("call", [ask, classify])
+def test_the_shadow_scores_again_only_what_named_no_version(client, pin_key, pods, monkeypatch, call):
+    for model in ScoringModel.objects.all():
+        make_version(model, "9", "shadow", percent=100)
+    queries.forget_shadows()
+    offered = Queue()
+    monkeypatch.setattr(shadow, "_sender", shadow.Sender(lambda bundle: offered.put(bundle) or True))
+    call(client, pin_key, "7")
+    call(client, pin_key, None)
+    [offer] = offered.get(timeout=10)
+    assert offer.shadow == "9"
+    assert offered.empty()
 
 
 def test_a_key_and_a_person_are_each_sent_to_one_version(client, owner, owner_key, pods):
