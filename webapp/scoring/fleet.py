@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import cache
+from threading import Lock
 from typing import TypeVar
 
 import httpx2 as httpx
@@ -21,6 +22,7 @@ POOLS = ("cpu", "gpu")
 WITHIN = 1.0  # seconds for everything
 CONNECT_WITHIN = 0.5  # seconds
 AT_ONCE = 16  # calls in parallel
+_opening = Lock()
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,8 @@ def _addresses(pool_and_url: tuple[str, str]) -> list[Address]:
 def _ask(address: Address) -> PodView:
     if address.problem:
         return _unreachable(address, address.problem)
-    request = _client(kept=True).build_request(
+    kept, new = _clients()
+    request = kept.build_request(
         "GET",
         address.url.join("/v2/pod"),
         headers={
@@ -140,9 +143,9 @@ def _ask(address: Address) -> PodView:
     )
     try:
         try:
-            answer = _client(kept=True).send(request)
+            answer = kept.send(request)
         except (httpx.NetworkError, httpx.ProtocolError):  # a kept connection may lead to a process that is gone
-            answer = _client(kept=False).send(request)
+            answer = new.send(request)
     except httpx.TransportError as error:
         return _unreachable(address, f"It cannot be reached: {error or type(error).__name__}.")
     if answer.status_code == 401:
@@ -194,8 +197,8 @@ def _shown(address: Address) -> str:
 
 def close() -> None:
     """Closes all connections; the next question opens new ones."""
-    for kept in (True, False):
-        _client(kept=kept).close()
+    for client in _clients():
+        client.close()
     _client.cache_clear()
 
 
@@ -207,9 +210,14 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(AT_ONCE, thread_name_prefix="fleet")
 
 
+def _clients() -> tuple[httpx.Client, httpx.Client]:
+    """One whose connections are used again, and one that opens a new one each time."""
+    with _opening:  # `cache` alone lets two threads make one each
+        return _client(kept=True), _client(kept=False)
+
+
 @cache
 def _client(*, kept: bool) -> httpx.Client:
-    """The client for all pods. kept: its connections are used again."""
     return httpx.Client(
         transport=network.new_transport(network.POOLED if kept else network.UNPOOLED),
         timeout=httpx.Timeout(WITHIN, connect=CONNECT_WITHIN),
@@ -219,7 +227,9 @@ def _client(*, kept: bool) -> httpx.Client:
 
 def _together(call: Callable[[Item], Result], items: Sequence[Item], until: float) -> list[Result | None]:
     """What the call returns for each item, in their order; None for those that are not done in time."""
-    calls = [_threads().submit(copy_context().run, call, item) for item in items]
+    with _opening:
+        threads = _threads()
+    calls = [threads.submit(copy_context().run, call, item) for item in items]
     done, late = wait(calls, timeout=max(0.0, until - time.monotonic()))
     for each in late:
         each.cancel()

@@ -108,6 +108,7 @@ def read_version_file(model: str, version: str, name: str) -> bytes:
         try:
             return (_version_folder(model, version) / _within(name)).read_bytes()
         except FileNotFoundError as error:
+            _require(_model_folder(model))
             raise StoreError(f"{model}/{version} has no file {name}.") from error
 
 
@@ -131,6 +132,7 @@ def verify_files(model: str, version: str, on_progress: Callable[[float], None] 
         path = folder / _within(name)
         with _available(f"{name} cannot be read"):
             if not path.is_file():
+                _require(folder.parent)
                 raise StoreError(f"{name} is missing.")
             size = path.stat().st_size
             if size != expected.size:
@@ -159,7 +161,7 @@ def read_routing(model: str) -> Routing | None:
         try:
             raw = (_model_folder(model) / "routing.json").read_bytes()
         except FileNotFoundError:
-            _require_root()
+            _require(_root())
             return None
     try:
         routing = msgspec.json.decode(raw, type=contract.Routing)
@@ -286,6 +288,7 @@ def delete_artifact(model: str, version: str) -> None:
 def tidy() -> None:
     """Deletes what a process that died left on its way into the store or out of it."""
     with _available("the model store cannot be read"):
+        _require(_root())
         before = time.time() - LEFT_OVER
         for pattern in (".staged-*", ".deleted-*"):
             for path in _root().glob(f"*/{pattern}"):
@@ -310,9 +313,9 @@ def _root() -> Path:
     return Path(settings.MODEL_STORE)
 
 
-def _require_root() -> None:
-    """Raises OSError when the store itself is away: what is missing in it then means nothing."""
-    next(_root().iterdir(), None)
+def _require(folder: Path) -> None:
+    """Raises OSError when the folder is away, perhaps with the whole store: what it lacks then means nothing."""
+    next(folder.iterdir(), None)
 
 
 def _model_folder(model: str) -> Path:
@@ -338,7 +341,7 @@ def _is_there(folder: Path) -> bool:
     """Raises OSError when the store itself is away."""
     if folder.is_dir():
         return True
-    _require_root()
+    _require(_root())
     return False
 
 
@@ -353,7 +356,7 @@ def _manifest_in(folder: Path, called: str) -> contract.Manifest:
         try:
             return msgspec.json.decode((folder / "manifest.json").read_bytes(), type=contract.Manifest)
         except FileNotFoundError as error:
-            _require_root()
+            _require(folder.parent)
             raise StoreError(f"{called} has no manifest.json.") from error
         except MALFORMED as error:
             raise StoreError(f"{called}/manifest.json: {error}.") from error
