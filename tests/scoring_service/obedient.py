@@ -50,6 +50,7 @@ class Obedient:
             TensorSpec("faq_id", "BYTES", (-1, -1)),
             TensorSpec("probability", "FP32", (-1, -1)),
             TensorSpec("answer_id", "BYTES", (-1, -1), optional=True),
+            TensorSpec("terms", "BYTES", (-1, -1), optional=True),
         ),
     )
 
@@ -98,6 +99,7 @@ class Obedient:
             "faq_id": [faq_id for faq_id, _ in answers],
             "probability": [probability for _, probability in answers],
             "answer_id": [str(together)] * len(answers),
+            "terms": ['{"question": [], "entry": []}'] * len(answers),
         }
 
     def close(self) -> None:
