@@ -16,7 +16,7 @@ from webapp.scoring.fleet import PodView, pods
 from webapp.usage import traffic
 from webapp.usage.traffic import Point, Totals
 
-REMEMBERED = timedelta(minutes=15)  # how long the page still speaks of a rollout that has ended well
+REMEMBERED = timedelta(minutes=5)  # how long the page still speaks of a rollout that has ended well
 FAILURE_REMEMBERED = timedelta(days=1)
 HOUR = timedelta(hours=1)
 POINTS, LEAST_STEP = 40, 5  # of a chart; seconds between two of them
