@@ -47,7 +47,7 @@ SHOWN_NAME = 200  # characters of an entry's question
 
 # What a version of each kind must take in and give out.
 NEEDED = {
-    "faq": ({"question"}, {"faq_id", "answer_id", "probability"}),
+    "faq": ({"question"}, {"faq_id", "answer_id", "probability", "terms"}),
     "image": ({"image"}, {"label", "label_id", "probability"}),
 }
 
