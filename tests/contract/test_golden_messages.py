@@ -6,8 +6,10 @@ import httpx2 as httpx
 import msgspec
 import pytest
 
+from scoring_service import store as service_store
 from scoring_service.contract import (
     InferResponse,
+    PodState,
     Tensor,
     bytes_of,
     decode_json,
@@ -17,6 +19,7 @@ from scoring_service.contract import (
     encode_response,
 )
 from webapp.errors import ScoringRefused
+from webapp.scoring import store as site_store
 from webapp.scoring.answers import FaqScore, ImageAnswer, Prediction, Terms
 from webapp.scoring.client import ScoringClient
 
@@ -80,6 +83,35 @@ def test_requests_are_written_as_they_were():
     rewritten, new_headers = encode_request(decode_request(body, headers[LENGTH]), binary=True)
     assert same_json(rewritten[: int(new_headers[LENGTH])], body[: int(headers[LENGTH])])
     assert rewritten[int(new_headers[LENGTH]) :] == body[int(headers[LENGTH]) :]
+
+
+@pytest.fixture
+def root(tmp_path, settings):
+    """A model store with the golden files in their places, the site's own."""
+    settings.MODEL_STORE = tmp_path
+    for name, place in (("routing.json", "resnet152/routing.json"), ("manifest.json", "resnet152/7/manifest.json")):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_bytes(golden(name)[0])
+    return tmp_path
+
+
+def test_the_service_writes_what_it_wrote_of_itself():
+    body, _ = golden("pod.json")
+    assert same_json(msgspec.json.encode(decode_json(body, PodState)), body)
+
+
+def test_the_service_reads_and_writes_which_versions_a_model_has(root):
+    routing = service_store.read_routing(root, "resnet152")
+    roles = {"7": "champion", "8": "challenger", "6": "standby", "9": "warm", "10": "warm"}
+    assert routing.roles() == roles
+    assert routing.challenger.percent == 12.5
+    assert same_json(msgspec.json.encode(routing), golden("routing.json")[0])
+
+
+def test_the_service_reads_and_writes_what_a_version_is(root):
+    manifest = service_store.read_manifest(root / "resnet152" / "7")
+    service_store.write_manifest(root, manifest)
+    assert same_json((root / "manifest.json").read_bytes(), golden("manifest.json")[0])
 
 
 # The site -------------------------------------------------------------------------------------------------------------
@@ -149,7 +181,20 @@ def test_the_site_reads_an_error(site):
         site.match_faq("?!", model="faq-javascript", timeout=5)
 
 
+def test_the_site_reads_and_writes_which_versions_a_model_has(root):
+    routing = site_store.read_routing("resnet152")
+    assert routing == site_store.Routing("7", site_store.Challenger("8", 12.5), "6", ("9", "10"))
+    (root / "resnet152" / "routing.json").unlink()
+    site_store.write_routing("resnet152", routing)
+    assert same_json((root / "resnet152" / "routing.json").read_bytes(), golden("routing.json")[0])
+
+
+def test_the_site_reads_what_a_version_is(root):
+    assert site_store.read_manifest("resnet152", "7") == msgspec.json.decode(golden("manifest.json")[0])
+
+
 def test_the_golden_files_are_what_this_page_reads():
-    read = {"faq-request", "faq-answer", "image-request", "image-answer", "index", "metadata", "error"}
+    read = {"faq-request", "faq-answer", "image-request", "image-answer", "index", "metadata", "error", "pod"}
+    read |= {"routing", "manifest"}
     assert {path.name.partition(".")[0] for path in GOLDEN.iterdir()} == read
     assert decode_json(golden("error.json")[0], dict[str, str])
