@@ -29,8 +29,8 @@ log = structlog.get_logger(__name__)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 TRANSPORT_ALIASES["files"] = "webapp.filebroker:Transport"
-# The first is of workers that run as root: what could harm them, pickled messages, none of ours accepts. The second is of
-# tasks whose broker has gone meanwhile: they end as they would have, and stand being run twice.
+# The first is of workers that run as root: what could harm them, pickled messages, none of ours accepts. The second is
+# of tasks whose broker has gone meanwhile: they end as they would have, and stand being run twice.
 for of_no_use in (SecurityWarning, CPendingDeprecationWarning):
     warnings.simplefilter("ignore", of_no_use)
 
@@ -61,7 +61,8 @@ def note_that_it_stops(**_options: object) -> None:
 def start_beat(**_options: object) -> None:
     """Starts the schedule in a thread of this worker, where WORKER_BEAT says so: it then lives and dies with it."""
     if app.conf.worker_beat:
-        EmbeddedService(app, thread=True, scheduler_cls=app.conf.beat_scheduler).start()
+        beat: Any = EmbeddedService(app, thread=True, scheduler_cls=app.conf.beat_scheduler)
+        beat.start()
 
 
 # Log lines ------------------------------------------------------------------------------------------------------------

@@ -32,8 +32,14 @@ UNFINISHED = 3600.0  # seconds after which a file that was being written belongs
 WAKE_UP = 0.5  # seconds; a worker that is told to end notices between two waits
 
 
-class QoS(virtual.QoS):  # type: ignore[misc]  # kombu ships no types
+class QoS(virtual.QoS):
     """What has been delivered and not yet acknowledged."""
+
+    channel: "Channel"
+    # kombu's own, which its types do not know.
+    _delivered: Any
+    _flush: Any
+    _quick_ack: Any
 
     def ack(self, delivery_tag: str) -> None:
         self.channel.forget(delivery_tag)
@@ -43,7 +49,7 @@ class QoS(virtual.QoS):  # type: ignore[misc]  # kombu ships no types
         (self.channel.give_back if requeue else self.channel.forget)(delivery_tag)
         self._quick_ack(delivery_tag)
 
-    def restore_unacked(self) -> list[Any]:
+    def restore_unacked(self) -> Any:
         self._flush()
         for delivery_tag in list(self._delivered):
             self.channel.give_back(delivery_tag)
@@ -51,7 +57,7 @@ class QoS(virtual.QoS):  # type: ignore[misc]  # kombu ships no types
         return []
 
 
-class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
+class Channel(virtual.Channel):
     """Puts messages into queues and takes them out. As a reader it is used by one thread; any may acknowledge."""
 
     QoS = QoS
@@ -144,7 +150,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
         return None
 
 
-class Transport(virtual.Transport):  # type: ignore[misc]  # kombu ships no types
+class Transport(virtual.Transport):
     Channel = Channel
     driver_type = driver_name = "files"
 
@@ -152,8 +158,8 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu ships no type
         super().__init__(client, **options)
         self.polling_interval = LOOK_AGAIN  # the option of that name is Redis's
 
-    def drain_events(self, connection: Any, timeout: float | None = None) -> None:
-        super().drain_events(connection, timeout=WAKE_UP if timeout is None else min(timeout, WAKE_UP))
+    def drain_events(self, connection: Any, timeout: float | None = None, **_options: Any) -> None:
+        super().drain_events(connection, timeout=min(timeout or WAKE_UP, WAKE_UP))
 
     def driver_version(self) -> str:
         return "1"

@@ -46,5 +46,5 @@ def broker_problem() -> str:
 
 def _lengths() -> dict[str, int]:
     with app.connection_for_read() as connection:
-        channel = connection.default_channel
+        channel: Any = connection.default_channel
         return {name: channel.queue_declare(name).message_count for name in settings.QUEUES}
