@@ -7,6 +7,7 @@ was counted waits, within bounds, while the database is away.
 import atexit
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -44,12 +45,23 @@ class Counts:
     confidence_count: int = 0
 
     def add(self, other: "Counts") -> None:
-        self.requests += other.requests
-        self.errors += other.errors
-        for bucket, count in other.latency.items():
-            self.latency[bucket] = self.latency.get(bucket, 0) + count
-        self.confidence_sum += other.confidence_sum
-        self.confidence_count += other.confidence_count
+        self.add_row(other.requests, other.errors, other.latency, other.confidence_sum, other.confidence_count)
+
+    def add_row(
+        self,
+        requests: int,
+        errors: int,
+        latency: Mapping[int, int] | Mapping[str, int],
+        confidence_sum: float,
+        confidence_count: int,
+    ) -> None:
+        """Adds a row of the database, whose JSON has made texts of the buckets' numbers."""
+        self.requests += requests
+        self.errors += errors
+        for bucket, count in latency.items():
+            self.latency[int(bucket)] = self.latency.get(int(bucket), 0) + count
+        self.confidence_sum += confidence_sum
+        self.confidence_count += confidence_count
 
 
 class Accumulator:

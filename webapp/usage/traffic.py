@@ -17,7 +17,7 @@ from webapp.usage.counting import Accumulator, Counts, Subject, row_of
 from webapp.usage.latencies import bucket_of, quantile
 from webapp.usage.models import Feedback, Traffic
 
-MERGED_AFTER = timedelta(minutes=10)
+MERGED_AFTER = timedelta(minutes=2)
 KEPT_FOR = timedelta(days=30)
 MERGED_AT_ONCE = 2_000  # rows
 COUNTED = ("requests", "errors", "latency", "confidence_sum", "confidence_count")  # of a row
@@ -106,7 +106,7 @@ def totals(
     rows = _between(since, until, model, version, include_pinned)
     sums = Counts()
     for row in rows.values_list(*COUNTED).iterator():
-        sums.add(_counts(*row))
+        sums.add_row(*row)
     verdicts = Feedback.objects.filter(model=model, at__gte=since)
     if version is not None:
         verdicts = verdicts.filter(version=version)
@@ -136,7 +136,7 @@ def series(
     """The course of one version, one model or all of them: a point for each step, also where nothing was asked.
 
     Steps begin at multiples of `step_seconds` since 1970, the first at or before `since`; the last holds `until` (by
-    default now). What is older than ten minutes is known by the minute.
+    default now). What is some minutes old is known by the minute.
     """
     until = until or timezone.now()
     first, last = (int(moment.timestamp()) // step_seconds for moment in (since, until))
@@ -144,7 +144,7 @@ def series(
     began = datetime.fromtimestamp(first * step_seconds, UTC)
     for at, *row in _between(began, until, model, version, include_pinned).values_list("at", *COUNTED).iterator():
         if step := steps.get(int(at.timestamp()) // step_seconds):
-            step.add(_counts(*row))
+            step.add_row(*row)
     return [
         Point(
             at=datetime.fromtimestamp(number * step_seconds, UTC),
@@ -174,41 +174,34 @@ def _between(
     return rows if include_pinned else rows.filter(pinned=False)
 
 
-def _counts(
-    requests: int, errors: int, latency: dict[str, int], confidence_sum: float, confidence_count: int
-) -> Counts:
-    """A row's columns `COUNTED` as a value. JSON has made texts of the buckets' numbers."""
-    buckets = {int(bucket): count for bucket, count in latency.items()}
-    return Counts(requests, errors, buckets, confidence_sum, confidence_count)
-
-
 # Keeping it small -----------------------------------------------------------------------------------------------------
 
 
 def prune_and_merge() -> None:
-    """Merges the rows of past seconds into minutes and deletes those of more than thirty days ago.
-
-    May run any number of times, also twice at once.
-    """
-    now = timezone.now()
-    Traffic.objects.filter(at__lt=now - KEPT_FOR).delete()
-    until = (now - MERGED_AFTER).replace(second=0, microsecond=0)
-    while _merge_some(until):
-        pass
+    """Deletes what is too old to keep, and merges. May run any number of times, also twice at once."""
+    Traffic.objects.filter(at__lt=timezone.now() - KEPT_FOR).delete()
+    merge()
 
 
-def _merge_some(until: datetime) -> int:
-    """Merges the oldest rows of seconds before the moment; returns how many. Several rows may be the same minute's."""
+def merge() -> None:
+    """Makes minutes of the seconds that are some minutes old; where there are none it costs one look-up."""
+    until = (timezone.now() - MERGED_AFTER).replace(second=0, microsecond=0)
+    old = Traffic.objects.filter(seconds=Traffic.SECOND, at__lt=until)
+    while old.exists():
+        if not _merge_some(old):
+            return  # another process has the rest in hand
+
+
+def _merge_some(old: QuerySet[Traffic]) -> int:
+    """Merges the oldest of these rows; returns how many. A minute that is merged in parts is several rows."""
+    columns = old.order_by("at").values_list("pk", "at", "model", "version", "pinned", *COUNTED)
     with transaction.atomic():
-        # Where another process is merging, its rows are left to it.
-        oldest = Traffic.objects.filter(seconds=Traffic.SECOND, at__lt=until).order_by("at")
-        rows = list(oldest.select_for_update(skip_locked=True)[:MERGED_AT_ONCE])
+        rows = list(columns.select_for_update(skip_locked=True)[:MERGED_AT_ONCE])
         minutes: dict[Subject, Counts] = {}
-        for row in rows:
-            second = int(row.at.timestamp())
-            minute = Subject(second - second % Traffic.MINUTE, row.model, row.version, row.pinned)
-            counts = _counts(row.requests, row.errors, row.latency, row.confidence_sum, row.confidence_count)
-            minutes.setdefault(minute, Counts()).add(counts)
+        for _, at, model, version, pinned, *counted in rows:
+            second = int(at.timestamp())
+            minute = Subject(second - second % Traffic.MINUTE, model, version, pinned)
+            minutes.setdefault(minute, Counts()).add_row(*counted)
         Traffic.objects.bulk_create(row_of(subject, counts, Traffic.MINUTE) for subject, counts in minutes.items())
-        Traffic.objects.filter(pk__in=[row.pk for row in rows]).delete()
+        Traffic.objects.filter(pk__in=[pk for pk, *_ in rows]).delete()
     return len(rows)
