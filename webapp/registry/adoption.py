@@ -29,7 +29,7 @@ def adopt_store() -> None:
     for name in names:
         try:
             _adopt_model(name)
-        except (AppError, DatabaseError) as error:
+        except (AppError, DatabaseError, OSError) as error:
             log.warning("model_not_adopted", model=name, error=str(error))
 
 

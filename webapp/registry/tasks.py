@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
+from threading import Lock
 from typing import Any
 
 import structlog
@@ -22,15 +23,30 @@ from webapp.usage import traffic
 log = structlog.get_logger(__name__)
 
 
+_watching = Lock()
+
+
 @shared_task(name="registry.watch")
 def watch() -> None:
-    """Every two seconds: finds what was left undone, and what has changed outside."""
-    _attempt(adoption.adopt_store)
-    _attempt(_publish_all)
-    _attempt(rollouts.resume_unattended)
-    _attempt(_resume_silent_checks)
-    _attempt(trials.judge_all)
-    Pulse.objects.update_or_create(name="watch", defaults={"at": timezone.now()})
+    """Every two seconds: finds what was left undone, and what has changed outside.
+
+    One at a time in a process: a store that hangs must not take one thread of the worker after the other.
+    """
+    if not _watching.acquire(blocking=False):
+        return
+    try:
+        for part in (
+            rollouts.resume_unattended,
+            _resume_silent_checks,
+            trials.judge_all,
+            traffic.merge,
+            adoption.adopt_store,
+            _publish_all,
+        ):
+            _attempt(part)
+        Pulse.objects.update_or_create(name="watch", defaults={"at": timezone.now()})
+    finally:
+        _watching.release()
 
 
 @shared_task(name="registry.drive")
