@@ -16,8 +16,8 @@ _CGROUP = Path("/sys/fs/cgroup")
 _STATUS = Path("/proc/self/status")
 _NVIDIA = Path("/dev/nvidiactl")
 _NO_LIMIT = 2**60  # bytes; version 1 of control groups says so with a number about as large as it can say
-# torch has no class of its own for the CPU, Python none for a thread without room for its stack.
-_TOLD_BY = ("can't allocate memory", "not enough memory", "bad_alloc", "can't start new thread")
+# Where there is no class of its own for it: torch and safetensors on the CPU, a thread without room for its stack.
+_TOLD_BY = ("can't allocate memory", "cannot allocate memory", "not enough memory", "bad_alloc", "start new thread")
 
 
 def used() -> int:
@@ -103,7 +103,7 @@ def _is_lack_of_memory(error: BaseException | None) -> bool:
         if (
             isinstance(error, MemoryError | OutOfDeviceMemory)
             or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
-            or (isinstance(error, RuntimeError) and any(words in str(error) for words in _TOLD_BY))
+            or any(words in str(error).lower() for words in _TOLD_BY)
         ):
             return True
         error = error.__cause__ or error.__context__
