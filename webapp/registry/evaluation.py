@@ -93,6 +93,8 @@ class Side:
     def _note(self, case: Case, guesses: Guesses) -> Guesses:
         if not guesses:
             return self._note_failure(case, "The answer was empty.")
+        if not all(0 <= guess.probability <= 1 for guess in guesses):
+            return self._note_failure(case, "A probability in its answer is not a number from 0 to 1.")
         self._without_answer = 0
         first = guesses[0]
         if case.expected is not None:

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import tempfile
 import zipfile
@@ -52,6 +53,8 @@ MAX_MEMBERS = 100_000  # of the zip
 LABELS = "labels.csv"
 PICTURES = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 SHOWN_PROBLEMS = 5
+
+NO_TEXT = re.compile("[\\0\ud800-\udfff]")  # what JSON may say, but no database keep and no pod be sent
 
 # How reading a member of a zip fails: damaged, encrypted, or packed in a way this Python does not know.
 UNREADABLE_MEMBER = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError)
@@ -119,6 +122,8 @@ def _question_of(number: int, line: bytes) -> Case | str:
         return f"Line {number}: question has {len(question):,} characters, at most {MAX_CHARACTERS:,} are read."
     if faq_id is not None and not (isinstance(faq_id, str) and faq_id):
         return f"Line {number}: faq_id must be the id of an entry, or null where no entry answers the question."
+    if NO_TEXT.search(question + (faq_id or "")):
+        return f"Line {number} holds a NUL character, or half of a surrogate pair."
     return Case(question, question, faq_id)
 
 
@@ -201,6 +206,8 @@ class PictureSet:
                 where = f"{LABELS}, row {rows.line_num}"
                 if not file or not label_id:
                     yield f"{where}: {'label_id' if file else 'file'} is empty."
+                elif NO_TEXT.search(label_id):
+                    yield f"{where}: label_id holds a NUL character."
                 elif file not in self._members:
                     yield f"{where}: there is no file {file!r} in the zip."
                 elif file in seen:

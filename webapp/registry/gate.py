@@ -17,7 +17,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import structlog
-from django.db import DatabaseError, OperationalError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -158,10 +158,13 @@ class Gate:
                 self._take(step, work[step["name"]])
         except Unfit as error:
             self._finish(str(error))
-        except (_NotOurs, _Leaving, DatabaseError):  # the last: the check is begun anew when the database is back
+        except (_NotOurs, _Leaving):
+            raise
+        except (OperationalError, InterfaceError):  # the check is begun anew when the database is back
             raise
         except Exception as error:
             log.exception("check_broke")
+            self.report = {}  # may be what no database takes
             reason = f"The check itself broke ({type(error).__name__}). The worker's log says more; check it again."
             self._finish(reason)
         else:
@@ -316,6 +319,8 @@ class Gate:
             evaluation.run(inputs.cases, on_progress=tell)
         except Gone as error:
             raise Unfit(str(error)) from error
+        if evaluation.champion is None:
+            self._note_champion(None)
         self.evaluation, self.evaluated = evaluation, {"digest": inputs.digest(), "answerable": inputs.answerable}
         return str(self._current["detail"])
 
@@ -326,8 +331,12 @@ class Gate:
         if champion and not self.pods.has(champion.name):
             note = f"Version {champion.name} serves but is ready on no pod, so nothing was compared."
             champion = None
-        Check.objects.filter(pk=self.check.pk, token=self.token).update(champion=champion)
+        self._note_champion(champion)
         return champion, note
+
+    def _note_champion(self, champion: Version | None) -> None:
+        """Keeps which version this one is compared with."""
+        self._running().update(champion=champion)
 
     def _unmeasured(self, why: str) -> _Skipped:
         self.report = reports.unmeasured(why)
@@ -533,6 +542,8 @@ def _read_labels(content: bytes) -> list[dict[str, str]]:
             'labels.json must be a list such as [{"label_id": "n02111889", "label": "Samoyed"}, …], in the order of '
             "the outputs."
         ) from error
+    if any(evaluation_sets.NO_TEXT.search(text) for label in labels for text in label.values()):
+        raise Unfit("labels.json holds a NUL character, or half of a surrogate pair.")
     ids = [each["label_id"] for each in labels]
     if not ids or len(set(ids)) != len(ids):
         raise Unfit("labels.json must name at least one label, and each label_id once.")

@@ -187,7 +187,7 @@ class Check(models.Model):
     token = models.UUIDField(default=uuid.uuid4)
     progress = models.FloatField(default=0.0)  # 0 to 1
     steps = models.JSONField(default=list)  # [{"name", "title", "state": waiting|running|passed|failed|skipped, …}]
-    report = models.JSONField(default=dict)  # what gate.py measured; see there
+    report = models.JSONField(default=dict)  # what the gate found out, as in reports.py
 
     class Meta:
         ordering: ClassVar[list[str]] = ["-started_at", "-pk"]
@@ -297,6 +297,7 @@ class Event(models.Model):
         PROMOTION_CANCELLED = "promotion_cancelled", "Promotion cancelled"
         PROMOTED = "promoted", "Promoted"
         ROLLED_BACK = "rolled_back", "Rolled back"
+        REPLACED = "replaced", "Replaced"
         CONVERGED = "converged", "All pods switched"
         CANARY_STARTED = "canary_started", "Canary started"
         CANARY_CHANGED = "canary_changed", "Canary changed"

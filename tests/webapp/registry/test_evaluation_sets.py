@@ -115,6 +115,8 @@ def test_blank_lines_and_a_byte_order_mark_do_no_harm(faq, store, tmp_path):
         (b"x" * 300_000, "Line 1 is longer than"),
         (b'{"question": "\xff", "faq_id": "1"}', "Line 1 is not JSON"),
         (b"[" * 100_000, "Line 1 is not JSON"),
+        (b'{"question": "a", "faq_id": "1\\u0000"}', "Line 1 holds a NUL character"),
+        (b'{"question": "a \\ud800", "faq_id": "1"}', "half of a surrogate pair"),
     ],
 )
 def test_bad_questions_are_refused_with_their_line(faq, store, tmp_path, content, sentence):

@@ -324,6 +324,7 @@ def test_a_champion_that_leaves_in_the_middle_costs_only_the_comparison(model, t
     assert check.state == Check.State.PASSED
     assert check.report["champion"] is None
     assert check.report["note"].startswith("Version 1 could not be compared with: Given up after 0.5 s.")
+    assert check.champion is None
     assert check.report["candidate"]["inputs"] == 50
     assert check.report["disagreements"]["lost"] == 0
 

@@ -83,6 +83,15 @@ def test_an_input_without_an_answer_counts_as_wrong_and_is_named():
     assert (example["kind"], example["candidate"], example["candidate_failure"]) == ("lost", [], "Not this one.")
 
 
+@pytest.mark.parametrize("probability", [float("nan"), float("inf"), -0.1, 1.5])
+def test_a_probability_that_is_none_counts_as_no_answer(probability):
+    found = report("image", pictures(200, 0) | {"7.png": [("cat", probability)]}, None, CATS)
+    assert found["candidate"]["failed"] == 1
+    assert found["failures"] == [
+        {"input": "7.png", "reason": "A probability in its answer is not a number from 0 to 1."}
+    ]
+
+
 def test_a_version_that_answers_nothing_is_given_up():
     with pytest.raises(Gone, match=r"no answer to 10 inputs in a row\. The last time: Not this one\."):
         report("image", dict.fromkeys(CATS), pictures(200, 0), CATS)
