@@ -141,9 +141,10 @@ class VersionAction(VersionView, ActionView):
             ]
         if self.holding(name) == len(self.ready):
             return [f"Version {name} is loaded and warm on {self.ready_pods()} already."]
-        load, verify, warm = ("loads", "verifies", "warms") if len(self.ready) == 1 else ("load", "verify", "warm")
+        single = len(self.ready) == 1
+        load, verify, warm = ("loads", "verifies", "warms") if single else ("load", "verify", "warm")
         memory = self._needed()
-        needs = f" It needs about {megabytes(memory)} of memory on each." if memory else ""
+        needs = f" It needs about {megabytes(memory)} of memory{'' if single else ' on each'}." if memory else ""
         pods = self.ready_pods()
         return [
             (
@@ -201,7 +202,7 @@ class Promote(VersionAction):
         serving = f"version {champion.name} answers" if champion else "no version answers yet"
         effects = [
             *self.loading(serving),
-            f"As soon as each has it, all switch to version {name} together. No request fails or waits for it.",
+            f"{self._switching()} No request fails or waits for it.",
         ]
         if champion:
             unloaded = ""
@@ -220,6 +221,11 @@ class Promote(VersionAction):
             if champion
             else "Until the pods switch you can cancel.",
         )
+
+    def _switching(self) -> str:
+        if len(self.ready) == 1:
+            return f"As soon as it has it, it answers with version {self.version.name}."
+        return f"As soon as each has it, all switch to version {self.version.name} together."
 
     def _trials_that_end(self, champion: Version | None) -> list[str]:
         against = f" It was compared with version {champion.name}." if champion else ""

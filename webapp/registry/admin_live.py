@@ -235,7 +235,11 @@ class Live:
     @property
     def shadow_drift(self) -> list[Series]:
         points = self.shadow.series if self.shadow else []
-        return [Series("Mean difference", [(point.at, point.mean_difference) for point in points])]
+        # To a tenth of a percentage point: what lies below is noise, and would fill the whole chart.
+        drift = [
+            (point.at, None if point.mean_difference is None else round(point.mean_difference, 3)) for point in points
+        ]
+        return [Series("Mean difference", drift)]
 
     @property
     def shadow_differences(self) -> list[Bins]:
