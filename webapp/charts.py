@@ -143,10 +143,12 @@ def say(value: float, form: Form) -> str:
 
 
 def _span(seconds: float) -> str:
-    for size, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {name}"
-    return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes >= 24 * 60:
+        return f"{minutes / (24 * 60):.2g} d"
+    if minutes >= 90 or minutes == 60:
+        return f"{minutes / 60:.2g} h"
+    return f"{minutes} min" if minutes else f"{seconds:.0f} s"
 
 
 # Axes -----------------------------------------------------------------------------------------------------------------

@@ -49,14 +49,13 @@ def page(context: BrowserContext) -> Page:
     return context.new_page()
 
 
-@pytest.fixture(scope="package")
-def demo_state(browser: Browser, product: Product) -> dict[str, object]:
-    """The cookies of the demo user, signed in once by the form."""
+def signed_in(browser: Browser, product: Product, name: str) -> dict[str, object]:
+    """The cookies of the first user of that name, "demo" or "admin", signed in by the form."""
     context = browser.new_context(base_url=product.url)
     page = context.new_page()
     page.goto("/accounts/login/")
-    page.get_by_label("Email").fill("demo@example.com")
-    page.get_by_label("Password", exact=True).fill(product.secrets["DEMO_PASSWORD"])
+    page.get_by_label("Email").fill(f"{name}@example.com")
+    page.get_by_label("Password", exact=True).fill(product.secrets[f"{name.upper()}_PASSWORD"])
     page.get_by_role("main").get_by_role("button", name="Sign in").click()
     page.wait_for_url("**/faq/")
     state = context.storage_state()
@@ -64,7 +63,23 @@ def demo_state(browser: Browser, product: Product) -> dict[str, object]:
     return dict(state)
 
 
+@pytest.fixture(scope="package")
+def demo_state(browser: Browser, product: Product) -> dict[str, object]:
+    return signed_in(browser, product, "demo")
+
+
+@pytest.fixture(scope="package")
+def admin_state(browser: Browser, product: Product) -> dict[str, object]:
+    return signed_in(browser, product, "admin")
+
+
 @pytest.fixture
 def demo_page(context: BrowserContext, demo_state: dict[str, list]) -> Page:
     context.add_cookies(demo_state["cookies"])
+    return context.new_page()
+
+
+@pytest.fixture
+def admin_page(context: BrowserContext, admin_state: dict[str, list]) -> Page:
+    context.add_cookies(admin_state["cookies"])
     return context.new_page()

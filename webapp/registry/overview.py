@@ -118,8 +118,8 @@ class Overview:
             return []  # nothing serves there, so nothing is missed
         if len(bad) == len(pods):
             why = next((_why(pod) for pod in bad if _why(pod)), "")
-            return [f"None of the {POOL_NAMES[pool]} is ready, so their models cannot answer. {why}".strip()]
-        return [f"{_name(pod)} is not ready. {_why(pod)}".strip() for pod in bad]
+            return [_because(f"None of the {POOL_NAMES[pool]} is ready, so their models cannot answer", why)]
+        return [_because(f"{_name(pod)} is not ready", _why(pod)) for pod in bad]
 
 
 def _name(pod: PodView) -> str:
@@ -128,6 +128,10 @@ def _name(pod: PodView) -> str:
 
 def _why(pod: PodView) -> str:
     return pod.reason if pod.reachable else pod.problem
+
+
+def _because(sentence: str, why: str) -> str:
+    return f"{sentence}: {why.removesuffix('.')}." if why else f"{sentence}."
 
 
 def now() -> Overview:

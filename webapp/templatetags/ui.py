@@ -65,11 +65,12 @@ def share_of(part: float, whole: float) -> str:
 def span_since(moment: str) -> SafeString:
     """How long since a moment written as in RFC 3339: "3 hours"; its title says exactly when."""
     began = datetime.fromisoformat(moment)
+    young = (timezone.now() - began).total_seconds() < 60
     return format_html(
         '<time datetime="{}" title="{}">{}</time>',
         moment,
         f"since {began:%-d %B %Y, %H:%M:%S} UTC",
-        timesince(began, depth=1).replace("\N{NO-BREAK SPACE}", " "),
+        "a few seconds" if young else timesince(began, depth=1).replace("\N{NO-BREAK SPACE}", " "),
     )
 
 
