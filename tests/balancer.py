@@ -24,7 +24,7 @@ class Balancer:
 
     async def serve(self, port: int) -> None:
         server = await asyncio.start_server(self.forward, HOST, port, backlog=1024)
-        async with asyncio.TaskGroup() as group, server:
+        async with server, asyncio.TaskGroup() as group:
             for pod in self.pods:
                 group.create_task(self.watch(pod))
 
