@@ -141,7 +141,8 @@ class Live:
             if self.now - rollout.finished_at > (FAILURE_REMEMBERED if failed else REMEMBERED):
                 return None
         end = rollout.finished_at or self.now
-        steps = [self._step(pod, rollout) for pod in self.pods] if rollout.state in RUNNING else []
+        shown = {*RUNNING, Rollout.State.DONE}
+        steps = [self._step(pod, rollout) for pod in self.pods] if rollout.state in shown else []
         return Way(rollout, steps, self._stages(rollout, steps), (end - rollout.started_at).total_seconds())
 
     def _step(self, pod: PodView, rollout: Rollout) -> PodStep:
