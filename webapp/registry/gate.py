@@ -350,13 +350,25 @@ class Gate:
         return str(self.report["verdict"]["summary"])
 
     def _names(self) -> dict[str, str]:
-        """Ids of entries or labels to what people read; as far as the version's files say."""
+        """Ids of entries or labels to what people read, those of the version first; as far as the files say."""
+        names = self._names_in(self.version, self.found.get("labels", []))
+        champion = self.evaluation.champion if self.evaluation else None
+        if champion and (version := self.model.versions.filter(name=champion.version).first()):
+            names = {**names, **self._names_in(version, version.labels), **names}
+        return names
+
+    def _names_in(self, version: Version, labels: Iterable[Mapping[str, str]]) -> dict[str, str]:
         if self.model.kind == ScoringModel.Kind.IMAGE:
-            return {label["label_id"]: label["label"] for label in self.found.get("labels", [])}
-        if "entries.json" not in self.version.manifest.get("files", {}):
+            return {label["label_id"]: label["label"] for label in labels}
+        if "entries.json" not in version.manifest.get("files", {}):
             return {}
-        entries = json.loads(store.read_version_file(self.model.name, self.version.name, "entries.json"))
-        return {entry["id"]: entry["texts"][0][:SHOWN_NAME] for entry in entries}
+        try:
+            entries = json.loads(store.read_version_file(self.model.name, version.name, "entries.json"))
+            return {str(entry["id"]): str(entry["texts"][0])[:SHOWN_NAME] for entry in entries}
+        except StoreUnavailable:
+            raise
+        except (StoreError, ValueError, TypeError, LookupError, RecursionError):  # gone, or of another runtime
+            return {}
 
     # Asking and waiting -----------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from scoring_service.runtimes.base import Row
 from tests.pods import start_pod
 from tests.product import ROOT
 from tests.scoring_service.faq.library import ENTRIES, MODEL, UNANSWERABLE, train, write_lines
-from tests.webapp.registry.test_gate import checked, forget_connections
+from tests.webapp.registry.test_gate import checked, forget_connections, serve
 from webapp.registry import evaluation_sets, services
 from webapp.registry.models import Check, ScoringModel
 
@@ -56,6 +56,26 @@ def test_a_faq_matcher_is_measured_as_the_scoring_service_measures_it(settings, 
     for ours, other in zip(check.report["reliability"]["candidate"], theirs["reliability"], strict=True):
         assert (ours["from"], ours["count"]) == (other["from"], other["questions"])
     assert [each["name"] for each in version.signature["inputs"]] == ["question"]
+
+
+def test_what_a_matcher_has_forgotten_is_shown_by_its_question(settings, store, tmp_path):
+    knows = train(tmp_path, ENTRIES)
+    forgot = train(tmp_path, [entry for entry in ENTRIES if entry["id"] != "wifi"])
+    model = ScoringModel.objects.create(name=MODEL, kind="faq", pool="cpu", latency_tolerance=1000)
+    lines = [{"question": each, "faq_id": "wifi"} for each in ("wifi password", "connect my laptop to the internet")]
+    evaluation_sets.replace(model, write_lines(tmp_path / "asked", lines), by=None)
+    champion, version = (services.register_stored(model, each.name, by=None, check=False) for each in (knows, forgot))
+    with start_pod(store, "cpu") as pod:
+        settings.SCORING_CPU_URL = pod.url
+        forget_connections()
+        serve(champion)
+        report = checked(version).report
+    assert (report["champion"]["accuracy_at_1"], report["candidate"]["accuracy_at_5"]) == (1.0, 0.0)
+    assert report["disagreements"]["lost"] == 2
+    assert report["disagreements"]["examples"][0]["expected"] == {
+        "id": "wifi",
+        "label": "How do I use the wireless network?",
+    }
 
 
 def untrained(store: Path, seed: int) -> str:
