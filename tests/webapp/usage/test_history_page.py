@@ -34,6 +34,13 @@ def test_only_ones_own_requests_are_shown_newest_first(owner_client, owner, stra
     assert "a secret of theirs" not in page.text
 
 
+def test_what_named_its_version_is_marked(owner_client, owner):
+    make_record(owner, model="faq-javascript", version="7")
+    assert "Pinned" not in owner_client.get("/history/").text
+    make_record(owner, model="faq-javascript", version="8", pinned=True)
+    assert "Pinned" in owner_client.get("/history/").text
+
+
 def test_it_is_filtered_by_kind(owner_client, owner):
     make_record(owner, subject="a question")
     make_record(owner, subject="dog.png", kind="image")
