@@ -130,8 +130,8 @@ def status_of(url: str) -> int:
 def cluster(var: Path, model: Path, *, pod: Sequence[str] = OBEDIENT, **env: str) -> Iterator[Cluster]:
     """Starts everything with one FAQ model, `model` its folder in a store, and ends it on the way out.
 
-    Of the model version 1 is taken, and the beginning of its evaluation set, so that checks are short. pod: arguments of Python; those by default also have
-    the tests' own runtime. env: more of the environment of all processes.
+    Of the model version 1 is taken, and the beginning of its evaluation set, so that checks are short. pod: arguments
+    of Python; those by default also have the tests' own runtime. env: more of the environment of all processes.
     """
     ports = dict(zip(("PORT", "SCORING_CPU_PORT", "SCORING_GPU_PORT", *PODS), free_ports(5), strict=True))
     pod_urls = {name: f"http://127.0.0.1:{ports[name]}" for name in PODS}

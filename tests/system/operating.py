@@ -75,6 +75,10 @@ class Operator:
     def _get(self, path: str) -> dict[str, Any]:
         return self.http.get(path, headers={"Authorization": f"Bearer {self.key}"}).raise_for_status().json()
 
+    def page(self, path: str) -> str:
+        """A page of the model in the admin."""
+        return self.http.get(f"/admin/models/{self.model}/{path}").raise_for_status().text
+
     def versions(self) -> dict[str, dict[str, Any]]:
         """Each version of the model by its name: state, role, percent …"""
         [model] = [each for each in self._get("/api/v1/models")["models"] if each["name"] == self.model]

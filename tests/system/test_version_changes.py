@@ -5,6 +5,7 @@ After every test the sample model serves, and no version is on trial.
 
 import json
 import math
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -186,6 +187,21 @@ def test_a_canary_that_fails_ends_by_itself_and_only_its_own_requests_have_faile
     assert "requests failed" in operator.events()[0]["reason"]
     # A key whose requests fail is one that the canary answers: none of them was answered by it.
     assert versions.toy not in versions_of(traffic.asked)
+
+
+def test_a_shadow_scores_what_callers_ask_and_they_notice_nothing(site, operator, versions, traffic):
+    operator.do("shadow", versions.again, percent=100, reason="A look.")
+    wait_until("compared", lambda: shown(operator, "Compared") not in {"", "0"})
+    assert (shown(operator, "Same first answer"), shown(operator, "Failed")) == ("100 %", "0")
+    operator.do("end-shadow", reason="Enough.")
+    wait_until("gone", lambda: roles(site, versions.again) == [])
+    assert set(versions_of(traffic.asked)) == {versions.sample}
+
+
+def shown(operator: Operator, figure: str) -> str:
+    """The figure as the model's page shows it; empty where it does not."""
+    found = re.search(rf"<dt>{figure}</dt><dd[^>]*>(.*?)</dd>", operator.page("live"))
+    return found.group(1).replace("\xa0", " ").replace("\u202f", " ") if found else ""
 
 
 # Versions that cannot serve -------------------------------------------------------------------------------------------
