@@ -1,12 +1,13 @@
 """How much memory this process uses and may use, and loading within it: what is too large fails, and nothing else."""
 
+import ctypes
 import errno
 import re
 import resource
 import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from scoring_service.contract import Manifest
@@ -23,6 +24,12 @@ _TOLD_BY = ("can't allocate memory", "cannot allocate memory", "not enough memor
 def used() -> int:
     """Bytes of memory this process has now; 0 where the system does not tell."""
     return _from_status("VmRSS") or 0
+
+
+def give_back() -> None:
+    """Returns to the system what was freed: the C library keeps some of it, which counts as used for as long."""
+    with suppress(AttributeError):  # a C library that has nothing of the kind
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def container_limit(cgroup: Path = _CGROUP) -> int | None:
@@ -56,6 +63,7 @@ class Memory:
         Other threads may load at the same time: together they stay within the limit.
         """
         needed = max(manifest.memory, sum(file.size for file in manifest.files.values()))
+        give_back()
         free = self.free
         if self.limit is not None and needed > free:
             raise VersionUnusable(f"it needs about {_mb(needed)} of memory; {self._how_much_is_free(free)}")
@@ -71,6 +79,7 @@ class Memory:
             if self.limit is not None:
                 told = f"it needs more memory than there is; {self._how_much_is_free(free)}"
             traceback.clear_frames(error.__traceback__)  # they hold what was loaded so far, and others need it now
+            give_back()
             raise VersionUnusable(told) from None
         finally:
             with self._lock:
