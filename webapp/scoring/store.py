@@ -66,14 +66,14 @@ class Routing:
 
 def list_models() -> list[str]:
     """Names of the models that have a version or a routing file, sorted."""
-    with _available("the model store cannot be read"):
+    with _available("The model store cannot be read"):
         folders = [path for path in _root().iterdir() if contract.NAME.fullmatch(path.name) and path.is_dir()]
         return sorted(path.name for path in folders if (path / "routing.json").is_file() or _versions_in(path))
 
 
 def list_versions(model: str) -> list[str]:
     """Names of the model's versions, numbers in their order before other names; none for a model that is not there."""
-    with _available(f"{model} cannot be read"):
+    with _available(f"The model {model} cannot be read"):
         folder = _model_folder(model)
         return _versions_in(folder) if _is_there(folder) else []
 
@@ -92,7 +92,7 @@ def manifest_in(folder: Path) -> dict[str, Any]:
 
     Raises StoreError when there is none or it makes no sense.
     """
-    with _available("the staged folder cannot be read"):
+    with _available("The staged folder cannot be read"):
         try:
             fields = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=dict[str, Any])
         except FileNotFoundError as error:
@@ -179,7 +179,8 @@ def read_routing(model: str) -> Routing | None:
 def write_routing(model: str, routing: Routing) -> None:
     """Tells the pods; they follow within their polling interval. The file is replaced in one step.
 
-    Whoever writes what it has just read elsewhere does both inside of `locked`.
+    Whoever writes what it has just read elsewhere does both inside of `locked`. The model's folder must be there: in a
+    store that is a mount without its volume there would be no version to load.
     """
     challenger = routing.challenger
     content = msgspec.json.encode(
@@ -191,7 +192,7 @@ def write_routing(model: str, routing: Routing) -> None:
         )
     )
     with _available(f"{model}/routing.json cannot be written"):
-        folder = _made(model)
+        folder = _model_folder(model)
         descriptor, name = tempfile.mkstemp(prefix=".routing-", dir=folder)
         scratch = Path(name)
         try:
@@ -211,10 +212,10 @@ def write_routing(model: str, routing: Routing) -> None:
 def locked(model: str) -> Iterator[None]:
     """Keeps all other processes that ask for the model's lock waiting; it goes with the process at the latest.
 
-    Raises StoreUnavailable when another one has kept it for too long.
+    Raises StoreUnavailable when another one has kept it for too long, or the model's folder is not there.
     """
-    with _available(f"{model} cannot be locked"):
-        descriptor = os.open(_made(model) / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    with _available(f"The model {model} cannot be locked"):
+        descriptor = os.open(_model_folder(model) / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         until = time.monotonic() + LOCKED_WITHIN
         while not _took(descriptor):
@@ -231,7 +232,7 @@ def locked(model: str) -> Iterator[None]:
 
 def staging(model: str) -> Path:
     """A new empty folder to put the files of a version into; `place` or `discard` takes it away."""
-    with _available(f"nothing can be stored for {model}"):
+    with _available(f"Nothing can be stored for {model}"):
         return Path(tempfile.mkdtemp(prefix=".staged-", dir=_made(model)))
 
 
@@ -246,7 +247,7 @@ def place(model: str, staged: Path, fields: Mapping[str, Any], *, after: int = 0
     after: numbers up to this one are taken, though their artifact may be gone.
     Raises StoreError when the fields make no sense; the folder then stays where it is.
     """
-    with _available(f"{model} cannot take in a version"):
+    with _available(f"The model {model} cannot take in a version"):
         folder = _made(model)
         files = {
             path.relative_to(staged).as_posix(): contract.File(_sha256(path), path.stat().st_size)
@@ -287,7 +288,7 @@ def delete_artifact(model: str, version: str) -> None:
 
 def tidy() -> None:
     """Deletes what a process that died left on its way into the store or out of it."""
-    with _available("the model store cannot be read"):
+    with _available("The model store cannot be read"):
         _require(_root())
         before = time.time() - LEFT_OVER
         for pattern in (".staged-*", ".deleted-*"):
@@ -305,8 +306,7 @@ def _available(otherwise: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise StoreUnavailable(f"{otherwise[:1].upper()}{otherwise[1:]}: {reason}.", retry_after=5) from error
+        raise StoreUnavailable(f"{otherwise}: {error.strerror or error}.", retry_after=5) from error
 
 
 def _root() -> Path:

@@ -38,6 +38,7 @@ def pods(settings, monkeypatch, model_store) -> Iterator[FollowingPods]:
 
 @pytest.fixture
 def model(model_store) -> ScoringModel:
+    (model_store / "faq-javascript").mkdir()
     return ScoringModel.objects.create(name="faq-javascript", kind="faq", pool="cpu")
 
 

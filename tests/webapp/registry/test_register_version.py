@@ -111,7 +111,7 @@ def test_an_upload_whose_process_was_killed_after_it_was_placed_turns_up_by_itse
 
 def test_a_store_that_is_away_is_an_error_that_says_so(model, model_store, tmp_path):
     archive = pack(tmp_path, {})
-    model_store.rmdir()
+    model_store.rename(tmp_path / "elsewhere")
     with pytest.raises(StoreError):
         artifacts.unpack(archive, model)
     with pytest.raises(StoreError):

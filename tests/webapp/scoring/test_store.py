@@ -186,6 +186,10 @@ class TestVerifying:
 
 
 class TestRouting:
+    @pytest.fixture(autouse=True)
+    def folder(self, root):
+        (root / "faq").mkdir()
+
     def test_what_was_written_is_read(self, root):
         routing = Routing("2", Challenger("3", 10), "1", ("4", "5"))
         store.write_routing("faq", routing)
@@ -228,6 +232,11 @@ class TestRouting:
 
 
 class TestLocking:
+    @pytest.fixture(autouse=True)
+    def folders(self, root):
+        (root / "faq").mkdir()
+        (root / "digits").mkdir()
+
     def test_one_at_a_time_a_model(self):
         inside: list[str] = []
 
@@ -282,6 +291,15 @@ class TestAway:
         with pytest.raises(StoreUnavailable):
             call()
         assert not root.exists()
+
+    def test_a_mount_without_its_volume_gets_no_routing(self, root):
+        root.mkdir()
+        with pytest.raises(StoreUnavailable):
+            store.write_routing("faq", Routing("1"))
+        with pytest.raises(StoreUnavailable), store.locked("faq"):
+            pass
+        assert not list(root.iterdir())
+        root.rmdir()
 
     def test_when_it_is_back_all_is_as_before(self, root):
         with pytest.raises(StoreUnavailable):
