@@ -176,6 +176,7 @@ def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
 
 def take_over(model: Path, to: Path) -> None:
     shutil.copytree(model / "1", to / "1")
-    evaluation = (model / "evaluation.jsonl").read_text().splitlines(keepends=True)
-    (to / "evaluation.jsonl").write_text("".join(evaluation[:EVALUATED]))
+    for evaluation in model.glob("evaluation.jsonl"):  # a store trained by an older release has none
+        lines = evaluation.read_text().splitlines(keepends=True)
+        (to / "evaluation.jsonl").write_text("".join(lines[:EVALUATED]))
     (to / "routing.json").write_text(json.dumps({"champion": "1"}))
