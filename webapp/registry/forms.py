@@ -17,6 +17,7 @@ HISTORY_KINDS: dict[str, tuple[Event.Kind, ...]] = {
     "What serves": (
         _KIND.PROMOTION_STARTED,
         _KIND.PROMOTED,
+        _KIND.REPLACED,
         _KIND.CONVERGED,
         _KIND.PROMOTION_FAILED,
         _KIND.PROMOTION_CANCELLED,
@@ -206,7 +207,10 @@ class MomentForm(forms.Form):
 
     def clean_at(self) -> datetime:
         at: datetime = self.cleaned_data["at"]
-        return at.astimezone(UTC)
+        try:
+            return at.astimezone(UTC)
+        except OverflowError as error:  # the first or the last hours of the calendar, elsewhere in the world
+            raise ValidationError(self.fields["at"].error_messages["invalid"]) from error
 
 
 class HistoryForm(forms.Form):

@@ -223,8 +223,6 @@ def _retire(model: ScoringModel, version: Version, *, by: Who, reason: str) -> N
         raise Conflict(f"Version {name} is being promoted. Cancel the promotion first.")
     before, role, percent = version.state, version.role, version.percent
     _put(version, state=State.RETIRED, role=Role.NONE)
-    if role == Role.SHADOW:
-        record_event(model, Kind.SHADOW_ENDED, by=by, version=version, details={"percent": percent})
     record_event(
         model,
         Kind.RETIRED,
@@ -235,6 +233,8 @@ def _retire(model: ScoringModel, version: Version, *, by: Who, reason: str) -> N
         reason=reason,
         details={"role": role} if role else {},
     )
+    if role == Role.SHADOW:
+        record_event(model, Kind.SHADOW_ENDED, by=by, version=version, details={"percent": percent})
     publish_on_commit(model)
 
 
@@ -332,31 +332,40 @@ def install(rollout: Rollout, *, by: Who) -> None:
     """
     model = rollout.model
     in_role = queries.by_role(model)
+    before = model.versions.get(pk=rollout.version_id).state
     told = []
+    promoted = rollout.kind == Rollout.Kind.PROMOTION
+    if champion := in_role.get(Role.CHAMPION):
+        told.append(_Told(Kind.REPLACED, champion, champion.state, {"role": Role.STANDBY.value if promoted else ""}))
     for role, kind in ((Role.CANARY, Kind.CANARY_ENDED), (Role.SHADOW, Kind.SHADOW_ENDED)):
         if trial := in_role.get(role):
             told.append(_Told(kind, trial, trial.state, {"percent": trial.percent}))
             _put(trial, state=State.READY, role=Role.NONE)
     if standby := in_role.get(Role.STANDBY):
         _put(standby, role=Role.NONE)
-    if champion := in_role.get(Role.CHAMPION):
-        promoted = rollout.kind == Rollout.Kind.PROMOTION
+    if champion:
         _put(champion, state=State.READY, role=Role.STANDBY if promoted else Role.NONE)
     version = model.versions.get(pk=rollout.version_id)
-    kind = Kind.PROMOTED if rollout.kind == Rollout.Kind.PROMOTION else Kind.ROLLED_BACK
-    told.append(_Told(kind, version, version.state, _way(rollout)))
     _put(version, state=State.SERVING, role=Role.CHAMPION)
+    record_event(
+        model,
+        Kind.PROMOTED if promoted else Kind.ROLLED_BACK,
+        by=by,
+        version=version,
+        from_state=before,
+        to_state=version.state,
+        reason=rollout.reason,
+        details=_way(rollout),
+    )
     for each in told:
-        # `trial` may be the very version that serves now.
-        to_state = version.state if each.version.pk == version.pk else each.version.state
         record_event(
             model,
             each.kind,
             by=by,
             version=each.version,
             from_state=each.from_state,
-            to_state=to_state,
-            reason=rollout.reason if each.version.pk == version.pk else f"Version {version.name} serves now.",
+            to_state=version.state if each.version.pk == version.pk else each.version.state,  # tried, and serving now
+            reason=f"Version {version.name} serves now.",
             details=each.details,
         )
 
@@ -370,9 +379,6 @@ def fail_promotion(rollout: Rollout, reason: str, *, at_fault: bool) -> None:
     before, role, share = version.state, version.role, version.percent
     if at_fault:
         _put(version, state=State.FAILED, role=Role.NONE, reason=reason)
-        ended = {Role.CANARY: Kind.CANARY_ENDED, Role.SHADOW: Kind.SHADOW_ENDED}.get(Role(role))
-        if ended:
-            record_event(model, ended, by=None, version=version, reason=reason, details={"percent": share})
     record_event(
         model,
         Kind.PROMOTION_FAILED,
@@ -383,11 +389,14 @@ def fail_promotion(rollout: Rollout, reason: str, *, at_fault: bool) -> None:
         reason=reason,
         details=_way(rollout),
     )
+    ended = {Role.CANARY: Kind.CANARY_ENDED, Role.SHADOW: Kind.SHADOW_ENDED}.get(Role(role))
+    if at_fault and ended:
+        record_event(model, ended, by=None, version=version, reason=reason, details={"percent": share})
 
 
 @dataclass(frozen=True)
 class _Told:
-    """An event to be recorded when all rows are as they shall be."""
+    """What an event says that can be recorded only when all rows are as they shall be."""
 
     kind: Event.Kind
     version: Version
@@ -477,8 +486,6 @@ def _start_trial(version: Version, percent: int, trial: _Trial, *, by: Who, reas
         if Role.CHAMPION not in in_role:
             raise Conflict(f"No version of {model} serves yet, so there is nothing to try another beside. Promote one.")
         _put(version, state=trial.state, role=trial.role, percent=percent)
-        if role != trial.role and role == Role.SHADOW:
-            record_event(model, Kind.SHADOW_ENDED, by=by, version=version, details={"percent": share})
         record_event(
             model,
             trial.changed if role == trial.role else trial.started,
@@ -489,6 +496,8 @@ def _start_trial(version: Version, percent: int, trial: _Trial, *, by: Who, reas
             reason=reason,
             details={"percent": percent, **({"from_percent": share} if role == trial.role else {})},
         )
+        if role == Role.SHADOW and trial is CANARY:
+            record_event(model, Kind.SHADOW_ENDED, by=by, version=version, details={"percent": share})
         publish_on_commit(model)
 
 

@@ -112,7 +112,7 @@ def test_a_shadow_that_becomes_the_canary_is_a_shadow_no_more(model, candidate):
     services.start_shadow(candidate, 50, by=None)
     services.start_canary(candidate, 5, by=None)
     assert versions_of(model)["2"] == ("serving", "canary")
-    assert kinds(model) == ["shadow_started", "shadow_ended", "canary_started"]
+    assert kinds(model) == ["shadow_started", "canary_started", "shadow_ended"]
     with pytest.raises(Conflict, match="is the canary"):
         services.start_shadow(candidate, 50, by=None)
 
@@ -205,7 +205,7 @@ def test_a_retired_standby_or_shadow_is_unloaded(model, champion):
     services.retire(make_version(model, "0", "standby"), by=None)
     services.retire(make_version(model, "3", "shadow"), by=None)
     assert store.read_routing(model.name) == Routing(champion="1")
-    assert kinds(model) == ["retired", "shadow_ended", "retired"]
+    assert kinds(model) == ["retired", "retired", "shadow_ended"]
     with pytest.raises(Conflict, match="no version before"):
         services.roll_back(model, by=None)
 

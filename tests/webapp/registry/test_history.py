@@ -304,6 +304,7 @@ def test_while_pods_switch_both_champions_are_named(model, eventful):
     assert found.converged_at == eventful["converged"] - timedelta(seconds=10)
     assert queries.served_at(model, eventful["converged"]).switching_from is None
     found = queries.served_at(model, eventful["rolled back"])
+    assert found.event.kind == "rolled_back"
     assert (found.switching_from, found.converged_at) == ("2", None)
 
 
@@ -312,7 +313,7 @@ def test_the_history_is_told_in_pages_newest_first_and_can_be_narrowed(model, ev
     whole = queries.history(model, size=100)
     assert whole.next_cursor is None
     kinds = [event.kind for event in whole.events]
-    assert kinds[:3] == ["rolled_back", "shadow_ended", "settings"]
+    assert kinds[:4] == ["shadow_ended", "replaced", "rolled_back", "settings"]
     assert kinds[-1] == "adopted"
 
     paged, cursor = [], None
@@ -322,8 +323,8 @@ def test_the_history_is_told_in_pages_newest_first_and_can_be_narrowed(model, ev
         if (cursor := page.next_cursor) is None:
             break
     assert paged == whole.events
-    narrowed = queries.history(model, kinds=["promoted", "rolled_back"], version="2")
-    assert [event.kind for event in narrowed.events] == ["promoted"]
+    narrowed = queries.history(model, kinds=["promoted", "replaced"], version="2")
+    assert [event.kind for event in narrowed.events] == ["replaced", "promoted"]
 
 
 @pytest.mark.django_db

@@ -64,7 +64,7 @@ def test_a_version_becomes_champion_when_all_ready_pods_have_it_and_done_when_th
     assert versions_of(model) == {"1": ("ready", "standby"), "2": ("serving", "champion")}
     rollout.refresh_from_db()
     assert (rollout.state, rollout.driven_until) == ("done", None)
-    assert kinds(model) == ["promotion_started", "promoted", "converged"]
+    assert kinds(model) == ["promotion_started", "promoted", "replaced", "converged"]
     promoted = model.events.get(kind="promoted")
     assert (promoted.actor, promoted.from_state, promoted.to_state) == ("operator@example.com", "ready", "serving")
     assert promoted.metrics == {"mrr": 0.9}
@@ -161,7 +161,7 @@ def test_a_rollout_goes_on_wherever_its_worker_was_killed(model, new, pods, oper
     Rollout.objects.filter(pk=rollout.pk).update(driven_until=timezone.now() - timedelta(seconds=1))
     rollouts.drive(rollout.pk)
     assert versions_of(model) == {"1": ("ready", "standby"), "2": ("serving", "champion")}
-    assert kinds(model) == ["promotion_started", "promoted", "converged"]
+    assert kinds(model) == ["promotion_started", "promoted", "replaced", "converged"]
 
 
 def test_two_workers_that_drive_the_same_rollout_do_nothing_twice(model, new, operator):
@@ -177,7 +177,7 @@ def test_two_workers_that_drive_the_same_rollout_do_nothing_twice(model, new, op
         worker.start()
     for worker in workers:
         worker.join()
-    assert kinds(model) == ["promotion_started", "promoted", "converged"]
+    assert kinds(model) == ["promotion_started", "promoted", "replaced", "converged"]
 
 
 def test_a_store_that_is_away_for_a_while_delays_a_promotion_and_loses_nothing(model, new, operator, model_store):
@@ -197,11 +197,12 @@ def test_rolling_back_serves_the_version_before_at_once_without_any_worker(model
     rollout = services.roll_back(model, by=operator, reason="Complaints.")
     assert routing(model) == store.Routing(champion="1")
     assert versions_of(model) == {"1": ("serving", "champion"), "2": ("ready", "")}
-    event = model.events.first()
-    assert (event.kind, event.version.name, event.reason) == ("rolled_back", "1", "Complaints.")
+    replaced, rolled_back = model.events.all()[:2]
+    assert (rolled_back.kind, rolled_back.version.name, rolled_back.reason) == ("rolled_back", "1", "Complaints.")
+    assert (replaced.kind, replaced.version.name, replaced.to_state) == ("replaced", "2", "ready")
 
     rollouts.drive(rollout.pk)
-    assert kinds(model)[-2:] == ["rolled_back", "converged"]
+    assert kinds(model)[-3:] == ["rolled_back", "replaced", "converged"]
     with pytest.raises(Conflict, match="no version before"):
         services.roll_back(model, by=operator)
 
@@ -214,7 +215,7 @@ def test_rolling_back_while_a_version_is_loading_ends_its_promotion(model, new, 
     services.roll_back(model, by=operator)
     rollouts.drive(promotion.pk)
     assert versions_of(model) == {"1": ("serving", "champion"), "2": ("ready", ""), "3": ("ready", "")}
-    assert kinds(model)[-3:] == ["promotion_started", "promotion_cancelled", "rolled_back"]
+    assert kinds(model)[-4:] == ["promotion_started", "promotion_cancelled", "rolled_back", "replaced"]
 
 
 def test_a_rollback_to_another_version_than_the_person_saw_is_refused(model, new, operator):
@@ -229,7 +230,14 @@ def test_a_promotion_ends_the_canary_and_the_shadow(model, new, operator):
     assert routing(model) == store.Routing(champion="1", challenger=store.Challenger("2", 10), warm=("3",))
     rollouts.drive(services.promote(new, by=operator).pk)
     assert routing(model) == store.Routing(champion="2", standby="1")
-    assert kinds(model)[2:] == ["promotion_started", "canary_ended", "shadow_ended", "promoted", "converged"]
+    assert kinds(model)[2:] == [
+        "promotion_started",
+        "promoted",
+        "replaced",
+        "canary_ended",
+        "shadow_ended",
+        "converged",
+    ]
     assert {event.serving["champion"] for event in model.events.order_by("pk")[3:]} == {"2"}
 
 

@@ -290,6 +290,7 @@ class Migration(migrations.Migration):
                             ("promotion_cancelled", "Promotion cancelled"),
                             ("promoted", "Promoted"),
                             ("rolled_back", "Rolled back"),
+                            ("replaced", "Replaced"),
                             ("converged", "All pods switched"),
                             ("canary_started", "Canary started"),
                             ("canary_changed", "Canary changed"),
