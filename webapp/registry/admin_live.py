@@ -19,6 +19,7 @@ from webapp.usage.traffic import Point, Totals
 REMEMBERED = timedelta(minutes=5)  # how long the page still speaks of a rollout that has ended well
 FAILURE_REMEMBERED = timedelta(days=1)
 HOUR = timedelta(hours=1)
+NEWEST = 15  # versions in the table, until all are asked for
 POINTS, LEAST_STEP = 40, 5  # of a chart; seconds between two of them
 
 # Seconds between two looks: while something is on its way, while figures come in, and else.
@@ -82,10 +83,11 @@ class VersionRow:
 
 
 class Live:
-    """A model as it is right now."""
+    """A model as it is right now. every_version: its table of versions is not cut short."""
 
-    def __init__(self, model: ScoringModel) -> None:
+    def __init__(self, model: ScoringModel, *, every_version: bool = False) -> None:
         self.model = model
+        self.every_version = every_version
         self.now = timezone.now()
 
     @cached_property
@@ -98,10 +100,18 @@ class Live:
 
     @cached_property
     def versions(self) -> list[VersionRow]:
-        running = {
-            check.version_id: check for check in Check.objects.filter(version__model=self.model, state="running")
-        }
-        return [VersionRow(version, running.get(version.pk)) for version in self.model.versions.all()]
+        """All of them, the newest first, without what makes their rows large."""
+        checks = Check.objects.filter(version__model=self.model, state=Check.State.RUNNING).only("version", "progress")
+        running = {check.version_id: check for check in checks}
+        versions = self.model.versions.defer("manifest", "labels", "signature")
+        return [VersionRow(version, running.get(version.pk)) for version in versions]
+
+    @property
+    def rows(self) -> list[VersionRow]:
+        """The lines of the table: the newest versions, and all that are in use."""
+        if self.every_version:
+            return self.versions
+        return [row for number, row in enumerate(self.versions) if number < NEWEST or row.version.role or row.check]
 
     @cached_property
     def lanes(self) -> list[Lane]:

@@ -2,7 +2,8 @@ from collections.abc import Callable
 
 from django.contrib import admin
 from django.http.response import HttpResponseBase
-from django.urls import path
+from django.urls import path, register_converter
+from django.urls.converters import StringConverter
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
@@ -23,7 +24,15 @@ def upload(view: type[View]) -> Page:
     return admin.site.admin_view(csrf_exempt(view.as_view()))
 
 
-MODEL, VERSION = "<str:name>/", "<str:name>/versions/<str:version>/"
+class StoreName(StringConverter):
+    """What a model or a version can be called (models.store_name): nothing else reaches the database."""
+
+    regex = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+
+
+register_converter(StoreName, "store-name")
+MODEL = "<store-name:name>/"
+VERSION = f"{MODEL}versions/<store-name:version>/"
 
 app_name = "models"
 urlpatterns = [

@@ -68,10 +68,8 @@ class ModelLive(LivingView):
     """What serves, what is on its way there, and what versions there are."""
 
     def living(self) -> dict[str, object]:
-        live = Live(self.model)
-        rows = [(row, queries.reason_needed(row.version)) for row in live.versions]
-        part = self.part("admin/registry/_live.html", {"live": live, "rows": rows})
-        return {**part, "live": live, "every": live.every}
+        live = Live(self.model, every_version=self.request.GET.get("versions") == "all")
+        return {**self.part("admin/registry/_live.html", {"live": live}), "live": live, "every": live.every}
 
     def get(self, request: HttpRequest, **_names: str) -> HttpResponse:
         return self.answer("admin/registry/_model_part.html", self.living())

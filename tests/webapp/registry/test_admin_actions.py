@@ -247,7 +247,16 @@ def test_forms_need_their_safety_token(model, new):
         assert client.post(f"{MODEL}{action}").status_code == 403
 
 
-@pytest.mark.parametrize("path", ["/admin/models/none/", f"{MODEL}versions/9/", f"{MODEL}versions/9/promote"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/admin/models/none/",
+        "/admin/models/no%00ne/",
+        f"{MODEL}versions/%00/",
+        f"{MODEL}versions/9/",
+        f"{MODEL}versions/9/promote",
+    ],
+)
 def test_what_is_not_there_is_not_found(model, old, operator, path):
     assert operator.get(path).status_code == 404
     assert operator.post(path).status_code in {404, 405}

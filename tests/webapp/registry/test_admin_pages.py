@@ -146,6 +146,17 @@ def test_a_shadow_is_shown_with_its_agreement(viewer, model, champion):
     assert "scoring-timeout" in shown
 
 
+def test_of_many_versions_the_newest_and_those_in_use_are_listed_until_all_are_asked_for(viewer, model, champion):
+    for number in range(2, 32):
+        make_version(model, str(number))
+    shown = page(viewer)
+    assert 'id="version-31"' in shown
+    assert 'id="version-1"' in shown
+    assert 'id="version-2"' not in shown
+    assert "Show all 31 versions" in shown
+    assert 'id="version-2"' in page(viewer, "?versions=all")
+
+
 def test_the_moving_part_is_sent_again_only_when_it_differs(viewer, model, champion):
     page(viewer, "live")  # the pods look at the store when they are asked
     seen = viewer.get(f"{MODEL}live").context["seen"]
@@ -166,7 +177,8 @@ def test_what_served_at_a_moment(viewer, model, champion):
         assert "<strong>Version 1</strong> answered 90 %" in shown
         assert "version <strong>2</strong> as the canary 10 %" in shown
     assert "history begins later" in page(viewer, "?at=2020-01-01T00:00")
-    assert "Write it as 2026-01-31T14:05:00" in page(viewer, "?at=yesterday")
+    for nonsense in ("yesterday", "0001-01-01T00:00:00%2B14:00"):
+        assert "Write it as 2026-01-31T14:05:00" in page(viewer, f"?at={nonsense}")
 
 
 def test_the_history_is_filtered_and_paged(viewer, model, champion):
