@@ -13,6 +13,7 @@ from django.conf import settings
 
 from scoring_service.contract import (
     JSON_LENGTH_HEADER,
+    VERSION_HEADER,
     InferRequest,
     InferResponse,
     ModelMetadata,
@@ -70,7 +71,7 @@ class ScoringClient:
         outputs = EXPLAINED_OUTPUTS if explain else FAQ_OUTPUTS
         request = _asking("question", [question], outputs, top_k, routing_key)
         answer = self._infer(pool, model, request, timeout=timeout, version=version)
-        with readable():
+        with readable(answer.model_version):
             return _faq_answer(answer, _rows_of(answer, outputs)[0])
 
     def match_many(
@@ -86,7 +87,7 @@ class ScoringClient:
         """The same for several questions in one request, an answer each. One without a word in it refuses them all."""
         request = _asking("question", list(questions), FAQ_OUTPUTS, top_k)
         answer = self._infer(pool, model, request, timeout=timeout, version=version)
-        with readable():
+        with readable(answer.model_version):
             return [_faq_answer(answer, row) for row in _rows_of(answer, FAQ_OUTPUTS, len(questions))]
 
     def classify_image(
@@ -103,7 +104,7 @@ class ScoringClient:
         """What the picture (a file as received) shows, most probable first."""
         request = _asking("image", [data], IMAGE_OUTPUTS, top_k, routing_key)
         answer = self._infer(pool, model, request, timeout=timeout, version=version, binary=True)
-        with readable():
+        with readable(answer.model_version):
             return _image_answer(answer, _rows_of(answer, IMAGE_OUTPUTS)[0])
 
     def classify_many(
@@ -119,7 +120,7 @@ class ScoringClient:
         """The same for several pictures in one request, an answer each. One that does not decode refuses them all."""
         request = _asking("image", list(pictures), IMAGE_OUTPUTS, top_k)
         answer = self._infer(pool, model, request, timeout=timeout, version=version, binary=True)
-        with readable():
+        with readable(answer.model_version):
             return [_image_answer(answer, row) for row in _rows_of(answer, IMAGE_OUTPUTS, len(pictures))]
 
     def score_one(self, pool: str, model: str, version: str, element: str | bytes, *, timeout: float) -> None:
@@ -175,7 +176,7 @@ class ScoringClient:
         content, headers = encode_request(request, binary=binary)
         call = Call("POST", f"{_path(model, version)}/infer", content, headers)
         answer = self._pools[pool].send(call, timeout=timeout)
-        with readable():
+        with readable(answer.headers.get(VERSION_HEADER, "")):
             return decode_response(answer.content, answer.headers.get(JSON_LENGTH_HEADER))
 
 

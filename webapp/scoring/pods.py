@@ -183,12 +183,14 @@ class PodPool:
 
 
 @contextmanager
-def readable() -> Iterator[None]:
-    """An answer that is not what the protocol promises becomes a ScoringError."""
+def readable(version: str = "") -> Iterator[None]:
+    """An answer that is not what the protocol promises becomes a ScoringError. version: which has answered so."""
     try:
         yield
     except (ContractError, msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
-        raise ScoringError("The scoring service sent an answer that cannot be read. Try again in a moment.") from error
+        unreadable = ScoringError("The scoring service sent an answer that cannot be read. Try again in a moment.")
+        unreadable.model_version = version
+        raise unreadable from error
 
 
 def _message_in(answer: Answer) -> str:

@@ -57,6 +57,19 @@ def test_a_failure_counts_for_the_version_that_failed(match, scoring, status):
     assert (record.model, record.version) == ("faq-javascript", "8")
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"no JSON at all",
+        b'{"model_name": "faq-javascript", "model_version": "8", "outputs": [], "parameters": {"threshold": 0.5}}',
+    ],
+)
+def test_an_answer_that_cannot_be_read_is_a_failure_of_its_version(match, scoring, content):
+    scoring.answers(httpx.Response(200, content=content, headers={VERSION_HEADER: "8"}))
+    assert match().status_code == 502
+    assert counted() == [("faq-javascript", "8", 1, 1)]
+
+
 def test_a_failure_of_no_known_version_counts_for_the_model(match, scoring):
     scoring.answers(httpx.ReadTimeout("slow"))
     match()
