@@ -4,8 +4,10 @@ import allauth.mfa.admin  # its page has to be there before it can be taken off,
 from allauth.mfa.models import Authenticator
 from django import forms
 from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm
+from django.contrib.auth.models import Group
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
@@ -70,6 +72,15 @@ def _is_superuser(request: HttpRequest) -> bool:
 
 def _may_touch(request: HttpRequest, user: User | None) -> bool:
     return user is None or not user.is_superuser or _is_superuser(request)
+
+
+# Django's own page has two boxes to move permissions between, which a screen reader cannot make out.
+admin.site.unregister(Group)
+
+
+@admin.register(Group)
+class GroupAdmin(DjangoGroupAdmin):
+    filter_horizontal = ()
 
 
 # allauth's own page shows the secret from which the codes are made.

@@ -90,8 +90,11 @@ class Overview:
         """What somebody should look at, one sentence each."""
         found = [sentence for pool in POOL_NAMES for sentence in self._pool_problems(pool)]
         found += [
-            f"{_name(pod)} cannot read the model store: {pod.store_problem}" for pod in self.pods if pod.store_problem
+            _because(f"{_name(pod)} cannot read the model store", pod.store_problem)
+            for pod in self.pods
+            if pod.store_problem
         ]
+        found += self._load_problems()
         found += [
             f"{state.card.model.label} has no version that serves. Promote one that is ready."
             for state in self.models
@@ -110,6 +113,22 @@ class Overview:
     def says(self) -> str:
         """The same for a screen reader, told when it changes."""
         return " ".join(self.problems) or "All is well."
+
+    def _load_problems(self) -> list[str]:
+        """Versions that should be loaded and cannot be. Those in the gate or on their way have pages that tell it."""
+        failed: dict[tuple[str, str], list[str]] = {}
+        for pod in self.pods:
+            for each in pod.versions:
+                if each.state == "UNAVAILABLE" and each.role != "warm":
+                    failed.setdefault((each.model, each.version), []).append(each.reason)
+        return [
+            _because(
+                f"Version {version} of {model} cannot be loaded on {len(reasons)} "
+                f"{'pod' if len(reasons) == 1 else 'pods'}",
+                reasons[0],
+            )
+            for (model, version), reasons in failed.items()
+        ]
 
     def _pool_problems(self, pool: str) -> list[str]:
         pods = [pod for pod in self.pods if pod.pool == pool]
@@ -131,7 +150,13 @@ def _why(pod: PodView) -> str:
 
 
 def _because(sentence: str, why: str) -> str:
-    return f"{sentence}: {why.removesuffix('.')}." if why else f"{sentence}."
+    """The sentence, and the reason as another one, which may begin with the name of a file."""
+    first = why.split()[:1]
+    if not first:
+        return f"{sentence}."
+    if first[0].isalpha():
+        why = why[0].upper() + why[1:]
+    return f"{sentence}. {why.removesuffix('.')}."
 
 
 def now() -> Overview:

@@ -1,4 +1,6 @@
 import pytest
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal import auth as totp
 from django.contrib import admin as django_admin
 from django.urls import reverse
 
@@ -25,6 +27,26 @@ def test_every_list_in_the_admin_opens(client, admin):
         assert client.get(reverse(f"{name}_changelist"), follow=True).status_code == 200, name
         if model_admin.has_add_permission(type("Request", (), {"user": admin})()):
             assert client.get(reverse(f"{name}_add"), follow=True).status_code == 200, name
+
+
+def test_the_other_pages_of_the_admin_open_too(client, admin, owner):
+    client.force_login(admin)
+    for app in {model._meta.app_label for model in django_admin.site._registry}:
+        assert client.get(reverse("admin:app_list", args=[app])).status_code == 200, app
+    for page in ("change", "history", "delete"):
+        assert client.get(reverse(f"admin:accounts_user_{page}", args=[owner.pk])).status_code == 200, page
+    assert client.get(reverse("admin:auth_user_password_change", args=[owner.pk])).status_code == 200
+    assert client.get("/admin/no/such/page/").status_code == 404
+
+
+def test_the_secret_of_a_second_factor_is_shown_to_nobody(client, admin, owner):
+    authenticator = totp.TOTP.activate(owner, totp.generate_totp_secret()).instance
+    client.force_login(admin)
+    page = client.get(reverse("admin:mfa_authenticator_change", args=[authenticator.pk])).content.decode()
+    assert owner.email in page
+    assert authenticator.data["secret"] not in page
+    client.post(reverse("admin:mfa_authenticator_delete", args=[authenticator.pk]), {"post": "yes"})
+    assert not Authenticator.objects.filter(user=owner).exists()
 
 
 def test_a_person_opens_with_their_rights(client, admin, owner):

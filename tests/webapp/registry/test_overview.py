@@ -82,7 +82,7 @@ def test_all_is_well_when_all_is(viewer_client, faq, worker):
 def test_a_pool_without_a_ready_pod_is_a_problem_with_its_reason(viewer_client, scoring, faq, worker):
     scoring.states["cpu"] = {"ready": False, "reason": "the store cannot be read"}
     page = read(viewer_client, ADMIN)
-    assert "None of the CPU pods is ready, so their models cannot answer: the store cannot be read." in page
+    assert "None of the CPU pods is ready, so their models cannot answer. The store cannot be read." in page
 
 
 def test_pods_that_cannot_be_reached_are_named_and_the_page_opens(viewer_client, scoring, faq, worker, monkeypatch):
@@ -93,6 +93,13 @@ def test_pods_that_cannot_be_reached_are_named_and_the_page_opens(viewer_client,
     page = read(viewer_client, ADMIN)
     assert "No answer" in page
     assert "None of the CPU pods is ready" in page
+
+
+def test_a_version_that_cannot_be_loaded_is_a_problem_with_its_reason(viewer_client, scoring, faq, worker):
+    scoring.models["cpu"][0] |= {"state": "UNAVAILABLE", "reason": "model.npy is damaged"}
+    page = read(viewer_client, ADMIN)
+    assert "Version 1 of faq-javascript cannot be loaded on 1 pod. model.npy is damaged." in page
+    assert "faq-javascript 1, failed" in page
 
 
 def test_a_model_that_nothing_serves_is_a_problem(viewer_client, scoring, worker):
