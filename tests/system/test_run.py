@@ -1,15 +1,21 @@
 """`make run` on one machine: what it prints, what it keeps, how it stops, and what it does when a process dies."""
 
 import os
+import shutil
 import signal
 import socket
+import sqlite3
 import stat
 import time
+from contextlib import closing
+from pathlib import Path
 
 import httpx2 as httpx
+import pytest
 
 from tests.product import free_ports, running, started
 from tests.system.site_client import sign_in
+from tests.worker import wait_until
 from webapp import embedded
 
 
@@ -63,10 +69,18 @@ def test_a_taken_port_is_one_line_that_says_what_to_do(tmp_path):
     assert "PORT=" in line
 
 
-def test_a_second_start_keeps_users_models_and_secrets_and_ctrl_c_stops_everything(product, tmp_path):
+NAMES = ("web", "scoring-cpu", "scoring-gpu", "worker")
+
+
+@pytest.fixture
+def var(product, tmp_path) -> Path:
+    """A folder for another product, with the models that were trained for the first."""
     var = tmp_path / "var"
-    var.mkdir()
-    (var / "models").symlink_to(product.var / "models")
+    shutil.copytree(product.var / "models", var / "models")
+    return var
+
+
+def test_a_second_start_keeps_users_models_and_secrets_and_ctrl_c_stops_everything(var):
     with running(var) as first:
         secrets = first.secrets
         assert "Training" not in first.log, "the models are there already"
@@ -75,10 +89,35 @@ def test_a_second_start_keeps_users_models_and_secrets_and_ctrl_c_stops_everythi
         assert second.secrets == secrets
         with httpx.Client(base_url=second.url) as client:
             assert sign_in(client, "demo@example.com", secrets["DEMO_PASSWORD"]).url.path == "/faq/"
-        started_here = [pid for name in ("web", "scoring-cpu", "scoring-gpu") for pid in second.pids(name)]
+        started_here = [pid for name in NAMES for pid in second.pids(name)]
+        began = time.monotonic()
         assert second.interrupt() == 0
+        assert time.monotonic() - began < 10
     assert "Traceback" not in second.log
     assert not [pid for pid in started_here if is_running(pid)]
+
+
+def test_what_is_killed_as_a_whole_leaves_nothing_behind_and_starts_again(var):
+    with running(var) as first:
+        wait_until(lambda: last_watched(var))
+        started_here = [pid for name in NAMES for pid in first.pids(name)]
+        first.process.kill()
+        first.process.wait()
+        wait_until(lambda: not [pid for pid in started_here if is_running(pid)])
+    killed = last_watched(var)
+    with running(var, first.ports) as second:
+        wait_until(lambda: last_watched(var) > killed)
+        assert second.interrupt() == 0
+
+
+def test_the_worker_looks_after_the_registry_and_is_started_again_when_killed(product):
+    wait_until(lambda: last_watched(product.var))
+    restarts = product.log.count("worker      | ended by itself; starting it again")
+    os.kill(product.pids("worker")[-1], signal.SIGKILL)
+    killed = last_watched(product.var)
+    assert httpx.get(f"{product.url}/health/ready").status_code == 200
+    product.wait_for("worker      | ended by itself; starting it again", times=restarts + 1)
+    wait_until(lambda: last_watched(product.var) > killed)
 
 
 def test_a_killed_pod_is_started_again_and_the_site_stays_up(product):
@@ -89,6 +128,13 @@ def test_a_killed_pod_is_started_again_and_the_site_stays_up(product):
     while not ready(product.cpu_url):
         assert time.monotonic() < until, product.log[-4000:]
         time.sleep(0.1)
+
+
+def last_watched(var: Path) -> str:
+    """When the worker last looked after the registry; empty before the first time."""
+    with closing(sqlite3.connect(f"file:{var / 'db.sqlite3'}?mode=ro", uri=True, timeout=10)) as database:
+        found = database.execute("SELECT at FROM registry_pulse WHERE name = 'watch'").fetchone()
+    return found[0] if found else ""
 
 
 def ready(url: str) -> bool:
