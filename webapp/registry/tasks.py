@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
-from threading import Lock
+from threading import Lock, Semaphore
 from typing import Any
 
 import structlog
@@ -22,11 +22,16 @@ from webapp.usage import traffic
 
 log = structlog.get_logger(__name__)
 
+# In one worker. A check takes minutes, and may not take the threads that promotions need.
+CHECKS_AT_ONCE = 4
+RESENT_FOR = 20.0  # seconds; what is still left by then is sent anew
+
 
 _watching = Lock()
+_checks = Semaphore(CHECKS_AT_ONCE)
 
 
-@shared_task(name="registry.watch")
+@shared_task(name="registry.watch", quiet=True)
 def watch() -> None:
     """Every two seconds: finds what was left undone, and what has changed outside.
 
@@ -56,10 +61,16 @@ def drive(rollout_id: int) -> None:
 
 @shared_task(name="registry.check")
 def check(check_id: int, token: str) -> None:
-    gate.run(check_id, token)
+    """Runs a check, unless this worker has its hands full: then `watch` sends it again when it has been silent."""
+    if not _checks.acquire(blocking=False):
+        return
+    try:
+        gate.run(check_id, token)
+    finally:
+        _checks.release()
 
 
-@shared_task(name="registry.shadow", acks_late=False)
+@shared_task(name="registry.shadow", acks_late=False, quiet=True)
 def shadow(offers: list[dict[str, Any]]) -> None:
     shadows.compare(offers)
 
@@ -88,7 +99,7 @@ def _resume_silent_checks() -> None:
         if Check.objects.filter(pk=check_id, token=token, state=Check.State.RUNNING).update(
             token=new, heartbeat_at=timezone.now()
         ):
-            queues.send("registry.check", check_id, str(new))
+            queues.send("registry.check", check_id, str(new), expires=RESENT_FOR)
 
 
 def _attempt(part: Callable[..., object], *arguments: object) -> None:
