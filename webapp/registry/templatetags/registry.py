@@ -28,10 +28,10 @@ def rest(percent: int) -> int:
 
 
 @register.filter
-def signed_points(difference: float) -> str:
-    """A difference of two probabilities in percentage points with its sign: "+1.2 points"."""
+def signed(difference: float) -> str:
+    """A difference of two probabilities in percentage points with its sign: "+1.2"."""
     points = round(difference * 100, 1)
-    return f"{'+' if points > 0 else '−' if points < 0 else '±'}{abs(points):.1f} points"
+    return f"{'+' if points > 0 else '−' if points < 0 else '±'}{abs(points):.1f}"
 
 
 @register.filter
