@@ -1,7 +1,7 @@
 """Taking up what lies in the model store and no row knows: of trainers on the command line, or from another database.
 
-A model without a champion takes over the one that its routing file names, because it serves already; every other
-version goes through the gate.
+A model without a champion takes over the one that its routing file names, because it serves already. Versions after it
+go through the gate; those before it wait until somebody wants one, for a check loads its version on every pod.
 """
 
 import structlog
@@ -89,7 +89,15 @@ def _adopt(model: ScoringModel, manifest: dict[str, object], *, champion: bool) 
             services.take_as_champion(version)
         elif new:
             services.record_event(model, Event.Kind.ADOPTED, by=None, version=version, to_state=version.state)
-            services.start_check(version, by=None)
+            if not _is_older(version, queries.champion_of(model)):
+                services.start_check(version, by=None)
+
+
+def _is_older(version: Version, champion: Version | None) -> bool:
+    """Whether the champion came after it, as far as their numbers tell."""
+    if champion is None or not (version.name.isdecimal() and champion.name.isdecimal()):
+        return False
+    return int(version.name) < int(champion.name)
 
 
 def _delete_again(version: Version) -> None:

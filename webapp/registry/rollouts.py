@@ -47,7 +47,7 @@ def drive(rollout_id: int) -> None:
 def resume_unattended() -> None:
     """Finds a worker for each rollout that has none: its worker died, or the message was lost."""
     for rollout_id in Rollout.objects.filter(_unattended()).values_list("pk", flat=True):
-        queues.send("registry.drive", rollout_id)
+        queues.send("registry.drive", rollout_id, expires=LEASE.total_seconds())
 
 
 def _unattended() -> Q:

@@ -1,6 +1,7 @@
 import json
 import shutil
 from datetime import timedelta
+from threading import Semaphore
 
 import pytest
 from django.core.management import call_command
@@ -31,14 +32,14 @@ def test_a_store_from_before_the_database_is_taken_over_with_the_version_that_se
 
     model = ScoringModel.objects.get()
     assert (model.name, model.kind, model.pool, model.title) == ("faq-javascript", "faq", "cpu", "JavaScript FAQ")
-    assert versions_of(model) == {"1": ("checking", ""), "2": ("serving", "champion"), "3": ("checking", "")}
+    assert versions_of(model) == {"1": ("registered", ""), "2": ("serving", "champion"), "3": ("checking", "")}
     champion = queries.champion_of(model)
     assert champion.size == 2
     assert champion.manifest["metrics"] == {"mrr": 0.8}
     assert {check.champion for check in Check.objects.all()} == {champion}
     first = model.events.order_by("pk")[0]
     assert (first.kind, first.version, first.to_state, first.actor) == ("adopted", champion, "serving", "")
-    assert store.read_routing("faq-javascript") == store.Routing(champion="2", warm=("1", "3"))
+    assert store.read_routing("faq-javascript") == store.Routing(champion="2", warm=("3",))
 
 
 def test_adopting_again_changes_nothing(model_store):
@@ -181,6 +182,15 @@ def test_a_check_whose_worker_has_fallen_silent_is_begun_anew_once(model, lose_m
     tasks.watch()
     assert queues.lengths()["default"] == 1
     assert Check.objects.get().token != check.token
+
+
+def test_checks_leave_threads_of_the_worker_to_promotions(model, monkeypatch):
+    version = make_version(model, "1", state="registered")
+    check = services.start_check(version, by=None)
+    monkeypatch.setattr(tasks, "_checks", Semaphore(0))
+    tasks.check(check.pk, str(check.token))
+    check.refresh_from_db()
+    assert (check.state, check.heartbeat_at) == ("running", None)
 
 
 def test_a_routing_file_that_was_not_written_is_written_later(model, pods):
