@@ -21,6 +21,7 @@ from celery.signals import (
     worker_ready,
     worker_shutting_down,
 )
+from django.conf import settings
 from kombu.transport import TRANSPORT_ALIASES
 
 from webapp.request_ids import current_request_id
@@ -91,7 +92,7 @@ def begin_its_lines(task: Any, task_id: str, **_options: object) -> None:
 
 @task_postrun.connect
 def end_its_lines(task: Any, state: str | None, **_options: object) -> None:
-    """One line a task, but for those that say `quiet=True` because they run all the time."""
+    """One line a task, but for those that run all the time."""
     duration = round((time.perf_counter() - task.request.began) * 1000, 1)
-    (log.debug if getattr(task, "quiet", False) else log.info)("task_finished", state=state, duration_ms=duration)
+    (log.debug if task.name in settings.QUIET_TASKS else log.info)("task_finished", state=state, duration_ms=duration)
     structlog.contextvars.reset_contextvars(**task.request.bound)

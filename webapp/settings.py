@@ -224,6 +224,7 @@ CELERY_WORKER_ENABLE_REMOTE_CONTROL = False  # nobody uses it, and it fills the 
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False  # logs go our way
 CELERY_WORKER_REDIRECT_STDOUTS = False
 CELERY_TIMEZONE = "UTC"
+QUIET_TASKS = ("registry.watch", "registry.shadow")  # run all the time; they get no line in the log each
 CELERY_WORKER_BEAT = env_bool("WORKER_BEAT", default=False)  # ours: this worker sends what the schedule below says
 CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # keeps no file that a kill could damage
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {

@@ -31,7 +31,7 @@ _watching = Lock()
 _checks = Semaphore(CHECKS_AT_ONCE)
 
 
-@shared_task(name="registry.watch", quiet=True)
+@shared_task(name="registry.watch")
 def watch() -> None:
     """Every two seconds: finds what was left undone, and what has changed outside.
 
@@ -70,7 +70,7 @@ def check(check_id: int, token: str) -> None:
         _checks.release()
 
 
-@shared_task(name="registry.shadow", acks_late=False, quiet=True)
+@shared_task(name="registry.shadow", acks_late=False)
 def shadow(offers: list[dict[str, Any]]) -> None:
     shadows.compare(offers)
 
