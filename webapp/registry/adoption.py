@@ -37,7 +37,8 @@ def _adopt_model(name: str) -> None:
     model = ScoringModel.objects.filter(name=name).first()
     rows = {version.name: version for version in model.versions.select_related("model")} if model else {}
     found = store.list_versions(name)
-    serving = "" if _has_champion(rows) else _serving(name)
+    champion = next((version for version in rows.values() if version.role == Version.Role.CHAMPION), None)
+    serving = "" if champion and champion.name in found else _serving(name)
     unknown = [version for version in found if version not in rows]
     manifests = {version: manifest for version in unknown if (manifest := _manifest(name, version))}
     if manifests and model is None:
@@ -50,13 +51,31 @@ def _adopt_model(name: str) -> None:
     if serving in rows and rows[serving].state in publishing.ADOPTABLE:
         _adopt(model, rows[serving].manifest, champion=True)
     for version in found:
-        if version in rows and rows[version].artifact_deleted_at:
+        if version in rows and rows[version].artifact_deleted_at and version != serving:
             _delete_again(rows[version])
+    if champion and serving in found:
+        _begin_anew(champion, serving)
+    elif champion and champion.name in found:
+        _compare(champion)
     evaluation_sets.adopt(model)
 
 
-def _has_champion(rows: dict[str, Version]) -> bool:
-    return any(version.role == Version.Role.CHAMPION for version in rows.values())
+def _begin_anew(champion: Version, serving: str) -> None:
+    """Follows a model's folder that was deleted and filled again: its champion is gone, and another serves."""
+    with transaction.atomic():
+        model = services.locked(champion.model)
+        if queries.champion_of(model) == champion:
+            version = model.versions.select_related("model").get(name=serving)
+            services.replace_lost_champion(champion, version, store.read_manifest(model.name, serving))
+
+
+def _compare(champion: Version) -> None:
+    """The same where the version that was trained again has the number of the old champion."""
+    manifest = _manifest(champion.model.name, champion.name)
+    if manifest and champion.manifest and manifest["files"] != champion.manifest.get("files"):
+        with transaction.atomic():
+            services.locked(champion.model)
+            services.take_other_files(champion, manifest)
 
 
 def _serving(name: str) -> str:

@@ -145,10 +145,7 @@ def take_in(model: ScoringModel, manifest: Mapping[str, Any]) -> tuple[Version, 
     return Version.objects.get_or_create(
         model=model,
         name=manifest["version"],
-        defaults={
-            "manifest": dict(manifest),
-            "size": sum(file["size"] for file in manifest.get("files", {}).values()),
-        },
+        defaults=_facts(manifest),
     )
 
 
@@ -157,10 +154,50 @@ def take_as_champion(version: Version) -> None:
     model, before = version.model, version.state
     now = timezone.now()
     version.checks.filter(state=Check.State.RUNNING).update(state=Check.State.CANCELLED, finished_at=now)
-    _put(version, state=State.READY, ready_at=version.ready_at or now)
+    _put(version, state=State.READY, role=Role.NONE, reason="", ready_at=version.ready_at or now)
     _put(version, state=State.SERVING, role=Role.CHAMPION)
     record_event(model, Kind.ADOPTED, by=None, version=version, from_state=before, to_state=version.state)
     publish_on_commit(model)
+
+
+def replace_lost_champion(champion: Version, version: Version, manifest: Mapping[str, Any]) -> None:
+    """Lets the version serve that pods were told of when the champion's files had gone. With the model's row locked."""
+    before = champion.state
+    reason = "Its files are gone from the model store."
+    _put(champion, state=State.FAILED, role=Role.NONE, reason=reason)
+    _put(version, **_facts(manifest), artifact_deleted_at=None)
+    take_as_champion(version)
+    record_event(
+        champion.model,
+        Kind.REPLACED,
+        by=None,
+        version=champion,
+        from_state=before,
+        to_state=champion.state,
+        reason=reason,
+    )
+
+
+def take_other_files(version: Version, manifest: Mapping[str, Any]) -> None:
+    """Notes that the store holds other files under a version's number than before. With the model's row locked."""
+    _put(version, **_facts(manifest))
+    reason = "The model store holds other files under this number than before."
+    record_event(
+        version.model,
+        Kind.ADOPTED,
+        by=None,
+        version=version,
+        from_state=version.state,
+        to_state=version.state,
+        reason=reason,
+    )
+
+
+def _facts(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "manifest": dict(manifest),
+        "size": sum(file["size"] for file in manifest.get("files", {}).values()),
+    }
 
 
 def start_check(version: Version, *, by: Who) -> Check:

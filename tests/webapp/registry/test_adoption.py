@@ -110,6 +110,44 @@ def test_a_store_that_is_away_is_no_empty_store(model_store, pods):
     assert store.read_routing("faq-javascript") == store.Routing(champion="1")
 
 
+def test_a_store_that_was_deleted_and_filled_anew_serves_what_was_trained_again(model_store):
+    for version in ("1", "2"):
+        lay(model_store, "faq-javascript", version)
+    route(model_store, champion="2")
+    adoption.adopt_store()
+    model = ScoringModel.objects.get()
+
+    shutil.rmtree(model_store / "faq-javascript")
+    lay(model_store, "faq-javascript", "1", {"entries.json": b"[1, 2]"})
+    route(model_store, champion="1")
+    tasks.watch()
+    assert versions_of(model) == {"1": ("serving", "champion"), "2": ("failed", "")}
+    assert queries.champion_of(model).size == 6
+    assert [event.kind for event in model.events.all()[:2]] == ["replaced", "adopted"]
+    assert store.read_routing(model.name) == store.Routing(champion="1")
+    assert queries.served_at(model, timezone.now()).champion == "1"
+
+    shutil.rmtree(model_store / "faq-javascript")
+    lay(model_store, "faq-javascript", "1", {"entries.json": b"[1, 2, 3]"})
+    route(model_store, champion="1")
+    tasks.watch()
+    tasks.watch()
+    assert versions_of(model)["1"] == ("serving", "champion")
+    assert queries.champion_of(model).size == 9
+    assert "other files under this number" in model.events.first().reason
+    assert model.events.count() == 5
+
+
+def test_a_champion_whose_folder_alone_is_gone_stays_champion(model_store):
+    for version in ("1", "2"):
+        lay(model_store, "faq-javascript", version)
+    route(model_store, champion="1")
+    adoption.adopt_store()
+    shutil.rmtree(model_store / "faq-javascript" / "1")
+    tasks.watch()
+    assert versions_of(ScoringModel.objects.get())["1"] == ("serving", "champion")
+
+
 # Deleted artifacts ----------------------------------------------------------------------------------------------------
 
 
