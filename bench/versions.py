@@ -1,10 +1,10 @@
 """How long a promotion and a rollback take over two pods, and what callers feel of either.
 
-    python -m bench.versions [--rounds 5] [--quiet 20]
+    python -m bench.versions [--rounds 10] [--quiet 60]
 
 Starts site, worker and two CPU pods behind one address (tests/cluster.py) with the sample FAQ in a temporary folder,
-lets four callers ask the site's API all the while, some 80 questions a second, and promotes and rolls back a second
-version in turn. Everything shares this machine.
+lets four callers ask the site's API all the while, some 25 questions a second, and promotes and rolls back a second
+version in turn. Everything shares this machine, so that at a higher rate one would measure its lack of cores.
 """
 
 import argparse
@@ -24,13 +24,14 @@ ROOT = Path(__file__).resolve().parents[1]
 MODEL = "faq-javascript"
 SERVE = ("-m", "scoring_service", "serve")
 KEYS = 20
+PACE = 0.15  # seconds between two questions of one caller
 AFTER = 1.0  # seconds after a change that still count as its own
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5, help="promotions and rollbacks (default 5)")
-    parser.add_argument("--quiet", type=int, default=20, help="seconds without any change (default 20)")
+    parser.add_argument("--rounds", type=int, default=10, help="promotions and rollbacks (default 10)")
+    parser.add_argument("--quiet", type=int, default=60, help="seconds without any change (default 60)")
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="scorepod-bench-") as folder,
@@ -60,7 +61,7 @@ class Change:
 def measure(operator: Operator, rounds: int, quiet_for: int) -> None:
     site = operator.cluster
     [version] = operator.register(zipped(site.store / MODEL / "1"))
-    traffic = Traffic(site.url, make_keys(site, KEYS))
+    traffic = Traffic(site.url, make_keys(site, KEYS), pace=PACE)
     promotions, rollbacks = [], []
     with traffic.flowing():
         time.sleep(3)  # everything is warm then

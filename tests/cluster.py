@@ -104,18 +104,10 @@ class Cluster:
 
     def manage(self, *arguments: str) -> str:
         """What `manage.py` prints with those arguments."""
-        return subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=ROOT,
-            env=self.env,
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
-        ).stdout
-
-    def logs(self) -> str:
-        """The last lines of each log, for a failure's message."""
-        return "\n".join(f"--- {name}\n{program.log[-2000:]}" for name, program in self.programs.items())
+        command = [sys.executable, "manage.py", *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=self.env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"manage.py {' '.join(arguments)}: {done.stderr}"
+        return done.stdout
 
 
 def status_of(url: str) -> int:

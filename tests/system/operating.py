@@ -19,7 +19,7 @@ from tests.system.site_client import sign_in
 
 QUESTIONS = ("how do I copy an array", "what is a closure", "remove duplicates from an array", "wait for a promise")
 CALLERS = 4  # threads
-PACE = 0.04  # seconds between two questions of one caller: together some 80 a second
+PACE = 0.04  # seconds: together they ask some 80 questions a second
 
 # Who asks: each key belongs to a person of its own, so that a share of the keys is a share of independent draws.
 MAKE_KEYS = """
@@ -142,10 +142,14 @@ class Asked:
 
 @dataclass
 class Traffic:
-    """Callers who ask again and again, each with the next of the keys. forgiven: failures that a test expects."""
+    """Callers who ask again and again, each with the next of the keys.
+
+    pace: seconds between two questions of one caller. forgiven: failures that a test expects.
+    """
 
     url: str
     keys: Sequence[str]
+    pace: float = PACE
     questions: Sequence[str] = QUESTIONS
     asked: list[Asked] = field(default_factory=list)
     forgiven: list[Asked] = field(default_factory=list)
@@ -170,7 +174,7 @@ class Traffic:
                     turn = next(turns)
                     question = self.questions[turn % len(self.questions)]
                     self.asked.append(self._ask(http, turn % len(self.keys), question))
-                    time.sleep(PACE)
+                    time.sleep(self.pace)
 
         threads = [threading.Thread(target=keep_asking) for _ in range(CALLERS)]
         for thread in threads:
