@@ -2,12 +2,15 @@
 back. It waits for nothing but what the pages show.
 """
 
+import json
+import os
+import pickle
 import re
 import zipfile
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from tests.browser.test_accessibility import VIEWS, findings
 from tests.product import Product
@@ -15,11 +18,15 @@ from tests.product import Product
 MODEL = "/admin/models/faq-javascript/"
 CHECKED_WITHIN = 180_000  # ms; the evaluation asks the pods for each input twice
 SWITCHED_WITHIN = 30_000  # ms
+LOOKS_AGAIN_WITHIN = 15_000  # ms; where nothing moves the page looks every ten seconds
 
 
 @pytest.fixture
 def admin_page(context: BrowserContext, product: Product) -> Page:
-    page = context.new_page()
+    return sign_in(context.new_page(), product)
+
+
+def sign_in(page: Page, product: Product) -> Page:
     page.goto("/accounts/login/")
     page.get_by_label("Email").fill("admin@example.com")
     page.get_by_label("Password", exact=True).fill(product.secrets["ADMIN_PASSWORD"])
@@ -52,6 +59,61 @@ def test_the_pages_of_models_are_accessible(admin_page: Page, product: Product, 
         page.goto(path)
         assert findings(page) == [], path
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{path} scrolls sideways"
+
+
+def test_the_page_keeps_the_focus_while_it_is_refreshed_and_says_when_its_figures_are_old(admin_page: Page):
+    page = admin_page
+    champion = version_in_service(page)
+    link = page.locator(f"#lane-{champion}")
+    link.focus()
+    link.evaluate("link => { link.isOld = true; }")
+    # Without the digest of what the page shows, the answer is the whole part.
+    page.route("**/live?*", lambda route: route.continue_(url=route.request.url.partition("?")[0]))
+    page.wait_for_function(f"() => !document.getElementById('lane-{champion}').isOld")
+    expect(link).to_be_focused()
+    page.unroute("**/live?*")
+    page.route("**/live?*", lambda route: route.abort())
+    warning = page.get_by_text("The site does not answer; this is as of")
+    expect(warning).to_be_visible(timeout=LOOKS_AGAIN_WITHIN)
+    page.unroute("**/live?*")
+    expect(warning).to_have_count(0, timeout=LOOKS_AGAIN_WITHIN)
+
+
+def test_an_upload_tells_how_far_it_is_and_what_is_wrong_with_it(admin_page: Page, tmp_path: Path):
+    page = admin_page
+    archive = tmp_path / "with a pickle.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("manifest.json", json.dumps({"kind": "faq", "runtime": "faq", "pool": "cpu", "title": "Ours"}))
+        packed.writestr("weights.bin", os.urandom(40_000_000))
+        packed.writestr("model.pkl", pickle.dumps([1]))
+    page.goto(f"{MODEL}upload")
+    page.get_by_label("Notes").fill("With a pickle.")
+    page.get_by_label("Artifact").set_input_files(archive)
+    page.get_by_role("button", name="Upload").click()
+    expect(page.get_by_role("progressbar", name="Upload")).to_be_visible()
+    expect(page.get_by_role("alert")).to_contain_text("Loading a pickle can run any code")
+    expect(page.get_by_label("Artifact")).to_be_focused()
+    expect(page.get_by_label("Notes")).to_have_value("With a pickle.")
+
+
+def test_without_scripts_everything_is_a_page_of_its_own(browser: Browser, product: Product):
+    context = browser.new_context(base_url=product.url, java_script_enabled=False)
+    page = sign_in(context.new_page(), product)
+    champion = version_in_service(page)
+    page.goto(f"{MODEL}roll-back")  # there may be nothing to roll back to: then the model's page says so
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    page.goto(f"{MODEL}upload")
+    page.get_by_label("Artifact").set_input_files(__file__)
+    page.get_by_role("button", name="Upload").click()
+    expect(page.get_by_text("It is not a zip file")).to_be_visible()
+    page.goto(MODEL)
+    page.get_by_label("What happened").select_option("Found in the store")
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_role("region", name="History")).to_contain_text(f"version {champion}")
+    page.get_by_label("Date and time, UTC").fill("2020-01-01T00:00:00")
+    page.get_by_role("button", name="Look it up").click()
+    expect(page.get_by_text("history begins later")).to_be_visible()
+    context.close()
 
 
 def packed(product: Product, version: str, folder: Path) -> Path:

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { eachOf, inOrder, megabytes, sortOut } from "../../frontend/js/lib/uploads.js";
+import { eachOf, inOrder, megabytes, sent, sortOut } from "../../frontend/js/lib/uploads.js";
 
 const limits = { maxFiles: 2, maxBytes: 1000 };
 
@@ -56,4 +56,13 @@ test("no more than the limit are worked on at once, and all of them are", async 
 
 test("nothing to do is done at once", async () => {
   await eachOf([], 3, () => assert.fail("there is no item"));
+});
+
+test("of a large file it is said how much is sent, and how long the rest takes once that can be told", () => {
+  const megabyte = 1_000_000;
+  assert.equal(sent(0, 300 * megabyte, 0.1), "0 MB of 300 MB");
+  assert.equal(sent(30 * megabyte, 300 * megabyte, 0.5), "30 MB of 300 MB");
+  assert.equal(sent(30 * megabyte, 300 * megabyte, 2), "30 MB of 300 MB, about 18 s left");
+  assert.equal(sent(30 * megabyte, 300 * megabyte, 20), "30 MB of 300 MB, about 3 min left");
+  assert.equal(sent(300 * megabyte, 300 * megabyte, 200), "300 MB of 300 MB");
 });

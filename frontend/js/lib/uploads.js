@@ -25,6 +25,14 @@ export function megabytes(bytes) {
   return `${Number((bytes / 1_000_000).toFixed(1))} MB`;
 }
 
+/** How much of a large file is sent, and how long the rest takes once that can be told. Bytes; seconds since it began. */
+export function sent(loaded, total, seconds) {
+  const done = `${megabytes(loaded)} of ${megabytes(total)}`;
+  const left = Math.ceil(((total - loaded) * seconds) / Math.max(loaded, 1));
+  if (seconds < 1 || left < 2) return done;
+  return `${done}, about ${left < 90 ? `${left} s` : `${Math.round(left / 60)} min`} left`;
+}
+
 /** The order of cards: "added" keeps the newest first, "confidence" the most certain; failed ones (-1) come last. */
 export function inOrder(cards, order) {
   const key = order === "confidence" ? (card) => card.confidence : (card) => card.added;

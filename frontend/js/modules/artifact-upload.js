@@ -1,3 +1,5 @@
+import { megabytes, sent } from "../lib/uploads.js";
+
 /**
  * Sends a form with one large file and shows how far it is. Without a script the form is sent by the browser alone.
  *
@@ -39,7 +41,7 @@ export function mount(form) {
     request.setRequestHeader("X-Requested-With", "fetch");
     request.upload.addEventListener("progress", (event) => {
       bar.value = event.total ? event.loaded / event.total : 0;
-      words.textContent = told(event.loaded, event.total, (performance.now() - began) / 1000);
+      words.textContent = sent(event.loaded, event.total, (performance.now() - began) / 1000);
     });
     request.upload.addEventListener("load", () => {
       bar.removeAttribute("value");
@@ -93,15 +95,4 @@ function answerOf(request) {
     const detail = page.querySelector("[data-detail]")?.textContent.trim();
     return { detail: detail || "Something went wrong on our side. Try again in a moment." };
   }
-}
-
-function told(loaded, total, seconds) {
-  const rate = loaded / Math.max(seconds, 0.001);
-  const left = Math.ceil((total - loaded) / rate);
-  const rest = seconds < 1 || left < 2 ? "" : `, about ${left < 90 ? `${left} s` : `${Math.round(left / 60)} min`} left`;
-  return `${megabytes(loaded)} of ${megabytes(total)}${rest}`;
-}
-
-function megabytes(bytes) {
-  return `${(bytes / 1e6).toLocaleString("en-GB", { maximumFractionDigits: bytes < 1e7 ? 1 : 0 })} MB`;
 }
