@@ -33,24 +33,12 @@ def champion_of(model: ScoringModel) -> Version | None:
     return model.versions.filter(role=Role.CHAMPION).first()
 
 
-def canary_of(model: ScoringModel) -> Version | None:
-    return model.versions.filter(role=Role.CANARY).first()
-
-
-def shadow_version_of(model: ScoringModel) -> Version | None:
-    return model.versions.filter(role=Role.SHADOW).first()
-
-
 def standby_of(model: ScoringModel) -> Version | None:
     return model.versions.filter(role=Role.STANDBY).first()
 
 
 def running_rollout(model: ScoringModel) -> Rollout | None:
     return model.rollouts.filter(state__in=ACTIVE).select_related("version", "replaces").first()
-
-
-def last_check(version: Version) -> Check | None:
-    return version.checks.select_related("champion").first()
 
 
 def serving_now(model: ScoringModel) -> dict[str, Any]:
