@@ -171,8 +171,10 @@ def services(ports: Mapping[str, int], env: Mapping[str, str]) -> list[Service]:
     )
     worker = Service(
         name="worker",
-        # What the options leave out is talk among workers; there is one.
+        # Behind the others where they want the same core: nobody waits for it. What the options leave out is talk among
+        # workers; there is one.
         command=[
+            *("nice", "-n", "5"),
             *(sys.executable, "-m", "celery", "--quiet", "--app", "webapp.celery", "worker"),
             *("--without-gossip", "--without-mingle", "--without-heartbeat"),
         ],
