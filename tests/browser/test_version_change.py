@@ -152,6 +152,7 @@ def wait_for_the_check(page: Page, champion: str) -> None:
     """The page tells how far it is, and of itself shows the report when it is done."""
     expect(page.get_by_role("heading", name="Check passed")).to_be_visible(timeout=CHECKED_WITHIN)
     expect(page.get_by_role("heading", name=f"Beside version {champion}")).to_be_visible()
+    expect(page.get_by_role("region", name="History of this version")).to_contain_text("Check passed")
     expect(page.get_by_role("row", name=re.compile("^Accuracy@1"))).to_contain_text("±0.0 points")
     expect(page.get_by_role("img", name=re.compile("^Reliability"))).to_be_visible()
 
@@ -167,6 +168,8 @@ def promote(page: Page, number: str, *, replaces: str) -> None:
     page.wait_for_url(f"**{MODEL}")
     expect(page.get_by_role("heading", name=f"Version {number} is in service")).to_be_visible(timeout=SWITCHED_WITHIN)
     expect(in_service(page).get_by_role("row").filter(has_text="Standby")).to_contain_text(f"Version {replaces}")
+    newest = page.get_by_role("region", name="History").get_by_role("listitem").first
+    expect(newest).to_contain_text(f"All pods switched version {number}")
 
 
 def roll_back(page: Page, *, to: str) -> None:

@@ -52,10 +52,10 @@ class ModelList(AdminPage):
 class LivingView(ModelView):
     """A page with a part that is fetched again and again, and swapped only when it differs."""
 
-    def part(self, template: str, context: Mapping[str, object]) -> dict[str, object]:
-        """The part, and the digest by which a later one is known to be the same."""
+    def part(self, template: str, context: Mapping[str, object], *, besides: object = "") -> dict[str, object]:
+        """The part, and the digest by which a later one is known to be the same. besides: what else it depends on."""
         html = render_to_string(template, {**self.rights(), "model": self.model, **context}, self.request)
-        return {"part": SafeString(html), "seen": hashlib.sha256(html.encode()).hexdigest()[:16]}
+        return {"part": SafeString(html), "seen": hashlib.sha256(f"{html}{besides}".encode()).hexdigest()[:16]}
 
     def answer(self, template: str, context: Mapping[str, object]) -> HttpResponse:
         """The part alone, or nothing when the one who asks shows it already."""
@@ -69,10 +69,16 @@ class ModelLive(LivingView):
 
     def living(self) -> dict[str, object]:
         live = Live(self.model, every_version=self.request.GET.get("versions") == "all")
-        return {**self.part("admin/registry/_live.html", {"live": live}), "live": live, "every": live.every}
+        latest = self.model.events.values_list("pk", flat=True).first() or 0
+        part = self.part("admin/registry/_live.html", {"live": live}, besides=latest)
+        return {**part, "live": live, "every": live.every, "latest": latest}
 
     def get(self, request: HttpRequest, **_names: str) -> HttpResponse:
-        return self.answer("admin/registry/_model_part.html", self.living())
+        living = self.living()
+        answer = self.answer("admin/registry/_model_part.html", living)
+        if request.GET.get("latest", "") != str(living["latest"]):
+            answer["HX-Trigger-After-Swap"] = "history-changed"  # on which the page fetches its history again
+        return answer
 
 
 class ModelPage(ModelLive):
@@ -172,11 +178,12 @@ class VersionLive(LivingView, VersionView):
             "is_latest": check is not None and check == self.version.checks.first(),
             "accuracy_title": "Top-k accuracy" if self.model.kind == ScoringModel.Kind.IMAGE else "Accuracy at k",
             "rollout": self.version.rollouts.filter(state__in=["loading", "switching"]).first(),
+            "checks": self.version.checks.defer("report", "steps")[:EARLIER_CHECKS],
+            "events": Event.objects.filter(version=self.version).select_related("version")[:EVENTS],
         }
         is_moving = context["rollout"] or (check and check.state == Check.State.RUNNING)
         return {
             **self.part("admin/registry/_version_live.html", context),
-            "check": check,
             "every": MOVING if is_moving else None,
             "says": f"Check {check.get_state_display().lower()}." if check else "",
         }
@@ -193,14 +200,11 @@ class VersionLive(LivingView, VersionView):
 
 class VersionPage(VersionLive):
     def get(self, request: HttpRequest, **_names: str) -> HttpResponse:
-        events = Event.objects.filter(version=self.version).select_related("version")
         return self.page(
             "admin/registry/version.html",
             {
                 **self.living(),
                 "title": f"{self.model.label}, version {self.version.name}",
-                "events": events[:EVENTS],
-                "checks": self.version.checks.all()[:EARLIER_CHECKS],
                 "newer": self._neighbour(newer=True),
                 "older": self._neighbour(newer=False),
             },

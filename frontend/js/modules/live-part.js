@@ -2,15 +2,15 @@
  * A part of the page that is fetched again every data-every seconds by its own hx-get, on the event "tick", and swapped
  * with hx-swap="outerHTML". The server answers 204 while nothing differs, and a part without data-every when it is done.
  *
- * It rests while the page is hidden. Focus (by id, which htmx does) and open <details> with an id survive a swap. What
- * stands in data-says is told to a screen reader when it changes. While no answer comes the old figures stay, and the
- * part says how old they are.
+ * It rests while the page is hidden. Focus and open <details> with an id survive a swap. What stands in data-says is
+ * told to a screen reader when it changes. While no answer comes the old figures stay, and the part says how old they are.
  */
 
 const PATIENCE = 5; // seconds between two attempts while none succeeds, at least
 
 const said = new Map(); // by the part's id
 let openDetails = [];
+let focused = []; // where the focus was, as placeOf tells it
 let speaker;
 
 export function mount(part) {
@@ -18,6 +18,9 @@ export function mount(part) {
     const found = part.querySelector(`details#${CSS.escape(details)}`);
     if (found) found.open = true;
   }
+  // What has an id htmx has found again itself.
+  if (document.activeElement === document.body) elementAt(focused)?.focus({ preventScroll: true });
+  focused = [];
   say(part);
   if (!part.dataset.every) return;
 
@@ -45,6 +48,7 @@ export function mount(part) {
       event.detail.shouldSwap = false;
     } else {
       openDetails = [...part.querySelectorAll("details[open][id]")].map((details) => details.id);
+      focused = part.contains(document.activeElement) ? placeOf(document.activeElement) : [];
     }
   });
   part.addEventListener("htmx:afterRequest", (event) => {
@@ -55,6 +59,20 @@ export function mount(part) {
     wait(isAnswer ? every : Math.max(every, PATIENCE));
   });
   wait(every);
+}
+
+/** The id of the nearest element around it that has one, then the way down from there: which child of which. */
+function placeOf(element) {
+  const way = [];
+  while (!element.id) {
+    way.unshift([...element.parentElement.children].indexOf(element));
+    element = element.parentElement;
+  }
+  return [element.id, ...way];
+}
+
+function elementAt([id, ...way]) {
+  return way.reduce((element, index) => element?.children[index], document.getElementById(id));
 }
 
 function showAge(part, since) {

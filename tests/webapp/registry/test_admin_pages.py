@@ -166,6 +166,14 @@ def test_the_moving_part_is_sent_again_only_when_it_differs(viewer, model, champ
     assert (answer.status_code, "Version 2" in answer.content.decode()) == (200, True)
 
 
+def test_the_page_is_told_when_its_history_is_no_longer_all(viewer, model, champion):
+    page(viewer, "live")
+    latest = viewer.get(f"{MODEL}live").context["latest"]
+    assert "HX-Trigger-After-Swap" not in viewer.get(f"{MODEL}live", {"latest": latest})
+    services.record_event(model, Event.Kind.SETTINGS, by=None)
+    assert viewer.get(f"{MODEL}live", {"latest": latest})["HX-Trigger-After-Swap"] == "history-changed"
+
+
 def test_what_served_at_a_moment(viewer, model, champion):
     services.record_event(model, Event.Kind.ADOPTED, by=None, version=champion)
     make_version(model, "2", "canary")
