@@ -421,7 +421,11 @@ class Retire(VersionAction):
 
     def confirmation(self) -> Confirmation:
         name = self.version.name
-        effects = [f"Pods unload version {name} once its last request is answered. No API key can ask for it any more."]
+        effects = [
+            f"Pods unload version {name} once its last request is answered. No API key can ask for it any more."
+            if self.version.role
+            else "It can no longer be promoted or tried. What serves does not change."
+        ]
         if self.version.role == Role.STANDBY:
             effects.append("It is the standby: until the next promotion there is nothing to roll back to.")
         elif self.version.role == Role.SHADOW:

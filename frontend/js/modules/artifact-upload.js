@@ -48,7 +48,7 @@ export function mount(form) {
       words.textContent = form.dataset.then;
       cancel.hidden = true;
     });
-    request.addEventListener("load", () => end(answerOf(request)));
+    request.addEventListener("load", () => end(answerOf(request, form)));
     request.addEventListener("error", () => end({ detail: "The site cannot be reached. Check your connection and send it again." }));
     request.addEventListener("abort", () => end({ detail: "Cancelled; nothing was kept." }));
     bar.value = 0;
@@ -87,7 +87,11 @@ export function mount(form) {
   }
 }
 
-function answerOf(request) {
+function answerOf(request, form) {
+  // Led elsewhere: the answer is the sign-in page.
+  if (new URL(request.responseURL).pathname !== new URL(form.action).pathname) {
+    return { detail: "You are no longer signed in. Sign in again in another tab, and send it once more." };
+  }
   try {
     return JSON.parse(request.responseText);
   } catch {
