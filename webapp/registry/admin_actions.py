@@ -129,44 +129,32 @@ class ActionView(ModelView):
 class VersionAction(VersionView, ActionView):
     """What is done with one version."""
 
-    def back(self) -> str:
-        return reverse("models:model", args=[self.model.name])
-
-    def loading(self, meanwhile: str) -> list[str]:
+    def loading(self, meanwhile: str) -> str:
         """How the version gets into the pods, and what it needs there. meanwhile: what callers get until then."""
         name = self.version.name
         if not self.ready:
-            return [
+            return (
                 f"As soon as a {self.pool} pod is ready, it loads version {name}, verifies its files and warms it up."
-            ]
+            )
         if self.holding(name) == len(self.ready):
-            return [f"Version {name} is loaded and warm on {self.ready_pods()} already."]
+            return f"Version {name} is loaded and warm on {self.ready_pods()} already."
         single = len(self.ready) == 1
         load, verify, warm = ("loads", "verifies", "warms") if single else ("load", "verify", "warm")
-        memory = self._needed()
+        pods, memory = self.ready_pods(), self._needed()
+        way = f"{load} version {name}, {verify} its files and {warm} it up; {meanwhile} meanwhile."
         needs = f" It needs about {megabytes(memory)} of memory{'' if single else ' on each'}." if memory else ""
-        pods = self.ready_pods()
-        return [
-            (
-                f"{pods[0].upper()}{pods[1:]} {load} version {name}, {verify} its files and {warm} it up; {meanwhile} "
-                f"meanwhile.{needs}"
-            )
-        ]
+        return f"{pods[0].upper()}{pods[1:]} {way}{needs}"
 
     def pod_warnings(self) -> list[str]:
         """What about the pods speaks against it right now."""
         if not self.ready:
             return [f"No {self.pool} pod is ready right now."]
-        loaded = {pod.address for pod in self.ready if self._is_loaded(pod)}
-        free = [pod.memory_limit - pod.memory for pod in self.ready if pod.memory_limit and pod.address not in loaded]
-        if free and min(free) < self._needed():
-            return [
-                (
-                    f"Version {self.version.name} needs about {megabytes(self._needed())} of memory, and the fullest "
-                    f"{self.pool} pod has {megabytes(max(0, min(free)))} left. It will probably be refused there."
-                )
-            ]
-        return []
+        free = [pod.memory_limit - pod.memory for pod in self.ready if pod.memory_limit and not self._is_loaded(pod)]
+        if not free or min(free) >= self._needed():
+            return []
+        needs = f"Version {self.version.name} needs about {megabytes(self._needed())} of memory"
+        left = f"the fullest {self.pool} pod has {megabytes(max(0, min(free)))} left"
+        return [f"{needs}, and {left}. It will probably be refused there."]
 
     def _is_loaded(self, pod: PodView) -> bool:
         found = pod.version(self.model.name, self.version.name)
@@ -201,7 +189,7 @@ class Promote(VersionAction):
         name = self.version.name
         serving = f"version {champion.name} answers" if champion else "no version answers yet"
         effects = [
-            *self.loading(serving),
+            self.loading(serving),
             f"{self._switching()} No request fails or waits for it.",
         ]
         if champion:
@@ -274,22 +262,20 @@ class Canary(VersionAction):
         name, champion = self.version.name, self.in_role(Role.CHAMPION)
         champion_name = champion.name if champion else "–"
         running = self.version.role == Role.CANARY
-        effects = [
-            (
-                f"The share you choose of the requests that name no version is answered by version {name}, the "
-                f"others by version {champion_name}. A person or API key always gets the same of the two."
-            ),
-        ]
+        share = (
+            f"The share you choose of the requests that name no version is answered by version {name}, the others by "
+            f"version {champion_name}. A person or API key always gets the same of the two."
+        )
         if running:
-            effects.append("Its figures so far are kept and go on.")
+            effects = [share, "Its figures so far are kept and go on."]
         else:
-            effects[:0] = self.loading(f"version {champion_name} answers all requests")
-        if not running and self.version.role == Role.SHADOW:
+            effects = [self.loading(f"version {champion_name} answers all requests"), share]
+        if self.version.role == Role.SHADOW:
             effects.append("Its shadow ends.")
         effects.append(
-            f"It ends by itself when it makes {self.model.error_factor:g} times the errors of version {champion_name}, "
-            f"or when its 95th percentile of latency is {self.model.latency_factor:g} times as long, once each has "
-            f"answered {self.model.least_requests:,} requests."
+            f"It ends by itself when its rate of errors is clearly more than {self.model.error_factor:g} times that of "
+            f"version {champion_name}; or, once each has answered {self.model.least_requests:,} requests, when its 95th "
+            f"percentile of latency is more than {self.model.latency_factor:g} times as long."
         )
         return Confirmation(
             title=f"Change the share of version {name}?" if running else f"Start a canary with version {name}?",
@@ -333,19 +319,15 @@ class Shadow(VersionAction):
         champion_name = champion.name if champion else "–"
         running = self.version.role == Role.SHADOW
         effects = [
-            (
-                f"The share you choose of the requests that version {champion_name} has answered is scored again by "
-                f"version {name}, in the background. Callers get version {champion_name}’s answer and wait for nothing."
-            ),
-            (
-                "What is kept of each: whether both put the same answer first, and how far their probabilities lie "
-                "apart. Questions and pictures are not kept."
-            ),
+            f"The share you choose of the requests that version {champion_name} has answered is scored again by "
+            + f"version {name}, in the background. Callers get version {champion_name}’s answer and wait for nothing.",
+            "What is kept of each: whether both put the same answer first, and how far their probabilities lie "
+            + "apart. Questions and pictures are not kept.",
         ]
         if running:
             effects.append("Its comparisons so far are kept and go on.")
         else:
-            effects[:0] = self.loading(f"version {champion_name} answers")
+            effects.insert(0, self.loading(f"version {champion_name} answers"))
         return Confirmation(
             title=f"Change the share of version {name}?" if running else f"Let version {name} shadow {champion_name}?",
             button="Change the share" if running else "Start the shadow",
@@ -381,7 +363,7 @@ class CheckAgain(VersionAction):
         serving = f"version {champion.name} answers" if champion else "nothing else changes"
         effects = [
             "The SHA-256 of each file is compared with the manifest.",
-            *self.loading(serving),
+            self.loading(serving),
             "Its smoke inputs are scored: those that it must be able to answer.",
         ]
         if count := self.model.evaluation_count:
