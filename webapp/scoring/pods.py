@@ -93,17 +93,19 @@ class PodPool:
         stops in the middle is given up when it has been silent for `timeout`.
 
         A transport that fails before there is an answer is tried again, each time on a connection of its own: scoring
-        twice does no harm, and a kept connection may lead to a pod that has gone meanwhile. A pod that has no room or
-        is not ready is left for another one, once.
+        twice does no harm, and a kept connection may lead to a pod that has gone meanwhile. What breaks off after it
+        was sent is sent only once more, for it may be what the pod died of. A pod that has no room or is not ready is
+        left for another one, once.
         """
         deadline = time.monotonic() + timeout
-        client, pauses, turned_away = self._pooled, iter(PAUSES), False
+        client, pauses, turned_away, broken_off = self._pooled, iter(PAUSES), False, 0
         while True:
             try:
                 answer = self._send(client, call, deadline)
             except (httpx.ConnectTimeout, httpx.NetworkError, httpx.ProtocolError) as error:
+                broken_off += not isinstance(error, httpx.ConnectTimeout | httpx.ConnectError)
                 pause = next(pauses, None)
-                if pause is None or time.monotonic() + pause >= deadline:
+                if pause is None or broken_off > 1 or time.monotonic() + pause >= deadline:
                     raise self._error_of_transport(error, call, timeout) from error
                 log.info("pod_connection_failed", pool=self.name, path=call.path, error=repr(error))
                 time.sleep(pause)

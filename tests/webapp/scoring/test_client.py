@@ -77,21 +77,32 @@ def test_a_model_name_cannot_lead_elsewhere(scoring):
     ],
 )
 def test_a_connection_that_breaks_is_tried_again(scoring, failure):
-    scoring.answers(failure, failure, failure, scoring.behave)
+    scoring.answers(failure, scoring.behave)
     assert match().scores[0].faq_id == "js-1"
-    assert len(scoring.sent) == 4
+    assert len(scoring.sent) == 2
 
 
-def test_it_is_not_tried_a_fifth_time(scoring):
-    scoring.answers(httpx.ReadError("reset"))
+def test_pods_that_refuse_connections_are_tried_three_times_more(scoring):
+    refused = httpx.ConnectError("refused")
+    scoring.answers(refused, refused, refused, scoring.behave)
+    assert match().scores[0].faq_id == "js-1"
+    scoring.sent.clear()
+    scoring.answers(refused)
     with pytest.raises(ScoringUnavailable) as error:
         match()
     assert len(scoring.sent) == 4
     assert error.value.retry_after > 0
 
 
-def test_no_attempt_begins_after_the_deadline(scoring):
+def test_a_request_that_pods_may_have_died_of_is_sent_only_once_more(scoring):
     scoring.answers(httpx.ReadError("reset"))
+    with pytest.raises(ScoringUnavailable):
+        match()
+    assert len(scoring.sent) == 2
+
+
+def test_no_attempt_begins_after_the_deadline(scoring):
+    scoring.answers(httpx.ConnectError("refused"))
     began = time.monotonic()
     with pytest.raises(ScoringUnavailable):
         match(timeout=0.05)

@@ -199,3 +199,9 @@ def test_every_error_has_a_kind_of_its_own_and_a_page(client):
 
 def test_an_unknown_problem_is_not_found(client):
     assert client.get("/problems/made-up").status_code == 404
+
+
+def test_the_api_page_of_the_documentation_names_every_kind(settings):
+    page = (settings.BASE_DIR / "docs" / "api.md").read_text(encoding="utf-8")
+    rows = {f"| `/problems/{kind.slug}` | {kind.status} |" for kind in problems.KINDS.values()}
+    assert {row for row in rows if row not in page} == set()
