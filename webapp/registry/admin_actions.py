@@ -274,8 +274,8 @@ class Canary(VersionAction):
             effects.append("Its shadow ends.")
         effects.append(
             f"It ends by itself when its rate of errors is clearly more than {self.model.error_factor:g} times that of "
-            f"version {champion_name}; or, once each has answered {self.model.least_requests:,} requests, when its 95th "
-            f"percentile of latency is more than {self.model.latency_factor:g} times as long."
+            f"version {champion_name}; or, once each has answered {self.model.least_requests:,} requests, when its "
+            f"95th percentile of latency is more than {self.model.latency_factor:g} times as long."
         )
         return Confirmation(
             title=f"Change the share of version {name}?" if running else f"Start a canary with version {name}?",
@@ -318,16 +318,18 @@ class Shadow(VersionAction):
         name, champion = self.version.name, self.in_role(Role.CHAMPION)
         champion_name = champion.name if champion else "–"
         running = self.version.role == Role.SHADOW
-        effects = [
-            f"The share you choose of the requests that version {champion_name} has answered is scored again by "
-            + f"version {name}, in the background. Callers get version {champion_name}’s answer and wait for nothing.",
-            "What is kept of each: whether both put the same answer first, and how far their probabilities lie "
-            + "apart. Questions and pictures are not kept.",
-        ]
+        share = (
+            f"The share you choose of the requests that version {champion_name} has answered is scored again by version "
+            f"{name}, in the background. Callers get version {champion_name}’s answer and wait for nothing."
+        )
+        kept = (
+            "What is kept of each: whether both put the same answer first, and how far their probabilities lie apart. "
+            "Questions and pictures are not kept."
+        )
         if running:
-            effects.append("Its comparisons so far are kept and go on.")
+            effects = [share, kept, "Its comparisons so far are kept and go on."]
         else:
-            effects.insert(0, self.loading(f"version {champion_name} answers"))
+            effects = [self.loading(f"version {champion_name} answers"), share, kept]
         return Confirmation(
             title=f"Change the share of version {name}?" if running else f"Let version {name} shadow {champion_name}?",
             button="Change the share" if running else "Start the shadow",
