@@ -319,8 +319,8 @@ class Shadow(VersionAction):
         champion_name = champion.name if champion else "–"
         running = self.version.role == Role.SHADOW
         share = (
-            f"The share you choose of the requests that version {champion_name} has answered is scored again by version "
-            f"{name}, in the background. Callers get version {champion_name}’s answer and wait for nothing."
+            f"The share you choose of the requests that version {champion_name} has answered is scored again by "
+            f"version {name}, in the background. Callers get version {champion_name}’s answer and wait for nothing."
         )
         kept = (
             "What is kept of each: whether both put the same answer first, and how far their probabilities lie apart. "
