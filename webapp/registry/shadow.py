@@ -37,9 +37,10 @@ QUEUE = "batch"
 MOST_WAITING = 1_000  # offers in this process
 MOST_WAITING_BYTES = 64_000_000
 BUNDLE = 50  # offers in one task
-BUNDLE_BYTES = 4_000_000
-LARGEST = 4_000_000  # bytes of one input; larger pictures would fill the broker
-MOST_TASKS = 200  # waiting with the broker
+# What waits with the broker is in its memory, and nearly twice as large there: pictures fill 40 tasks, questions none.
+BUNDLE_BYTES = 1_000_000
+LARGEST = 4_000_000  # bytes of one input
+MOST_TASKS = 40  # waiting with the broker
 EXPIRES = 60  # seconds; a comparison later than this says nothing about now
 LOOK_AGAIN = 1.0  # seconds between two looks at the broker's queue
 TIMEOUTS = {"faq": 5.0, "image": 20.0}  # seconds for one input
@@ -131,14 +132,19 @@ class Sender:
             self._changed.notify()
 
     def _run(self) -> None:
-        room, look_at = False, float("-inf")
+        room, look_at = 0, float("-inf")  # for how many tasks the broker has room; nothing is sent without
         while True:
             bundle = self._next_bundle()
-            if (now := time.monotonic()) >= look_at:
-                room, look_at = _broker_has_room(), now + LOOK_AGAIN
-                self._report_dropped()
-            room = room and self._send(bundle)  # where it fails, nothing is sent until the next look
-            if not room:
+            sent = False
+            try:
+                if (now := time.monotonic()) >= look_at:
+                    room, look_at = _room_at_broker(), now + LOOK_AGAIN
+                    self._report_dropped()
+                sent = room > 0 and self._send(bundle)
+            except Exception:  # whatever it is, the next bundle may get through
+                log.exception("shadow_not_sent")
+            room = room - 1 if sent else 0
+            if not sent:
                 with self._changed:
                     self._dropped += len(bundle)
 
@@ -161,9 +167,9 @@ class Sender:
             log.warning("shadow_offers_dropped", count=dropped)
 
 
-def _broker_has_room() -> bool:
-    """Whether few of our tasks wait; where the broker does not say, it has none."""
-    return queues.lengths().get(QUEUE, MOST_TASKS) < MOST_TASKS
+def _room_at_broker() -> int:
+    """For how many more of our tasks it has room; for none where it does not say how many wait."""
+    return MOST_TASKS - queues.lengths().get(QUEUE, MOST_TASKS)
 
 
 def _publish(bundle: list[Offer]) -> bool:

@@ -1,7 +1,7 @@
 """Whether a canary does as well as its champion, and its end when it does not.
 
-Both are judged by the traffic that chose no version, over all of the canary's time and over its last minutes: a version
-that goes bad after a good day would else hide behind that day.
+Both are judged by the traffic that chose no version, over the canary's last day and over its last minutes: a version
+that goes bad after good hours would else hide behind them.
 """
 
 import math
@@ -21,6 +21,7 @@ from webapp.usage.traffic import Totals
 
 log = structlog.get_logger(__name__)
 
+LONGEST = timedelta(days=1)  # more would be slow to read every two seconds
 RECENT = timedelta(minutes=10)
 LEAST_ERRORS = 5  # fewer prove nothing, however small the champion's rate is
 # Standard errors beyond which a difference is no chance: one in 4,000. So few because it is looked at again and again.
@@ -35,7 +36,10 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class CanaryReport:
-    """A canary beside its champion since it began. sentence: the verdict for people; cause: "errors" or "latency"."""
+    """A canary beside its champion, since it began but at most for a day.
+
+    sentence: the verdict for people. cause: "errors" or "latency" where it is worse.
+    """
 
     champion: Version
     canary: Version
@@ -64,11 +68,12 @@ def canary_report(model: ScoringModel) -> CanaryReport | None:
     if champion is None or canary is None:
         return None
     began = [version.role_since for version in (champion, canary) if version.role_since]
-    since = max(began, default=timezone.now())
+    now = timezone.now()
+    since = max([*began, now - LONGEST])
     champion_totals, canary_totals = _both(model, champion, canary, since)
     judged = [(champion_totals, canary_totals)]
-    if timezone.now() - since > RECENT:
-        judged.append(_both(model, champion, canary, timezone.now() - RECENT))
+    if now - since > RECENT:
+        judged.append(_both(model, champion, canary, now - RECENT))
     verdict, sentence, cause = _verdict(model, judged)
     return CanaryReport(
         champion=champion,
@@ -131,22 +136,26 @@ def more_errors(champion: Totals, canary: Totals, factor: float) -> bool:
     It does when `canary - factor * champion` is above zero by its lower confidence limit, put together from the Wilson
     limits of both rates by the square-and-add method (R. G. Newcombe, Interval estimation for the difference between
     independent proportions, Statistics in Medicine 17, 1998, method 10). That holds for few requests as well, so a
-    canary that fails each of them need not wait for its hundredth.
+    canary that fails each of them need not wait for its hundredth. Where nearly all callers are the canary's, the
+    champion's rate stays uncertain: then it is enough that the canary fails more than half of them.
     """
-    if canary.errors < LEAST_ERRORS or not champion.requests:
+    if canary.errors < LEAST_ERRORS:
         return False
-    canary_rate, champion_rate = canary.errors / canary.requests, champion.errors / champion.requests
-    lower = wilson(canary.errors, canary.requests)[0]
-    upper = wilson(champion.errors, champion.requests)[1]
-    uncertain = math.hypot(canary_rate - lower, factor * (upper - champion_rate))
-    return canary_rate - factor * champion_rate > uncertain
+    excess = canary.error_rate - factor * champion.error_rate
+    canary_lower, champion_upper = wilson(canary)[0], wilson(champion)[1]
+    beyond_chance = excess > math.hypot(
+        canary.error_rate - canary_lower, factor * (champion_upper - champion.error_rate)
+    )
+    return excess > 0 and (beyond_chance or canary_lower > 0.5)
 
 
-def wilson(count: int, total: int) -> tuple[float, float]:
-    """The Wilson score interval of the rate count / total, at CERTAIN standard errors (E. B. Wilson, 1927)."""
-    squared = CERTAIN**2
+def wilson(totals: Totals) -> tuple[float, float]:
+    """The Wilson score interval of the error rate, at CERTAIN standard errors (E. B. Wilson, Journal of the American
+    Statistical Association 22, 1927); 0 to 1 without requests.
+    """
+    count, total, squared = totals.errors, totals.requests, CERTAIN**2
     centre = count + squared / 2
-    spread = CERTAIN * math.sqrt(count * (total - count) / total + squared / 4)
+    spread = CERTAIN * math.sqrt(count * (total - count) / total + squared / 4) if total else centre
     return max(0.0, (centre - spread) / (total + squared)), min(1.0, (centre + spread) / (total + squared))
 
 
@@ -169,10 +178,10 @@ def _too_few_sentence(champion: Totals, canary: Totals, least: int) -> str:
 
 
 def _errors_sentence(champion: Totals, canary: Totals, factor: float) -> str:
-    return (
-        f"{_share(canary)} of the canary's {canary.requests:,} requests failed, {_share(champion)} of the champion's "
-        f"{champion.requests:,}: over {factor:g} times as many."
-    )
+    failed = f"{_share(canary)} of the canary's {canary.requests:,} requests failed"
+    if not champion.requests:
+        return f"{failed}; the champion had none."
+    return f"{failed}, {_share(champion)} of the champion's {champion.requests:,}: over {factor:g} times as many."
 
 
 def _latency_sentence(champion: Totals, canary: Totals, factor: float) -> str:
@@ -183,7 +192,7 @@ def _latency_sentence(champion: Totals, canary: Totals, factor: float) -> str:
 
 
 def _share(totals: Totals) -> str:
-    return f"{100 * totals.errors / totals.requests:.3g} %"
+    return f"{100 * totals.error_rate:.3g} %"
 
 
 def _figures(version: Version, totals: Totals) -> dict[str, Any]:

@@ -101,8 +101,14 @@ def test_errors_that_champion_and_canary_share_are_not_the_canarys_fault(model):
     assert report(model).verdict == Verdict.FINE
 
 
-def test_without_any_request_to_the_champion_there_is_nothing_to_compare_with(model):
-    ask("2", 50, errors=50)
+def test_a_canary_with_all_the_callers_ends_when_most_of_their_requests_fail(model):
+    ask("2", 50, errors=45)
+    trials.judge_all()
+    assert Event.objects.get().reason == "90 % of the canary's 50 requests failed; the champion had none."
+
+
+def test_a_canary_with_all_the_callers_goes_on_while_most_of_their_requests_succeed(model):
+    ask("2", 50, errors=20)
     assert report(model).verdict == Verdict.TOO_FEW
 
 
@@ -142,6 +148,15 @@ def test_what_was_before_the_canary_is_not_counted(model):
     ask("2", 100, errors=100)
     Traffic.objects.update(at=timezone.now() - timedelta(minutes=5))
     assert report(model).canary_totals.requests == 0
+
+
+def test_the_figures_of_a_long_canary_are_those_of_its_last_day(model):
+    since(model, timedelta(days=9))
+    ask("2", 100)
+    Traffic.objects.update(at=timezone.now() - timedelta(days=2))
+    ask("2", 30)
+    assert report(model).canary_totals.requests == 30
+    assert timezone.now() - report(model).since < timedelta(days=1, minutes=1)
 
 
 def test_a_canary_that_goes_bad_after_a_good_day_is_found_out_within_minutes(model):
@@ -207,4 +222,4 @@ def one_more(before: traffic.Totals, requests: int, chance: random.Random, rate:
     ("count", "total", "lower", "upper"), [(0, 10, 0.0, 0.5506), (10, 10, 0.4494, 1.0), (50, 100, 0.3348, 0.6652)]
 )
 def test_the_interval_is_wilsons_at_three_and_a_half_standard_errors(count, total, lower, upper):
-    assert trials.wilson(count, total) == (pytest.approx(lower, abs=1e-4), pytest.approx(upper, abs=1e-4))
+    assert trials.wilson(totals(total, count)) == (pytest.approx(lower, abs=1e-4), pytest.approx(upper, abs=1e-4))
