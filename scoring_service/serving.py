@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from types import FrameType
@@ -19,6 +20,9 @@ from scoring_service.settings import Settings
 
 log = structlog.get_logger()
 
+# Seconds until a thread that computes in Python lets another one in; Python's own are 0.005. An answer passes through
+# several threads, each of which would wait so long for one that loads a version.
+SWITCH = 0.001
 LAST_WAIT = 5.0  # seconds after the drain for models to end their call and let go of what they hold
 
 
@@ -135,5 +139,6 @@ def serve(app: Starlette, settings: Settings) -> int:
         timeout_graceful_shutdown=int(settings.drain),
     )
     server = PodServer(config, app, settings)
+    sys.setswitchinterval(SWITCH)
     server.run()
     return 0 if server.started else 1
