@@ -175,6 +175,26 @@ def test_a_broker_that_is_away_loses_offers_and_nothing_else(model, broker, monk
     assert broker.offers
 
 
+def test_what_nobody_thought_of_does_not_end_the_sending(model, broker, monkeypatch):
+    monkeypatch.setattr(shadow, "LOOK_AGAIN", 0.05)
+    broker.sent = None  # so that taking a bundle raises
+    shadow.offer_faq("lost", ANSWER)
+    time.sleep(0.1)
+    broker.sent = []
+    shadow.offer_faq("copy?", ANSWER)
+    broker.wait_for(1)
+
+
+def test_no_more_is_sent_than_the_broker_had_room_for(model, broker, monkeypatch):
+    monkeypatch.setattr(shadow, "BUNDLE", 1)
+    broker.waiting = shadow.MOST_TASKS - 3
+    for _ in range(10):
+        shadow.offer_faq("copy?", ANSWER)
+    broker.wait_for(3)
+    time.sleep(0.1)
+    assert len(broker.sent) == 3
+
+
 def test_with_a_long_queue_at_the_broker_nothing_more_is_sent(model, broker):
     broker.waiting = shadow.MOST_TASKS
     shadow.offer_faq("copy?", ANSWER)
