@@ -5,8 +5,8 @@ go through the gate; those before it wait until somebody wants one, for a check 
 """
 
 import structlog
+from django.db import DataError, transaction
 from django.db import Error as DatabaseError
-from django.db import transaction
 
 from webapp.errors import AppError, StoreError
 from webapp.registry import evaluation_sets, publishing, queries, services
@@ -47,7 +47,10 @@ def _adopt_model(name: str) -> None:
         return
     # The champion first: the others are checked beside it.
     for version, manifest in sorted(manifests.items(), key=lambda item: item[0] != serving):
-        _adopt(model, manifest, champion=version == serving)
+        try:
+            _adopt(model, manifest, champion=version == serving)
+        except (DataError, OverflowError) as error:  # what no row can hold, such as a size beyond all numbers
+            _say_once("version_not_adopted", name, version, str(error))
     if serving in rows and rows[serving].state in publishing.ADOPTABLE:
         _adopt(model, rows[serving].manifest, champion=True)
     for version in found:

@@ -373,7 +373,17 @@ def _manifest_of(fields: Mapping[str, Any], *, model: str, version: str) -> cont
 
 def _plain(manifest: contract.Manifest) -> dict[str, Any]:
     plain: dict[str, Any] = msgspec.to_builtins(manifest)
+    if _has_nul(plain):
+        raise StoreError("manifest.json: there is a NUL character in it, which no database keeps.")
     return plain
+
+
+def _has_nul(value: object) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_nul, value)) or any(map(_has_nul, value.values()))
+    if isinstance(value, list):
+        return any(map(_has_nul, value))
+    return isinstance(value, str) and "\0" in value
 
 
 def _within(name: str) -> PurePosixPath:

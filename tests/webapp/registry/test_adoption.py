@@ -91,10 +91,16 @@ def test_what_somebody_else_writes_into_the_routing_file_is_put_right(model_stor
 def test_a_version_that_makes_no_sense_is_left_alone_and_holds_up_no_other(model_store):
     lay(model_store, "faq-javascript", "1")
     (lay(model_store, "faq-javascript", "2") / "manifest.json").write_text("{")
+    lay(model_store, "faq-javascript", "3", title="A NUL\0")
+    huge = lay(model_store, "faq-javascript", "4") / "manifest.json"
+    manifest = json.loads(huge.read_text())
+    huge.write_text(json.dumps({**manifest, "files": {"a": {"sha256": "x", "size": 2**63}}}))
+    lay(model_store, "faq-javascript", "5")
     lay(model_store, "another", "1", kind="unheard of")
     lay(model_store, "digits", "1", kind="image", pool="gpu")
     tasks.watch()
-    assert {str(version) for version in Version.objects.all()} == {"faq-javascript 1", "digits 1"}
+    adopted = {"faq-javascript 1", "faq-javascript 5", "digits 1"}
+    assert {str(version) for version in Version.objects.all()} == adopted
 
 
 def test_a_store_that_is_away_is_no_empty_store(model_store, pods):

@@ -108,6 +108,14 @@ class TestVersions:
         with pytest.raises(StoreError, match=r"manifest\.json"):
             store.manifest_in(staged(**{"manifest.json": content}))
 
+    @pytest.mark.parametrize(
+        "odd", [{"title": "a\0b"}, {"metrics": {"a\0b": 1}}, {"parameters": {"terms": ["a", {"b": "\0"}]}}]
+    )
+    def test_a_manifest_with_a_character_that_no_database_keeps_is_refused(self, odd):
+        folder = staged(**{"manifest.json": json.dumps({**FIELDS, **odd}).encode()})
+        with pytest.raises(StoreError, match="NUL"):
+            store.manifest_in(folder)
+
     def test_without_a_staged_manifest_it_says_so(self):
         with pytest.raises(StoreError, match=r"no manifest\.json"):
             store.manifest_in(staged())
