@@ -202,24 +202,26 @@ def say(value: float | None, unit: str) -> str:
 
 def _row(found: Mapping[str, Any]) -> Row:
     unit, better = found["unit"], found["better"]
+    difference = _difference(found["difference"], unit)
+    # What is too small to be read is no reason for a colour.
+    is_none = better is None or difference.startswith("±")
     return Row(
         title=found["title"],
         candidate=say(found["candidate"], unit),
         champion=say(found["champion"], unit),
-        difference=_difference(found["difference"], unit),
-        tone="" if better is None else "good" if better else "bad",
+        difference=difference,
+        tone="" if is_none else "good" if better else "bad",
         is_too_much=found["worse_than_tolerated"],
     )
 
 
 def _difference(value: float | None, unit: str) -> str:
+    """The difference with its sign, ± where the digits shown are all zero."""
     if value is None:
         return ""
-    sign = "+" if value > 0 else "−" if value < 0 else "±"
-    size = abs(value)
-    if unit == "share":
-        return f"{sign}{size * 100:.1f} points"
-    return f"{sign}{say(size, unit)}"
+    size = f"{abs(value) * 100:.1f} points" if unit == "share" else say(abs(value), unit)
+    sign = "+" if value > 0 else "−"
+    return f"{sign if any(digit in size for digit in '123456789') else '±'}{size}"
 
 
 MEASURES = {

@@ -26,6 +26,8 @@ MEASURED = {
          "candidate": 0.9, "champion": None, "difference": None, "better": None, "worse_than_tolerated": False},
         {"metric": "p95_ms", "title": "Latency p95", "unit": "ms", "higher_is_better": False,
          "candidate": 3.1, "champion": 3.5, "difference": -0.4, "better": True, "worse_than_tolerated": False},
+        {"metric": "brier", "title": "Brier score", "unit": "score", "higher_is_better": False,
+         "candidate": 0.0122, "champion": 0.0121, "difference": 0.0001, "better": False, "worse_than_tolerated": False},
     ],
     "verdict": {"worse": ["Accuracy@1 is 93 %, 2.0 points below version 1."], "summary": "Worse."},
     "paired": {"won": 1, "lost": 9, "chance": 0.02},
@@ -246,6 +248,7 @@ def test_a_report_is_shown_side_by_side(viewer, model, champion):
     for words in ("−2.0 points", "more than tolerated", "−0.4 ms", "0.900", "Accuracy@1 is 93 %, 2.0 points below",
                   "so it is no chance", "The pod gave no answer.", "how do I &lt;b&gt;clone&lt;/b&gt; it"):  # fmt: skip
         assert words in shown
+    assert '<td class="number difference-">±0.000</td>' in shown, "too small to be read, so neither better nor worse"
 
 
 @pytest.mark.parametrize(
