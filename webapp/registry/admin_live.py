@@ -8,8 +8,9 @@ from functools import cached_property
 from django.utils import timezone
 
 from webapp.charts import Bins, Series, Tone
-from webapp.registry import shadow, trials
+from webapp.registry import queries, shadow, trials
 from webapp.registry.models import Check, Rollout, ScoringModel, Version
+from webapp.registry.queries import PodProgress, RolloutView
 from webapp.registry.shadow import ShadowReport
 from webapp.registry.trials import CanaryReport
 from webapp.scoring.fleet import PodView, pods
@@ -41,7 +42,7 @@ class Lane:
 
 @dataclass(frozen=True)
 class PodStep:
-    """How far one pod is with the version of a rollout. state: waiting, loading, loaded, answering, failed or away."""
+    """How far one pod is with the version of a rollout. state: as PodProgress has it."""
 
     name: str
     state: str
@@ -68,10 +69,7 @@ class Way:
 
     @property
     def is_running(self) -> bool:
-        return self.rollout.state in RUNNING
-
-
-RUNNING = (Rollout.State.LOADING, Rollout.State.SWITCHING)
+        return self.rollout.state in queries.ACTIVE
 
 
 @dataclass(frozen=True)
@@ -151,42 +149,24 @@ class Live:
             if self.now - rollout.finished_at > (FAILURE_REMEMBERED if failed else REMEMBERED):
                 return None
         end = rollout.finished_at or self.now
-        shown = {*RUNNING, Rollout.State.DONE}
-        steps = [self._step(pod, rollout) for pod in self.pods] if rollout.state in shown else []
-        return Way(rollout, steps, self._stages(rollout, steps), (end - rollout.started_at).total_seconds())
+        view = queries.rollout_view(rollout, self.pods)
+        shown = view.pods if rollout.state in {*queries.ACTIVE, Rollout.State.DONE} else []
+        steps = [PodStep(each.pod.pod or each.pod.address, each.state, _words(each, rollout)) for each in shown]
+        return Way(rollout, steps, self._stages(view), (end - rollout.started_at).total_seconds())
 
-    def _step(self, pod: PodView, rollout: Rollout) -> PodStep:
-        name = pod.pod or pod.address
-        if not pod.reachable:
-            return PodStep(name, "away", f"Does not answer and is not waited for. {pod.problem}")
-        found = pod.version(self.model.name, rollout.version.name)
-        if not pod.ready:
-            return PodStep(name, "away", f"Not ready and not waited for. {pod.reason}")
-        if found is None:
-            return PodStep(name, "waiting", "Has not begun yet")
-        if found.state == "UNAVAILABLE":
-            return PodStep(name, "failed", found.reason or "Could not load it")
-        if found.state != "READY":
-            return PodStep(name, "loading", "Verifies its files, loads it and warms it up")
-        took = f" in {found.load_seconds:.1f} s" if found.load_seconds is not None else ""
-        if found.answering:
-            return PodStep(name, "answering", f"Loaded{took}; answers with version {rollout.version.name}")
-        return PodStep(name, "loaded", f"Loaded and warm{took}")
-
-    def _stages(self, rollout: Rollout, steps: Sequence[PodStep]) -> list[Stage]:
+    def _stages(self, view: RolloutView) -> list[Stage]:
         State = Rollout.State  # noqa: N806  # a class, as it is called
-        total = sum(step.state != "away" for step in steps)
-        loaded = sum(step.state in {"loaded", "answering"} for step in steps)
-        answering = sum(step.state == "answering" for step in steps)
+        rollout = view.rollout
         state, began = rollout.state, rollout.started_at
+        so_far = f"{view.done} of {view.total} {'ready pods' if rollout.replaces else 'pods'}"
         if state == State.LOADING:
-            load = Stage("Load and warm up", "running", f"{loaded} of {total} ready pods")
+            load = Stage("Load and warm up", "running", so_far)
         elif rollout.switched_at:
             load = Stage("Load and warm up", "done", _seconds(began, rollout.switched_at))
         else:
             load = Stage("Load and warm up", "failed" if state == State.FAILED else "waiting")
         if state == State.SWITCHING:
-            switch = Stage("Switch", "running", f"{answering} of {total} ready pods")
+            switch = Stage("Switch", "running", so_far)
         elif state == State.DONE:
             switch = Stage("Switch", "done", _seconds(rollout.switched_at or began, rollout.finished_at))
         else:
@@ -281,3 +261,22 @@ class Live:
 
 def _seconds(begin: datetime, end: datetime | None) -> str:
     return f"{(end - begin).total_seconds():.1f} s" if end else ""
+
+
+def _words(progress: PodProgress, rollout: Rollout) -> str:
+    pod, target = progress.pod, progress.target
+    if progress.state == "unreachable":
+        return f"Does not answer and is not waited for. {pod.problem}"
+    if progress.state == "failed":
+        reason = (target.reason if target else "") or "Could not load it"
+        return reason if progress.counts else f"{reason.rstrip('.')}. It is not ready and not waited for."
+    if progress.state == "not-ready":
+        return f"Not ready and not waited for. {pod.reason}"
+    if progress.state == "waiting":
+        return "Has not begun yet"
+    if progress.state == "loading":
+        return "Verifies its files, loads it and warms it up"
+    took = f" in {target.load_seconds:.1f} s" if target and target.load_seconds is not None else ""
+    if progress.state == "answering":
+        return f"Loaded{took}; answers with version {rollout.version.name}"
+    return f"Loaded and warm{took}"

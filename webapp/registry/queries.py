@@ -1,7 +1,7 @@
 """Reads of the registry: what serves, what served, and what may be done next."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Lock
@@ -304,13 +304,14 @@ class RolloutView:
         return self.total > 0 and self.done == self.total
 
 
-def rollout_view(rollout: Rollout) -> RolloutView:
-    """The rollout as the pods see it right now; asks them all, for a second at most."""
-    pods = [_progress(pod, rollout) for pod in fleet.pods(rollout.model.pool)]
+def rollout_view(rollout: Rollout, pods: Sequence[PodView] | None = None) -> RolloutView:
+    """The rollout as the pods see it right now. pods: how they are; without, all are asked, for a second at most."""
+    found = fleet.pods(rollout.model.pool) if pods is None else pods
+    progress = [_progress(pod, rollout) for pod in found]
     there = {"answering"} if rollout.state != Rollout.State.LOADING else {"loaded", "answering"}
-    waited_for = [each for each in pods if each.counts]
+    waited_for = [each for each in progress if each.counts]
     done = sum(each.state in there for each in waited_for)
-    return RolloutView(rollout, pods, done, len(waited_for))
+    return RolloutView(rollout, progress, done, len(waited_for))
 
 
 def _progress(pod: PodView, rollout: Rollout) -> PodProgress:

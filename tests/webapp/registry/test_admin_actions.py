@@ -78,6 +78,26 @@ def test_the_page_shows_each_pod_while_a_promotion_is_under_way(model, new, oper
     assert 'data-every="1"' in page
 
 
+def test_the_page_waits_for_the_pods_that_a_first_promotion_waits_for(model, operator, pods):
+    make_version(model, "1")
+    pods[0].ready = pods[1].ready = False  # for want of this very version
+    pods[1].looks = 10**6
+    do(operator, "versions/1/promote")
+    page = text_of(operator.get(f"{MODEL}live"))
+    assert "1 of 2 pods" in page
+    assert "Loaded and warm" in page
+    assert "not waited for" not in page
+
+
+def test_a_pod_that_is_not_ready_is_not_counted_where_another_version_serves(model, new, operator, pods):
+    pods[0].looks = 10**6
+    pods[1].ready = False
+    do(operator, "versions/2/promote")
+    page = text_of(operator.get(f"{MODEL}live"))
+    assert "0 of 1 ready pods" in page
+    assert "Not ready and not waited for." in page
+
+
 def test_a_promotion_can_be_cancelled_until_the_pods_switch(model, new, operator, pods, work):
     pods[1].looks = 10**6
     do(operator, "versions/2/promote")
