@@ -144,7 +144,8 @@ class HistoryView(ApiView):
     def get(self, request: ApiRequest, name: str) -> Response:
         if not request.auth_principal.user.has_perm("registry.view_event"):
             raise NotAllowed("You may not see the history of models. Ask an administrator for the group viewer.")
-        model = ScoringModel.objects.filter(name=name).first()
+        # PostgreSQL would refuse a NUL with an error of its own.
+        model = ScoringModel.objects.filter(name=name).first() if "\0" not in name else None
         if model is None:
             raise NotFound(f"There is no model named {name!r}. `GET /api/v1/models` lists those there are.")
         ask = parse(HistoryAskSerializer, request.query_params.dict()).validated_data

@@ -170,5 +170,6 @@ def test_the_history_needs_the_scope_and_the_permission(client, viewer, owner, h
     assert "viewer" in problem["detail"]
 
 
-def test_the_history_of_an_unknown_model_is_a_404(client, viewer_key, db):
-    assert_problem(client.get(f"{URL}/nothing/history", headers=bearer(viewer_key)), 404, "not-found")
+@pytest.mark.parametrize("name", ["nothing", "%00", "faq-javascript%00", "a" * 300])
+def test_the_history_of_an_unknown_model_is_a_404(client, viewer_key, history, name):
+    assert_problem(client.get(f"{URL}/{name}/history", headers=bearer(viewer_key)), 404, "not-found")
