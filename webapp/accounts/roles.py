@@ -9,7 +9,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.dispatch import receiver
 from django.http import HttpRequest
 
-from webapp.accounts.models import Role, User
+from webapp.accounts.models import User
 
 # In the session in which the authenticator app was set up, and so a code of it was typed: the person's id.
 SET_UP_HERE = "second_factor_set_up_here"
@@ -22,11 +22,20 @@ def may_enter(user: User | AnonymousUser) -> bool:
 
 
 def needs_second_factor(user: User) -> bool:
-    """Whether more is at stake than looking: everybody in the admin but the viewers."""
+    """Whether more is at stake than looking. Asked by rights, whatever group or page they were given by."""
     if not settings.ADMIN_MFA_REQUIRED:
         return False
-    roles = user.roles
-    return user.is_staff or user.is_superuser or Role.OPERATOR in roles or Role.ADMIN in roles
+    return user.is_staff or user.is_superuser or any(map(_changes_something, user.get_all_permissions()))
+
+
+def _changes_something(permission: str) -> bool:
+    """permission: as "app.view_model"."""
+    return not permission.partition(".")[2].startswith("view_")
+
+
+def may_see_history(user: User | AnonymousUser) -> bool:
+    """Whether the person may read who changed what serves, when and why: in the admin and by API."""
+    return user.has_perm("registry.view_event")
 
 
 def has_second_factor(user: User) -> bool:

@@ -3,7 +3,7 @@
 import pytest
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal import auth as totp
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
 from django.test import Client
 from django.urls import reverse
 
@@ -142,6 +142,20 @@ def test_who_can_change_things_is_led_to_a_second_factor(second_factor_needed, w
     page = answer.content.decode()
     assert "One more step before the administration" in page
     assert reverse("mfa_activate_totp") in page
+
+
+@pytest.mark.parametrize("given", ["by a group", "by hand"])
+def test_who_can_change_things_without_being_called_an_operator_is_led_there_too(second_factor_needed, given):
+    member = make_member("viewer")
+    operate = Permission.objects.get(content_type__app_label="registry", codename="operate_scoringmodel")
+    if given == "by a group":
+        group = Group.objects.create(name="night shift")
+        group.permissions.add(operate)
+        member.groups.add(group)
+    else:
+        member.user_permissions.add(operate)
+    answer = signed_in(member).get(ADMIN)
+    assert answer["Location"].startswith(reverse("accounts:second-factor"))
 
 
 def test_a_viewer_needs_none(second_factor_needed):
