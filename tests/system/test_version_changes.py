@@ -251,6 +251,7 @@ def test_a_version_that_pods_cannot_load_is_not_promoted(site, operator, version
 
 
 def test_a_pod_that_dies_while_all_load_a_version_is_not_waited_for(site, operator, versions, traffic):
+    wait_until("not loaded", lambda: roles(site, versions.held) == [])
     versions.gate.unlink()
     operator.do("promote", versions.held, reason=REASON)
     wait_until("loading", lambda: "LOADING" in states(site, "pod-2", versions.held))
@@ -290,6 +291,7 @@ def restart(site: Cluster) -> None:
 
 def test_a_canary_and_a_check_go_on_after_every_process_was_killed(site, operator, versions):
     operator.do("canary", versions.again, percent=50, reason="A try.")
+    wait_until("not loaded", lambda: roles(site, versions.held) == [])
     versions.gate.unlink()
     passed = operator.kinds(versions.held).count("check_passed")
     operator.do("check", versions.held)
@@ -302,6 +304,7 @@ def test_a_canary_and_a_check_go_on_after_every_process_was_killed(site, operato
 
 
 def test_a_promotion_goes_on_after_every_process_was_killed_while_pods_load(site, operator, versions):
+    wait_until("not loaded", lambda: roles(site, versions.held) == [])
     versions.gate.unlink()
     converged = operator.kinds(versions.held).count("converged")
     operator.do("promote", versions.held, reason=REASON)

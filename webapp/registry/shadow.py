@@ -24,7 +24,7 @@ from django.utils import timezone
 
 from webapp import problems, queues
 from webapp.celery import stopping
-from webapp.errors import ScoringError
+from webapp.errors import ScoringError, ScoringUnavailable
 from webapp.registry import queries
 from webapp.registry.models import ScoringModel, ShadowComparison, Version
 from webapp.scoring.answers import FaqAnswer, ImageAnswer
@@ -43,6 +43,7 @@ LARGEST = 4_000_000  # bytes of one input
 MOST_TASKS = 40  # waiting with the broker
 EXPIRES = 60  # seconds; a comparison later than this says nothing about now
 LOOK_AGAIN = 1.0  # seconds between two looks at the broker's queue
+LOADS_WITHIN = timedelta(seconds=30)  # until then it is no failure of the shadow that pods do not have it
 TIMEOUTS = {"faq": 5.0, "image": 20.0}  # seconds for one input
 TASK_WITHIN = 40.0  # seconds for one bundle; what is left then is dropped
 KEPT = timedelta(days=30)
@@ -203,14 +204,15 @@ def compare(offers: list[dict[str, Any]]) -> None:
     found = []
     for offer in offers:
         shadow = shadows.get((offer["model"], offer["shadow"]))
-        if shadow and time.monotonic() < until and not stopping():
-            found.append(_compared(offer, shadow))
+        if shadow and time.monotonic() < until and not stopping() and (comparison := _compared(offer, shadow)):
+            found.append(comparison)
     if len(found) < len(offers):
         log.info("shadow_offers_left_out", count=len(offers) - len(found))
     ShadowComparison.objects.bulk_create(found)
 
 
-def _compared(offer: dict[str, Any], shadow: Version) -> ShadowComparison:
+def _compared(offer: dict[str, Any], shadow: Version) -> ShadowComparison | None:
+    """How the two compare; None while pods may still be loading the shadow."""
     comparison = ShadowComparison(
         model=shadow.model,
         champion=offer["version"],
@@ -223,6 +225,11 @@ def _compared(offer: dict[str, Any], shadow: Version) -> ShadowComparison:
         first, comparison.shadow_probability, comparison.shadow_ms = _first_answer(offer, shadow.model.pool)
         comparison.agrees = first == offer["first"]
     except ScoringError as error:
+        if (
+            isinstance(error, ScoringUnavailable)
+            and timezone.now() - (shadow.role_since or comparison.at) < LOADS_WITHIN
+        ):
+            return None
         comparison.failure = problems.kind_of(error).slug
     return comparison
 

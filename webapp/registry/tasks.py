@@ -22,13 +22,16 @@ from webapp.usage import traffic
 
 log = structlog.get_logger(__name__)
 
-# In one worker. A check takes minutes, and may not take the threads that promotions need.
+# In one worker. A check takes minutes and a shadow's bundle many seconds: neither may take the threads that promotions
+# need, nor shadows the pods' time that callers need.
 CHECKS_AT_ONCE = 4
+SHADOWS_AT_ONCE = 2
 RESENT_FOR = 20.0  # seconds; what is still left by then is sent anew
 
 
 _watching = Lock()
 _checks = Semaphore(CHECKS_AT_ONCE)
+_comparing = Semaphore(SHADOWS_AT_ONCE)
 
 
 @shared_task(name="registry.watch")
@@ -41,6 +44,7 @@ def watch() -> None:
         return
     try:
         for part in (
+            _beat,
             rollouts.resume_unattended,
             _resume_silent_checks,
             trials.judge_all,
@@ -49,7 +53,6 @@ def watch() -> None:
             _publish_all,
         ):
             _attempt(part)
-        Pulse.objects.update_or_create(name="watch", defaults={"at": timezone.now()})
     finally:
         _watching.release()
 
@@ -61,18 +64,26 @@ def drive(rollout_id: int) -> None:
 
 @shared_task(name="registry.check")
 def check(check_id: int, token: str) -> None:
-    """Runs a check, unless this worker has its hands full: then `watch` sends it again when it has been silent."""
+    """Runs a check, unless this worker has its hands full: then it is sent again when one of those has ended."""
     if not _checks.acquire(blocking=False):
         return
     try:
         gate.run(check_id, token)
     finally:
         _checks.release()
+    _send_checks_never_begun()
 
 
 @shared_task(name="registry.shadow", acks_late=False)
 def shadow(offers: list[dict[str, Any]]) -> None:
-    shadows.compare(offers)
+    """Compares, or drops what it was given when others are at it: what waits would be about a time long gone."""
+    if not _comparing.acquire(blocking=False):
+        log.info("shadow_offers_left_out", count=len(offers))
+        return
+    try:
+        shadows.compare(offers)
+    finally:
+        _comparing.release()
 
 
 @shared_task(name="registry.prune")
@@ -83,9 +94,21 @@ def prune() -> None:
     _attempt(store.tidy)
 
 
+def _beat() -> None:
+    """Says that a worker runs. First of all: whatever goes wrong with the rest, there is one."""
+    Pulse.objects.update_or_create(name="watch", defaults={"at": timezone.now()})
+
+
 def _publish_all() -> None:
     for model in ScoringModel.objects.all():
         _attempt(publishing.publish, model)
+
+
+def _send_checks_never_begun() -> None:
+    """Sends the checks that nobody has begun, the oldest first. One that is begun meanwhile is begun once."""
+    never_begun = Check.objects.filter(state=Check.State.RUNNING, heartbeat_at=None).order_by("started_at", "pk")
+    for check_id, token in never_begun.values_list("pk", "token")[:CHECKS_AT_ONCE]:
+        queues.send("registry.check", check_id, str(token))
 
 
 def _resume_silent_checks() -> None:
@@ -106,5 +129,5 @@ def _attempt(part: Callable[..., object], *arguments: object) -> None:
     """Runs one part; what goes wrong with it holds up no other, and the next time comes soon."""
     try:
         part(*arguments)
-    except (AppError, DatabaseError) as error:
+    except (AppError, DatabaseError, OSError) as error:
         log.warning("watch_part_failed", part=part.__name__, error=str(error))

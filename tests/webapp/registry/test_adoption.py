@@ -237,6 +237,15 @@ def test_checks_leave_threads_of_the_worker_to_promotions(model, monkeypatch):
     assert (check.state, check.heartbeat_at) == ("running", None)
 
 
+def test_a_check_for_which_no_thread_was_left_begins_when_another_has_ended(model, lose_messages):
+    waiting = services.start_check(make_version(model, "1", state="registered"), by=None)
+    lose_messages()
+    over = Check.objects.create(version=make_version(model, "2"), state="passed")
+    tasks.check(over.pk, str(over.token))
+    assert queues.lengths()["default"] == 1
+    assert Check.objects.get(pk=waiting.pk).token == waiting.token, "a message on its way counts as well"
+
+
 def test_a_routing_file_that_was_not_written_is_written_later(model, pods):
     make_version(model, "1", "champion")  # committed, and then the process died
     assert store.read_routing(model.name) is None

@@ -221,6 +221,15 @@ def test_a_shadow_that_fails_is_kept_as_a_failure_with_its_kind(model, scoring):
     assert found.failures == [("scoring-failed", 1), ("scoring-refused", 1), ("scoring-timeout", 1)]
 
 
+def test_that_pods_are_still_loading_it_is_no_failure_of_the_shadow(model, scoring):
+    scoring.answers(refusal(404, "not loaded"))
+    shadow.compare(offers("one"))
+    assert report(model).failed == 0
+    model.versions.update(role_since=timezone.now() - timedelta(minutes=1))
+    shadow.compare(offers("one"))
+    assert report(model).failures == [("scoring-unavailable", 1)]
+
+
 def test_two_empty_answers_agree(model, scoring):
     offer = {**offers("one")[0], "first": "", "probability": None}
     shadow.compare([offer])
