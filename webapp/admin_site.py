@@ -135,7 +135,7 @@ class AdminSite(admin.AdminSite):
             **self.each_context(request),
             "title": self.index_title,
             "overview": overview.now(),
-            "events": overview.events() if request.user.has_perm("registry.view_event") else None,
+            "events": overview.events() if roles.may_see_history(request.user) else None,
             "data": self._data(request),
             **(extra_context or {}),
         }

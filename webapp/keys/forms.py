@@ -5,6 +5,7 @@ from django import forms
 from django.utils import timezone
 
 from webapp.accounts.models import User
+from webapp.accounts.roles import may_see_history
 from webapp.keys.models import Scope
 
 LIFETIMES = {"30": "30 days", "90": "90 days", "365": "1 year", "": "Never"}  # by days
@@ -28,7 +29,7 @@ class CreateKeyForm(forms.Form):
         """user: whose key it will be; only those who may read the models' history are offered that scope."""
         super().__init__(*args, **options)
         scopes = self.fields["scopes"]
-        if isinstance(scopes, forms.MultipleChoiceField) and not user.has_perm("registry.view_event"):
+        if isinstance(scopes, forms.MultipleChoiceField) and not may_see_history(user):
             scopes.choices = [each for each in Scope.choices if each[0] != Scope.ADMIN]
 
     def expires_at(self) -> datetime | None:

@@ -11,6 +11,7 @@ from django.shortcuts import render
 from django.views import View
 
 from webapp.accounts.models import User
+from webapp.accounts.roles import may_see_history
 from webapp.errors import AppError, NotAllowed, NotFound
 from webapp.registry.models import ScoringModel, Version
 
@@ -69,13 +70,14 @@ class AdminPage(View):
         return render(self.request, template, whole, status=status)
 
     def rights(self) -> dict[str, bool]:
-        """Which buttons the person sees."""
+        """Which buttons and parts the person sees."""
         return {
             "may_add": may(self.request, "add_scoringmodel"),
             "may_operate": may(self.request, "operate_scoringmodel"),
             "may_register": may(self.request, "register_version"),
             "may_change": may(self.request, "change_scoringmodel"),
             "may_delete": may(self.request, "delete_artifact"),
+            "may_see_history": may_see_history(self.request.user),
         }
 
 

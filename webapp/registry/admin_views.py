@@ -10,6 +10,7 @@ from django.shortcuts import redirect
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
+from webapp.accounts.roles import may_see_history
 from webapp.errors import InvalidInput, NotFound
 from webapp.registry import evaluation_sets, queries, services
 from webapp.registry.admin_base import AdminPage, ModelView, VersionView, add_errors, demand
@@ -83,6 +84,13 @@ class ModelLive(LivingView):
 
 class ModelPage(ModelLive):
     def get(self, request: HttpRequest, **_names: str) -> HttpResponse:
+        context: dict[str, object] = {"title": self.model.label}
+        if may_see_history(request.user):
+            context |= {**self._history(request), **self._moment(request)}
+        return self.page("admin/registry/model.html", {**self.living(), **context})
+
+    def _history(self, request: HttpRequest) -> dict[str, object]:
+        """One page of what happened, as the address asks for it."""
         versions = list(self.model.versions.values_list("name", flat=True))
         history = HistoryForm(request.GET, versions=versions)
         wanted = history.wanted()
@@ -94,17 +102,14 @@ class ModelPage(ModelLive):
             version=wanted["version"],
             actor=wanted["actor"],
         )
-        context: dict[str, object] = {
-            "title": self.model.label,
+        return {
             "history": history,
             "is_filtered": any(wanted.values()),
             "events": page.events,
             "next_cursor": page.next_cursor,
             "before": request.GET.get("before", ""),
             "query": _query(request, "at", *wanted),
-            **self._moment(request),
         }
-        return self.page("admin/registry/model.html", {**self.living(), **context})
 
     def _moment(self, request: HttpRequest) -> dict[str, object]:
         """What served at the moment that was asked for, if one was."""
@@ -179,8 +184,9 @@ class VersionLive(LivingView, VersionView):
             "accuracy_title": "Top-k accuracy" if self.model.kind == ScoringModel.Kind.IMAGE else "Accuracy at k",
             "rollout": self.version.rollouts.filter(state__in=["loading", "switching"]).first(),
             "checks": self.version.checks.defer("report", "steps")[:EARLIER_CHECKS],
-            "events": Event.objects.filter(version=self.version).select_related("version")[:EVENTS],
         }
+        if may_see_history(self.request.user):
+            context["events"] = Event.objects.filter(version=self.version).select_related("version")[:EVENTS]
         is_moving = context["rollout"] or (check and check.state == Check.State.RUNNING)
         return {
             **self.part("admin/registry/_version_live.html", context),

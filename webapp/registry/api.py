@@ -3,6 +3,7 @@ from typing import Any
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework.response import Response
 
+from webapp.accounts.roles import may_see_history
 from webapp.errors import InvalidInput, NotAllowed, NotFound, ScoringUnavailable
 from webapp.keys.api import ApiRequest, ApiView, parse
 from webapp.keys.models import Scope
@@ -142,7 +143,7 @@ class HistoryView(ApiView):
         examples=[HISTORY_EXAMPLE],
     )
     def get(self, request: ApiRequest, name: str) -> Response:
-        if not request.auth_principal.user.has_perm("registry.view_event"):
+        if not may_see_history(request.auth_principal.user):
             raise NotAllowed("You may not see the history of models. Ask an administrator for the group viewer.")
         # PostgreSQL would refuse a NUL with an error of its own.
         model = ScoringModel.objects.filter(name=name).first() if "\0" not in name else None

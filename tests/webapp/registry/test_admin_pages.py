@@ -4,6 +4,7 @@ import zipfile
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import Group, Permission
 from django.test import Client
 from django.utils import timezone
 
@@ -208,6 +209,18 @@ def test_the_history_is_filtered_and_paged(viewer, model, champion):
     assert "Nothing fits" in page(viewer, "?kind=retired&version=1")
     assert "by nobody" in page(viewer, "?kind=nonsense&version=nonsense"), "what makes no sense is left out of account"
     assert viewer.get(f"{MODEL}?before=nonsense").status_code == 422
+
+
+@pytest.mark.parametrize("path", ["", "?at=2036-01-01T00:00", "versions/1/"])
+def test_only_those_who_may_see_the_history_are_shown_it(viewer, model, champion, path):
+    by = make_member("admin")
+    services.record_event(model, Event.Kind.REGISTERED, by=by, version=champion, reason="Found in the shed.")
+    assert "Found in the shed." in page(viewer, path)
+    Group.objects.get(name="viewer").permissions.remove(Permission.objects.get(codename="view_event"))
+    shown = page(viewer, path)
+    assert "Version 1" in shown
+    for kept in ("Found in the shed.", by.email, "What served at this moment?"):
+        assert kept not in shown
 
 
 def test_settings_are_changed_and_the_change_is_in_the_history(model):
