@@ -3,7 +3,7 @@
     <store>/<model>/<version>/manifest.json   what the version is; its folder is never changed once it has that name
     <store>/<model>/routing.json              which versions pods load; replaced in one step
     <store>/<model>/.lock                     held by whoever changes something of the model
-    <store>/<model>/.staged-…, .deleted-…     on the way in and on the way out
+    <store>/<model>/.staged-…, .deleted-…     on the way in and on the way out; files: .routing-…, .evaluation-…
 
 Nothing here runs code from the store, and the store's root is never made here: a mount that is away must not be
 mistaken for an empty store.
@@ -31,7 +31,7 @@ from webapp.errors import StoreError
 
 PIECE = 1 << 20  # bytes read at once
 LOCKED_WITHIN = 10.0  # seconds; whoever holds the lock writes one small file
-LEFT_OVER = 24 * 3600.0  # seconds after which a folder on its way in or out belongs to nobody any more
+LEFT_OVER = 24 * 3600.0  # seconds after which what is on its way in or out belongs to nobody any more
 # How reading a JSON file fails: ValueError when it is malformed or not UTF-8, RecursionError when nested without end.
 MALFORMED = (ValueError, RecursionError)
 
@@ -217,11 +217,12 @@ def locked(model: str) -> Iterator[None]:
     with _available(f"The model {model} cannot be locked"):
         descriptor = os.open(_model_folder(model) / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        until = time.monotonic() + LOCKED_WITHIN
-        while not _took(descriptor):
-            if time.monotonic() > until:
-                raise StoreUnavailable(f"Another process has been changing {model} for {LOCKED_WITHIN:g} s.")
-            time.sleep(0.01)
+        with _available(f"The model {model} cannot be locked"):
+            until = time.monotonic() + LOCKED_WITHIN
+            while not _took(descriptor):
+                if time.monotonic() > until:
+                    raise StoreUnavailable(f"Another process has been changing {model} for {LOCKED_WITHIN:g} s.")
+                time.sleep(0.01)
         yield
     finally:
         os.close(descriptor)  # and with it the lock
@@ -291,10 +292,14 @@ def tidy() -> None:
     with _available("The model store cannot be read"):
         _require(_root())
         before = time.time() - LEFT_OVER
-        for pattern in (".staged-*", ".deleted-*"):
+        for pattern in (".staged-*", ".deleted-*", ".routing-*", ".evaluation-*"):
             for path in _root().glob(f"*/{pattern}"):
-                if path.stat().st_mtime < before:
+                if path.stat().st_mtime >= before:
+                    continue
+                if path.is_dir():
                     shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
 
 
 # Below ----------------------------------------------------------------------------------------------------------------
@@ -413,10 +418,13 @@ def _renamed(scratch: Path, target: Path) -> bool:
 
 
 def _took(descriptor: int) -> bool:
+    """Whether the lock is ours now. Raises OSError where the file system cannot tell."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+    except OSError as error:
+        if error.errno in {errno.EAGAIN, errno.EACCES}:  # held; the latter is how CIFS says so
+            return False
+        raise
     return True
 
 

@@ -1,5 +1,7 @@
 """The site's hands on the model store: what is written whole or not at all, and what each fault says."""
 
+import errno
+import fcntl
 import json
 import os
 import threading
@@ -137,6 +139,16 @@ class TestVersions:
         assert new.exists()
         assert store.list_versions("faq") == ["1"]
 
+    def test_files_that_were_half_written_go_too(self, root):
+        place()
+        left = [root / "faq" / name for name in (".routing-x1", ".evaluation-x2", ".evaluation-x3")]
+        for path in left:
+            path.write_bytes(b"{")
+        for path in left[:2]:
+            os.utime(path, (time.time() - 2 * 24 * 3600,) * 2)
+        store.tidy()
+        assert [path.exists() for path in left] == [False, False, True]
+
     @pytest.mark.parametrize("name", ["..", "a/b", "", ".hidden", "x" * 129, "a\n"])
     def test_no_name_leads_elsewhere(self, name):
         for call in (
@@ -265,6 +277,26 @@ class TestLocking:
     def test_a_lock_that_is_never_given_back_is_an_error(self, monkeypatch):
         monkeypatch.setattr(store, "LOCKED_WITHIN", 0.1)
         with store.locked("faq"), pytest.raises(StoreUnavailable, match="Another process"), store.locked("faq"):
+            pass
+
+    def test_a_file_system_that_says_in_its_own_way_that_it_is_held_is_waited_for(self, monkeypatch):
+        took, refusals = fcntl.flock, [PermissionError(errno.EACCES, "Permission denied")] * 2
+
+        def flock(descriptor: int, operation: int) -> None:
+            if refusals:
+                raise refusals.pop()
+            took(descriptor, operation)
+
+        monkeypatch.setattr(fcntl, "flock", flock)
+        with store.locked("faq"):
+            assert not refusals
+
+    def test_a_file_system_without_locks_is_a_store_that_cannot_be_used(self, monkeypatch):
+        def flock(_descriptor: int, _operation: int) -> None:
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        monkeypatch.setattr(fcntl, "flock", flock)
+        with pytest.raises(StoreUnavailable, match="No locks available"), store.locked("faq"):
             pass
 
 
