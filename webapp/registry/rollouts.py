@@ -17,9 +17,10 @@ from django.utils import timezone
 
 from webapp import queues
 from webapp.celery import stopping
+from webapp.errors import StoreError
 from webapp.registry import queries, services
-from webapp.registry.models import Event, Rollout
-from webapp.registry.publishing import publish_on_commit
+from webapp.registry.models import Event, Rollout, ScoringModel
+from webapp.registry.publishing import publish, publish_on_commit
 from webapp.registry.queries import PodProgress, RolloutView
 
 log = structlog.get_logger(__name__)
@@ -103,13 +104,23 @@ def _switch(rollout: Rollout, view: RolloutView) -> bool:
 
 def _waits_for(view: RolloutView) -> str:
     """What the rollout waits for, for people; empty while all goes its way."""
+    untold = _untold(view.rollout.model)
     pool = view.rollout.model.pool.upper()
     if view.total == 0:
         why = next((each.pod.problem or each.pod.reason for each in view.pods), "")
-        return f"No {pool} pod is ready. {why}".strip()
+        return f"{untold} No {pool} pod is ready. {why}".strip()
     failed = [_cannot_load(each) for each in view.pods if each.state == "failed" and each.counts]
     away = [f"{each.pod.address} is not ready; not waiting for it." for each in view.pods if not each.counts]
-    return " ".join(failed + away)
+    return " ".join([untold, *failed, *away]).strip()
+
+
+def _untold(model: ScoringModel) -> str:
+    """Why pods do not know yet what they shall do; empty when they have been told."""
+    try:
+        publish(model)
+    except StoreError as error:
+        return f"The pods cannot be told yet. {error.detail}"
+    return ""
 
 
 def _cannot_load(pod: PodProgress) -> str:

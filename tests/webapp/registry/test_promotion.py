@@ -110,6 +110,23 @@ def test_a_pod_that_is_not_ready_is_not_waited_for(model, new, pods, operator, h
     assert rollout.state == "done"
 
 
+def test_a_store_that_cannot_be_written_is_named_and_waited_for(model, new, pods, operator, monkeypatch):
+    def refuse(*_arguments):
+        raise store.StoreUnavailable("faq-javascript/routing.json cannot be written: Read-only file system.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "write_routing", refuse)
+        rollout = services.promote(new, by=operator)
+        assert rollouts._step(rollout.pk)
+        rollout.refresh_from_db()
+        assert rollout.problem == (
+            "The pods cannot be told yet. faq-javascript/routing.json cannot be written: Read-only file system."
+        )
+    rollouts.drive(rollout.pk)
+    rollout.refresh_from_db()
+    assert (rollout.state, rollout.problem) == ("done", "")
+
+
 def test_without_a_ready_pod_a_promotion_waits_says_so_and_can_be_cancelled(model, new, pods, operator):
     pods[0].there = pods[1].there = False
     rollout = services.promote(new, by=operator)
