@@ -98,9 +98,10 @@ class StoreError(AppError):
 
 
 class ScoringError(AppError):
-    """model_version: the version that failed, where the pod has said so."""
+    """model_version: the version that failed; said: the pod's own sentence. Each where the pod has said so."""
 
     model_version: str = ""
+    said: str = ""
 
 
 class ScoringRefused(ScoringError):

@@ -46,6 +46,8 @@ class Pods(httpx.BaseTransport):
         self.by_question: dict[str, list[tuple[str, str, float, dict[str, list[str]]]]] = {}  # instead of those
         # label, label_id, probability
         self.labels = [("Samoyed", "n02111889", 0.9), ("white wolf", "n02114548", 0.05)]
+        # By pool. Each as the version that answers describes it (version, state and reason say otherwise); `others` are
+        # its further versions, as the index has them: {"version": "2", "state": "READY"}.
         self.models: dict[str, list[dict[str, Any]]] = {
             "cpu": [{"name": "faq-javascript", "kind": "faq", "title": "JavaScript FAQ", "sample": True}],
             "gpu": [{"name": "resnet152", "kind": "image", "title": "ResNet-152", "sample": False}],
@@ -86,8 +88,7 @@ class Pods(httpx.BaseTransport):
             info = {"azEnvironment": "test", "location": "here", "osType": "Linux", "isServer": True}
             return httpx.Response(200, json={**info, "version": "0.1.0", "uniqueId": "pod-1"})
         if path == "/v2/repository/index":
-            state = {"version": "1", "state": "READY", "reason": ""}
-            return httpx.Response(200, json=[{**state, **_only(each, "name", *state)} for each in self.models[pool]])
+            return httpx.Response(200, json=[entry for each in self.models[pool] for entry in _index_of(each)])
         if path == "/v2/pod":
             return httpx.Response(200, json=self._state(pool))
         model, version = re.fullmatch(r"/v2/models/([^/]+)(?:/versions/(.+?))?(?:/infer)?", path).groups("1")
@@ -97,7 +98,11 @@ class Pods(httpx.BaseTransport):
             answer.headers["X-Model-Version"] = version
             return answer
         known = next(each for each in self.models[pool] if each["name"] == model)
-        about = {"name": model, "versions": ["1"], "platform": "test", **SIGNATURES[pool]}
+        answering, *others = _index_of(known)
+        if answering["state"] != "READY":
+            return refusal(503, answering["reason"] or f"{model} version {answering['version']} is being loaded")
+        versions = [answering["version"], *sorted(each["version"] for each in others if each["state"] == "READY")]
+        about = {"name": model, "versions": versions, "platform": "test", **SIGNATURES[pool]}
         return httpx.Response(200, json={**about, "parameters": {"description": "", "metrics": {}, **known}})
 
     def _state(self, pool: str) -> dict[str, Any]:
@@ -143,8 +148,11 @@ def refusal(status: int, message: str, **headers: str) -> httpx.Response:
     return httpx.Response(status, json={"error": message}, headers=headers)
 
 
-def _only(values: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {name: values[name] for name in names if name in values}
+def _index_of(model: dict[str, Any]) -> list[dict[str, Any]]:
+    """A model's entries in the index, first that of the version that answers or should."""
+    entry = {"name": model["name"], "version": "1", "state": "READY", "reason": ""}
+    versions = [model, *model.get("others", [])]
+    return [{**entry, **{name: each[name] for name in entry if name in each}} for each in versions]
 
 
 def _infer_answer(

@@ -4,6 +4,7 @@ from django.conf import settings
 from django.contrib.staticfiles.storage import staticfiles_storage
 
 from webapp.errors import NotFound, ScoringUnavailable
+from webapp.registry.queries import without_champion
 from webapp.scoring.answers import ModelInfo
 from webapp.scoring.client import scoring_client
 
@@ -14,10 +15,14 @@ NO_MODEL = "No image model is there right now. Its pods are starting or gone; tr
 def image_models() -> list[ModelInfo]:
     """The image models, the one to offer first at the front: ready before starting, real before sample.
 
-    Raises ScoringUnavailable when no pod can say which there are.
+    Those that pods have only so that their first version can be checked are nobody's to ask yet. Raises
+    ScoringUnavailable when no pod can say which there are.
     """
     known = scoring_client().models_of("image")
-    found = sorted(known.of_kind("image"), key=lambda model: (not model.ready, model.sample, model.name))
+    models = known.of_kind("image")
+    unserved = without_champion(model.name for model in models if not model.ready)
+    offered = (model for model in models if model.name not in unserved)
+    found = sorted(offered, key=lambda model: (not model.ready, model.sample, model.name))
     if not found:
         raise ScoringUnavailable(" ".join(known.unreachable) or NO_MODEL, retry_after=5)
     return found

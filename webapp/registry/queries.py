@@ -1,7 +1,7 @@
 """Reads of the registry: what serves, what served, and what may be done next."""
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Lock
@@ -57,6 +57,15 @@ def serving_now(model: ScoringModel) -> dict[str, Any]:
         "shadow": share(Role.SHADOW),
         "standby": name(Role.STANDBY),
     }
+
+
+def without_champion(names: Iterable[str]) -> set[str]:
+    """Those of the models that are registered, but of which no version serves."""
+    asked = list(names)
+    if not asked:
+        return set()
+    found = ScoringModel.objects.filter(name__in=asked).exclude(versions__role=Role.CHAMPION)
+    return set(found.values_list("name", flat=True))
 
 
 def worse_than_champion(version: Version) -> list[str]:

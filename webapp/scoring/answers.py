@@ -58,7 +58,9 @@ class ImageAnswer:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A model of the pods. sample: only stands in for a real one. reason: why it is not ready."""
+    """A model of the pods. version: the one that answers, "" while none does. sample: only stands in for a real one.
+    reason: why it is not ready.
+    """
 
     name: str
     version: str

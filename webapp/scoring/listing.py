@@ -72,25 +72,35 @@ class ModelList:
                 index = decode_json(answer.content, list[IndexEntry])
         except ScoringError as error:
             return Models((), [error.detail])
-        # One entry a version: of several, the one that answers stands for the model.
-        entries = {entry.name: entry for entry in sorted(index, key=lambda entry: entry.state == "READY")}
-        return Models(in_parallel(lambda entry: self._about(entry, until), list(entries.values())))
+        models: dict[str, list[IndexEntry]] = {}
+        for entry in index:
+            models.setdefault(entry.name, []).append(entry)
+        return Models(in_parallel(lambda name: self._about(name, models[name], until), list(models)))
 
-    def _about(self, entry: IndexEntry, until: float) -> ModelInfo:
-        """The model as its metadata describe it; by name alone, and of the pool's own kind, where there are none."""
-        call = Call("GET", f"/v2/models/{quote(entry.name, safe='')}")
+    def _about(self, name: str, index: Sequence[IndexEntry], until: float) -> ModelInfo:
+        """The model as the version describes it that answers those who name none.
+
+        By name alone, of the pool's own kind and not ready, where none does: versions that are only being checked or
+        kept for going back are in the index too. index: the entries of the model's versions.
+        """
+        call = Call("GET", f"/v2/models/{quote(name, safe='')}")
         try:
             answer = self._pool.send(call, timeout=until - time.monotonic())
             with readable():
-                about = decode_json(answer.content, ModelMetadata).parameters
-        except ScoringError:
-            about = {}
-        ready = entry.state == "READY"
+                metadata = decode_json(answer.content, ModelMetadata)
+                version, *_others = metadata.versions
+        except ScoringError as error:
+            reason = error.said or error.detail
+            return ModelInfo(name, "", self._kind, title=name, description="", sample=False, ready=False, reason=reason)
+        # A pod that the index does not come from may answer with another version; that one is there.
+        current = IndexEntry(name=name, version=version, state="READY")
+        entry = next((entry for entry in index if entry.version == version), current)
+        ready, about = entry.state == "READY", metadata.parameters
         return ModelInfo(
-            name=entry.name,
-            version=entry.version,
+            name=name,
+            version=version,
             kind=str(about.get("kind", self._kind)),
-            title=str(about.get("title") or entry.name),
+            title=str(about.get("title") or name),
             description=str(about.get("description", "")),
             sample=bool(about.get("sample", False)),
             ready=ready,

@@ -117,7 +117,9 @@ class PodPool:
                 turned_away = True
             client = self._unpooled
         if not 200 <= answer.status < 300:
-            error_told = self._error_of_answer(answer, call, timeout)
+            said = _message_in(answer)
+            error_told = self._error_of_answer(answer, said, call, timeout)
+            error_told.said = said
             error_told.model_version = answer.headers.get(VERSION_HEADER, "")
             raise error_told
         return answer
@@ -157,8 +159,7 @@ class PodPool:
             retry_after=COME_BACK,
         )
 
-    def _error_of_answer(self, answer: Answer, call: Call, timeout: float) -> ScoringError:
-        said = _message_in(answer)
+    def _error_of_answer(self, answer: Answer, said: str, call: Call, timeout: float) -> ScoringError:
         status = answer.status
         if status in {400, 413, 422}:
             reason = ROW.sub("", said, count=1)

@@ -261,7 +261,29 @@ def test_a_model_that_is_not_ready_says_why(scoring):
         {"name": "resnet152", "version": "3", "state": "UNAVAILABLE", "reason": "weights.bin is missing"}
     ]
     [model] = scoring_client().models().of_kind("image")
-    assert (model.ready, model.reason, model.version) == (False, "weights.bin is missing", "3")
+    assert (model.ready, model.reason, model.version) == (False, "weights.bin is missing", "")
+
+
+def test_of_several_versions_the_one_that_answers_stands_for_the_model(scoring):
+    others = [{"version": "9"}, {"version": "11"}, {"version": "12", "state": "UNAVAILABLE", "reason": "damaged"}]
+    scoring.models["cpu"][0] |= {"version": "10", "others": others}
+    [model] = scoring_client().models().of_kind("faq")
+    assert (model.version, model.ready, model.title) == ("10", True, "JavaScript FAQ")
+
+
+def test_a_model_of_which_only_other_versions_are_loaded_is_not_ready(scoring):
+    scoring.models["cpu"][0] |= {"version": "2", "state": "LOADING", "others": [{"version": "3"}]}
+    [model] = scoring_client().models().of_kind("faq")
+    assert (model.version, model.ready, model.reason) == ("", False, "faq-javascript version 2 is being loaded")
+
+
+def test_metadata_without_a_version_spoil_no_list(scoring, monkeypatch):
+    def without_versions(request):
+        answer = Pods.behave(scoring, request)
+        return httpx.Response(200, json={**answer.json(), "versions": []}) if request.method == "GET" else answer
+
+    monkeypatch.setattr(scoring, "behave", without_versions)
+    assert [model.ready for model in scoring_client().models().models] == [False, False]
 
 
 def test_the_list_of_models_is_not_asked_for_again_at_once(scoring):
