@@ -24,6 +24,7 @@ from django.conf import settings
 
 from webapp.errors import InvalidInput, StoreError
 from webapp.registry.models import ScoringModel
+from webapp.registry.zips import Damaged, Unsupported, unzipping
 from webapp.scoring import store
 
 MAX_FILES = 10_000
@@ -132,11 +133,12 @@ def _opened(archive: Path) -> Iterator[zipfile.ZipFile]:
 @contextmanager
 def _zip_errors() -> Iterator[None]:
     try:
-        yield
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
-        raise _refusal(f"It is not a zip file, or a damaged one: {error}.") from error
-    except (NotImplementedError, RuntimeError) as error:  # a method that zipfile does not know, or a password
+        with unzipping():
+            yield
+    except Unsupported as error:
         raise _refusal(f"This zip file cannot be unpacked: {error}. Pack it with plain compression.") from error
+    except Damaged as error:
+        raise _refusal(f"It is not a zip file, or a damaged one: {error}.") from error
 
 
 def _members(packed: zipfile.ZipFile) -> dict[PurePosixPath, zipfile.ZipInfo]:
@@ -300,13 +302,13 @@ def _has_object(described: Any) -> bool:
 
 def _pickle_in_zip(path: Path, head: bytes) -> str:
     """Why a zip inside is refused: PyTorch's own format is one with a pickle, and .npz may hold objects."""
-    if not head.startswith(b"PK\x03\x04"):
+    if not head.startswith(b"PK\x03\x04") or not zipfile.is_zipfile(path):
         return ""
     try:
-        with _opened(path) as inner:
+        with unzipping(), _opened(path) as inner:
             names = inner.namelist()
-    except (zipfile.BadZipFile, OSError, NotImplementedError):
-        return ""
+    except Damaged:
+        return "it is a zip file whose list of files cannot be read"
     for name in names:
         if PurePosixPath(name).suffix.lower() in PICKLE_SUFFIXES:
             return f"it is a zip file with {name!a} in it"

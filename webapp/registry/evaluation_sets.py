@@ -15,7 +15,6 @@ import re
 import shutil
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from webapp.accounts.models import User
 from webapp.errors import InvalidInput
 from webapp.registry.models import Event, ScoringModel
 from webapp.registry.services import locked, record_event
+from webapp.registry.zips import Damaged, unzipping
 from webapp.scoring import store
 from webapp.scoring.store import StoreUnavailable
 
@@ -55,9 +55,6 @@ PICTURES = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 SHOWN_PROBLEMS = 5
 
 NO_TEXT = re.compile("[\\0\ud800-\udfff]")  # what JSON may say, but no database keep and no pod be sent
-
-# How reading a member of a zip fails: damaged, encrypted, or packed in a way this Python does not know.
-UNREADABLE_MEMBER = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +138,9 @@ class PictureSet:
         """Reads labels.csv, no picture yet. Raises InvalidInput that names the first rows that are wrong."""
         self._file = file
         try:
-            self._zip = zipfile.ZipFile(file)
-        except (zipfile.BadZipFile, OverflowError, ValueError) as error:
+            with unzipping():
+                self._zip = zipfile.ZipFile(file)
+        except Damaged as error:
             raise _bad(f"It is not a zip file, or it is damaged: {error}.") from error
         members = [member for member in self._zip.infolist() if not member.is_dir()]
         if len(members) > MAX_MEMBERS:
@@ -180,9 +178,9 @@ class PictureSet:
         if file not in self._members:
             raise _bad(f"{where}there is no file {file!r} in the zip.")
         try:
-            with self._zip.open(self._members[file]) as member:
+            with unzipping(), self._zip.open(self._members[file]) as member:
                 data = member.read(settings.MAX_IMAGE_BYTES + 1)
-        except UNREADABLE_MEMBER as error:
+        except Damaged as error:
             raise _bad(f"{where}{file!r} cannot be unpacked: {error}.") from error
         if len(data) > settings.MAX_IMAGE_BYTES:
             raise _bad(f"{where}{file!r} is larger than {settings.MAX_IMAGE_BYTES // 10**6} MB, the most that is read.")
@@ -191,7 +189,7 @@ class PictureSet:
     def _label_rows(self) -> Iterator[_Label | str]:
         """Each row of labels.csv, or a sentence that says what is wrong with it."""
         try:
-            with self._zip.open(self._members[LABELS]) as member:
+            with unzipping(), self._zip.open(self._members[LABELS]) as member:
                 text = member.read(MAX_LABELS + 1)
             if len(text) > MAX_LABELS:
                 raise _bad(f"{LABELS} is larger than {MAX_LABELS // 2**20} MB.")
@@ -215,7 +213,7 @@ class PictureSet:
                 else:
                     seen[file] = rows.line_num
                     yield _Label(rows.line_num, file, label_id)
-        except (*UNREADABLE_MEMBER, UnicodeDecodeError, csv.Error) as error:
+        except (Damaged, UnicodeDecodeError, csv.Error) as error:
             raise _bad(f"{LABELS} cannot be read as CSV in UTF-8: {error}.") from error
 
 

@@ -9,6 +9,7 @@ import struct
 import warnings
 import zipfile
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import pytest
 from tests.webapp.registry.packing import manifest, pack
 from webapp.errors import InvalidInput
 from webapp.registry import artifacts
+from webapp.scoring import store
 
 pytestmark = pytest.mark.django_db
 
@@ -154,6 +156,41 @@ def test_a_damaged_zip_is_refused(model, tmp_path):
     content[2000] ^= 0xFF
     archive.write_bytes(content)
     assert "damaged" in refused(archive, model)
+
+
+def test_a_zip_whose_bzip2_stream_is_damaged_is_refused(model, tmp_path):
+    archive = pack(tmp_path, {"a.bin": b"0" * 5000}, compression=zipfile.ZIP_BZIP2)
+    archive.write_bytes(archive.read_bytes().replace(b"BZh9", b"BZx9", 1))
+    assert "damaged" in refused(archive, model)
+
+
+def test_a_zip_with_a_name_that_is_not_in_its_code_is_refused(model, tmp_path):
+    archive = pack(tmp_path, {"naïve.bin": b"x"})
+    archive.write_bytes(misnamed(archive.read_bytes()))
+    assert "damaged" in refused(archive, model)
+
+
+def test_a_zip_in_the_zip_whose_names_cannot_be_read_is_refused_as_others_may_read_them(model, tmp_path):
+    inner = misnamed(pack(tmp_path, {"naïve.bin": b"x"}).read_bytes())
+    assert "whose list of files cannot be read" in refused(pack(tmp_path, {"weights.pt": inner}), model)
+
+
+def test_a_zip_with_a_byte_changed_is_taken_or_refused_but_never_an_error(model, tmp_path):
+    """In each third place, with each way of packing."""
+    draw = random.Random(3)
+    for way in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        sound = pack(tmp_path, {"naïve.bin": draw.randbytes(20) * 9}, compression=way).read_bytes()
+        for place in range(0, len(sound), 3):
+            changed = tmp_path / "changed.zip"
+            changed.write_bytes(sound[:place] + bytes([draw.randrange(256)]) + sound[place + 1 :])
+            with suppress(InvalidInput), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of zipfile, about names that are there twice
+                store.discard(artifacts.unpack(changed, model))
+
+
+def misnamed(archive: bytes) -> bytes:
+    """The zip with half of a character in a name that claims to be UTF-8."""
+    return archive.replace("ï".encode(), b"\xc3\x28")
 
 
 @pytest.mark.parametrize("files", [{"a/manifest.json": manifest(), "b/c": b"x"}, {"a/b/manifest.json": manifest()}])

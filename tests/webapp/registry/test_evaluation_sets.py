@@ -141,6 +141,15 @@ def damaged_zip() -> bytes:
     return bytes(content)
 
 
+def damaged_bzip2() -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("labels.csv", "file,label_id\na.png,cat\n")
+        archive.writestr("a.png", picture().read())
+    head, labels, pictures = content.getvalue().split(b"BZh9", 2)
+    return b"".join((head, b"BZh9", labels, b"BZx9", pictures))
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
@@ -163,6 +172,8 @@ def damaged_zip() -> bytes:
         (zipped(b"file,label_id\n\xff.png,cat\n"), "labels.csv cannot be read as CSV in UTF-8"),
         (zipped(b"file,label_id\n" + b"x" * 140_000 + b",cat\n"), "labels.csv cannot be read as CSV"),
         (damaged_zip(), "'a.png' cannot be unpacked"),
+        (damaged_bzip2(), "'a.png' cannot be unpacked"),
+        (zipped(**{"ï.png": b""}).replace("ï".encode(), b"\xc3\x28"), "It is not a zip file, or it is damaged"),
     ],
 )
 def test_bad_pictures_are_refused_with_their_row(classifier, store, tmp_path, content, sentence):
