@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils.functional import cached_property
 
 from webapp.errors import Conflict, InvalidInput
-from webapp.registry import queries, services
+from webapp.registry import hindrances, queries, services
 from webapp.registry.admin_base import ModelView, VersionView, add_errors, may
 from webapp.registry.forms import (
     CanaryForm,
@@ -169,13 +169,7 @@ class Promote(VersionAction):
     form_class = PromoteForm
 
     def hindrance(self) -> str:
-        if self.version.role == Role.CHAMPION:
-            return f"Version {self.version.name} is serving already."
-        if rollout := self.loading_rollout():
-            return f"Version {rollout.version.name} is being promoted. Wait for it, or cancel it first."
-        if self.version.state not in {State.READY, State.SERVING}:
-            return f"Version {self.version.name} has not passed its check, so it cannot be promoted."
-        return ""
+        return hindrances.promoting(self.version)
 
     def form_options(self) -> dict[str, Any]:
         return {"needs_reason": bool(self._against())}
@@ -243,17 +237,7 @@ class Canary(VersionAction):
     form_class = CanaryForm
 
     def hindrance(self) -> str:
-        if self.in_role(Role.CHAMPION) is None:
-            return "A canary needs a version that serves, to be compared with. Promote one first."
-        if self.version.role == Role.STANDBY:
-            return f"Version {self.version.name} is the standby, kept for a rollback; it cannot be a canary."
-        if (other := self.in_role(Role.CANARY)) and other != self.version:
-            return f"Version {other.name} is the canary already. End that first."
-        if rollout := self.loading_rollout():
-            return f"Version {rollout.version.name} is being promoted. Wait for it, or cancel it first."
-        if self.version.role != Role.CANARY and self.version.state != State.READY:
-            return f"Version {self.version.name} is {self.version.get_state_display().lower()}; a canary must be ready."
-        return ""
+        return hindrances.trying(self.version, Role.CANARY)
 
     def form_options(self) -> dict[str, Any]:
         return {"initial": {"percent": self.version.percent or 10}}
@@ -299,17 +283,7 @@ class Shadow(VersionAction):
     form_class = ShadowForm
 
     def hindrance(self) -> str:
-        if self.in_role(Role.CHAMPION) is None:
-            return "A shadow needs a version that serves, to be compared with. Promote one first."
-        if self.version.role == Role.STANDBY:
-            return f"Version {self.version.name} is the standby, kept for a rollback; it cannot be a shadow."
-        if (other := self.in_role(Role.SHADOW)) and other != self.version:
-            return f"Version {other.name} runs as the shadow already. End that first."
-        if rollout := self.loading_rollout():
-            return f"Version {rollout.version.name} is being promoted. Wait for it, or cancel it first."
-        if self.version.state != State.READY:
-            return f"Version {self.version.name} is {self.version.get_state_display().lower()}; a shadow must be ready."
-        return ""
+        return hindrances.trying(self.version, Role.SHADOW)
 
     def form_options(self) -> dict[str, Any]:
         return {"initial": {"percent": self.version.percent or 20}}
@@ -350,15 +324,7 @@ class CheckAgain(VersionAction):
         return reverse("models:version", args=[self.model.name, self.version.name])
 
     def hindrance(self) -> str:
-        if self.version.state == State.CHECKING:
-            return f"Version {self.version.name} is being checked."
-        if self.version.role:
-            return (
-                f"Version {self.version.name} is {self.version.get_role_display().lower()}; it cannot be checked now."
-            )
-        if self.version.artifact_deleted_at:
-            return f"The files of version {self.version.name} are deleted. Upload it again as a new version."
-        return ""
+        return hindrances.checking(self.version)
 
     def confirmation(self) -> Confirmation:
         name, champion = self.version.name, self.in_role(Role.CHAMPION)
@@ -391,14 +357,7 @@ class Retire(VersionAction):
     form_class = RetireForm
 
     def hindrance(self) -> str:
-        if self.version.state == State.RETIRED:
-            return f"Version {self.version.name} is retired already."
-        if self.version.state in {State.SERVING, State.CHECKING}:
-            state = "serving" if self.version.state == State.SERVING else "being checked"
-            return f"Version {self.version.name} is {state}, so it cannot be retired now."
-        if (rollout := self.loading_rollout()) and rollout.version == self.version:
-            return f"Version {self.version.name} is being promoted. Cancel that first."
-        return ""
+        return hindrances.retiring(self.version)
 
     def form_options(self) -> dict[str, Any]:
         return {"may_delete": may(self.request, "delete_artifact")}
@@ -436,11 +395,7 @@ class DeleteArtifact(VersionAction):
     permission = "delete_artifact"
 
     def hindrance(self) -> str:
-        if self.version.artifact_deleted_at:
-            return f"The files of version {self.version.name} are deleted already."
-        if self.version.state != State.RETIRED:
-            return f"Version {self.version.name} is not retired. Retire it first."
-        return ""
+        return hindrances.deleting_files(self.version)
 
     def confirmation(self) -> Confirmation:
         return Confirmation(
@@ -455,7 +410,7 @@ class DeleteArtifact(VersionAction):
         )
 
     def act(self, values: dict[str, Any]) -> str:
-        services.retire(self.version, by=self.person, reason=values["reason"], delete_artifact=True)
+        services.delete_artifact(self.version, by=self.person, reason=values["reason"])
         return f"The files of version {self.version.name} are deleted."
 
 
@@ -463,7 +418,7 @@ class RollBack(ActionView):
     form_class = RollBackForm
 
     def hindrance(self) -> str:
-        return "" if self.in_role(Role.STANDBY) else "There is no standby to roll back to. Promote a version instead."
+        return hindrances.rolling_back(self.model)
 
     def form_options(self) -> dict[str, Any]:
         standby = self.in_role(Role.STANDBY)
@@ -532,7 +487,7 @@ class CancelRollout(ActionView):
 
 class EndCanary(ActionView):
     def hindrance(self) -> str:
-        return "" if self.in_role(Role.CANARY) else "No canary is running."
+        return hindrances.ending(self.model, Role.CANARY)
 
     def confirmation(self) -> Confirmation:
         canary, champion = self.in_role(Role.CANARY), self.in_role(Role.CHAMPION)
@@ -554,7 +509,7 @@ class EndCanary(ActionView):
 
 class EndShadow(ActionView):
     def hindrance(self) -> str:
-        return "" if self.in_role(Role.SHADOW) else "No shadow is running."
+        return hindrances.ending(self.model, Role.SHADOW)
 
     def confirmation(self) -> Confirmation:
         shadow = self.in_role(Role.SHADOW)

@@ -18,7 +18,7 @@ from django.utils import timezone
 from webapp import queues
 from webapp.accounts.models import User
 from webapp.errors import Conflict, InvalidInput, StoreError
-from webapp.registry import queries
+from webapp.registry import hindrances, queries
 from webapp.registry.models import MOST_CANARY, Check, Event, Rollout, ScoringModel, Version
 from webapp.registry.publishing import publish_on_commit
 from webapp.scoring import store
@@ -205,16 +205,7 @@ def start_check(version: Version, *, by: Who) -> Check:
     with transaction.atomic():
         model = locked(version.model)
         version = model.versions.get(pk=version.pk)
-        if version.state == State.CHECKING:
-            raise Conflict(f"Version {version.name} is being checked already.")
-        if version.role:
-            raise Conflict(
-                f"Version {version.name} is the model's {version.get_role_display().lower()}, so it cannot be checked "
-                "now."
-            )
-        if version.artifact_deleted_at:
-            raise Conflict(f"The files of version {version.name} are deleted. Register it again as a new version.")
-        _refuse_while_loading(model)
+        _refuse(hindrances.checking(version))
         before = version.state
         _put(version, state=State.CHECKING, reason="")
         check = Check.objects.create(
@@ -229,35 +220,26 @@ def start_check(version: Version, *, by: Who) -> Check:
 
 
 def retire(version: Version, *, by: Who, reason: str = "", delete_artifact: bool = False) -> None:
-    """Takes a version out of use; of one that is retired already, deletes the artifact.
-
-    The artifact goes when the transaction has ended; where the store refuses, `watch` tries again.
-    """
+    """Takes a version out of use, and its artifact out of the store, too, if so wished."""
     with transaction.atomic():
         model = locked(version.model)
         version = model.versions.get(pk=version.pk)
-        if version.state != State.RETIRED:
-            _retire(model, version, by=by, reason=reason.strip())
-        elif not delete_artifact:
-            raise Conflict(f"Version {version.name} is retired already.")
-        elif version.artifact_deleted_at:
-            raise Conflict(f"The files of version {version.name} are deleted already.")
+        _refuse(hindrances.retiring(version))
+        _retire(model, version, by=by, reason=reason.strip())
         if delete_artifact:
-            _put(version, artifact_deleted_at=timezone.now())
-            record_event(model, Kind.ARTIFACT_DELETED, by=by, version=version, reason=reason.strip())
-            transaction.on_commit(lambda: discard_artifact(version))
+            _delete_artifact(model, version, by=by, reason=reason.strip())
+
+
+def delete_artifact(version: Version, *, by: Who, reason: str = "") -> None:
+    """Takes the artifact of a retired version out of the store."""
+    with transaction.atomic():
+        model = locked(version.model)
+        version = model.versions.get(pk=version.pk)
+        _refuse(hindrances.deleting_files(version))
+        _delete_artifact(model, version, by=by, reason=reason.strip())
 
 
 def _retire(model: ScoringModel, version: Version, *, by: Who, reason: str) -> None:
-    name = version.name
-    if version.role == Role.CHAMPION:
-        raise Conflict(f"Version {name} answers all requests. Promote another version first.")
-    if version.role == Role.CANARY:
-        raise Conflict(f"Version {name} is the canary. End the canary first.")
-    if version.state == State.CHECKING:
-        raise Conflict(f"Version {name} is being checked. Wait until the check has ended.")
-    if model.rollouts.filter(version=version, state=Rollout.State.LOADING).exists():
-        raise Conflict(f"Version {name} is being promoted. Cancel the promotion first.")
     before, role, percent = version.state, version.role, version.percent
     _put(version, state=State.RETIRED, role=Role.NONE)
     record_event(
@@ -273,6 +255,13 @@ def _retire(model: ScoringModel, version: Version, *, by: Who, reason: str) -> N
     if role == Role.SHADOW:
         record_event(model, Kind.SHADOW_ENDED, by=by, version=version, details={"percent": percent})
     publish_on_commit(model)
+
+
+def _delete_artifact(model: ScoringModel, version: Version, *, by: Who, reason: str) -> None:
+    """The files go when the transaction has ended; where the store refuses, `watch` tries again."""
+    _put(version, artifact_deleted_at=timezone.now())
+    record_event(model, Kind.ARTIFACT_DELETED, by=by, version=version, reason=reason)
+    transaction.on_commit(lambda: discard_artifact(version))
 
 
 def discard_artifact(version: Version) -> None:
@@ -296,10 +285,7 @@ def promote(version: Version, *, by: Who, reason: str = "") -> Rollout:
     with transaction.atomic():
         model = locked(version.model)
         version = model.versions.get(pk=version.pk)
-        if version.role == Role.CHAMPION:
-            raise Conflict(f"Version {version.name} serves already.")
-        _refuse_while_loading(model)
-        _require_ready(version)
+        _refuse(hindrances.promoting(version))
         if not reason and (why := queries.reason_needed(version)):
             raise InvalidInput(f"{why} Say why it shall serve all the same.", field="reason")
         _supersede(model, by=by, because=f"Version {version.name} is being promoted.")
@@ -340,7 +326,7 @@ def roll_back(model: ScoringModel, *, by: Who, reason: str = "", expected: str =
         model = locked(model)
         standby, champion = queries.standby_of(model), queries.champion_of(model)
         if standby is None:
-            raise Conflict("There is no version before it to go back to. Promote one instead.")
+            raise Conflict(hindrances.rolling_back(model))
         if expected and standby.name != expected:
             raise Conflict(f"Version {standby.name} is the one before by now, not {expected}. Decide again.")
         _supersede(model, by=by, because=f"Rolled back to version {standby.name}.")
@@ -506,22 +492,13 @@ SHADOW = _Trial(Role.SHADOW, State.READY, 100, Kind.SHADOW_STARTED, Kind.SHADOW_
 def _start_trial(version: Version, percent: int, trial: _Trial, *, by: Who, reason: str) -> None:
     if not 1 <= percent <= trial.most:
         raise InvalidInput(f"The share must be from 1 to {trial.most} percent.", field="percent")
-    word = trial.role.label.lower()
     with transaction.atomic():
         model = locked(version.model)
         version = model.versions.get(pk=version.pk)
-        _refuse_while_loading(model)
+        _refuse(hindrances.trying(version, trial.role))
         before, role, share = version.state, version.role, version.percent
         if role == trial.role and share == percent:
-            raise Conflict(f"Version {version.name} is the {word} with {percent} % already.")
-        if role not in {Role.NONE, Role.SHADOW, trial.role}:
-            raise Conflict(f"Version {version.name} is the {version.get_role_display().lower()}; it cannot be tried.")
-        _require_ready(version)
-        in_role = queries.by_role(model)
-        if (other := in_role.get(trial.role)) and other.pk != version.pk:
-            raise Conflict(f"Version {other.name} is the {word} already. End that first.")
-        if Role.CHAMPION not in in_role:
-            raise Conflict(f"No version of {model} serves yet, so there is nothing to try another beside. Promote one.")
+            raise Conflict(f"Version {version.name} is the {trial.role.label.lower()} with {percent} % already.")
         _put(version, state=trial.state, role=trial.role, percent=percent)
         record_event(
             model,
@@ -551,7 +528,7 @@ def _end_trial(
         model = locked(model)
         version = queries.by_role(model).get(trial.role)
         if version is None:
-            raise Conflict(f"No {trial.role.label.lower()} is running.")
+            raise Conflict(hindrances.ending(model, trial.role))
         before, share = version.state, version.percent
         _put(version, state=State.READY, role=Role.NONE)
         record_event(
@@ -618,21 +595,9 @@ def _put(version: Version, **changes: Any) -> None:
     version.save(update_fields=list(changes))
 
 
-def _refuse_while_loading(model: ScoringModel) -> None:
-    rollout = queries.running_rollout(model)
-    if rollout and rollout.state == Rollout.State.LOADING:
-        raise Conflict(f"Version {rollout.version.name} is being promoted. Wait for it, or cancel it first.")
-
-
-def _require_ready(version: Version) -> None:
-    why = {
-        State.REGISTERED: "has not been checked. Check it first.",
-        State.CHECKING: "is being checked. Wait until it has passed.",
-        State.FAILED: f"failed: {version.reason} Check it again, or register another.",
-        State.RETIRED: "is retired. Check it again first, if its files are still there.",
-    }
-    if version.state in why:
-        raise Conflict(f"Version {version.name} {why[State(version.state)]}")
+def _refuse(hindrance: str) -> None:
+    if hindrance:
+        raise Conflict(hindrance)
 
 
 def _way(rollout: Rollout) -> dict[str, Any]:

@@ -206,6 +206,11 @@ def test_retiring_keeps_the_files_unless_they_are_to_be_deleted(model, new, oper
     assert "deleted already" in do(admin, "versions/2/delete-artifact")
 
 
+def test_files_of_a_version_in_use_are_not_deleted(model, new):
+    assert "is not retired" in do(signed_in("admin"), "versions/2/delete-artifact")
+    assert versions_of(model)["2"] == ("ready", "")
+
+
 # Clicks that come too late, or twice ----------------------------------------------------------------------------------
 
 EVERY_ACTION = [
@@ -220,6 +225,10 @@ def test_an_action_that_does_not_fit_is_a_message_and_changes_nothing(model, old
     assert [message.level_tag for message in asked.context["messages"]] == ["info"]
     answer = operator.post(f"{MODEL}{action}", {"percent": 10}, follow=True)
     assert [message.level_tag for message in answer.context["messages"]] == ["error"]
+    if action != "cancel":  # the one form that says which promotion it means
+        assert [str(message) for message in answer.context["messages"]] == [
+            str(message) for message in asked.context["messages"]
+        ], "the same reason before the click and after"
     assert versions_of(model) == {"1": ("serving", "champion")}
     assert model.events.count() == 0
 

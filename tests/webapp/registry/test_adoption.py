@@ -167,7 +167,7 @@ def retired(model, model_store) -> Version:
 
 def test_the_files_of_a_retired_version_go_by_choice_and_its_number_stays_taken(retired, model, model_store):
     assert (model_store / model.name / "1" / "manifest.json").exists()
-    services.retire(retired, by=None, delete_artifact=True)
+    services.delete_artifact(retired, by=None)
     assert list((model_store / model.name / "1").iterdir()) == []
     assert pod_store.next_version(model_store / model.name) == "2"
     assert [event.kind for event in model.events.order_by("pk")] == ["retired", "artifact_deleted"]
@@ -182,7 +182,7 @@ def test_a_deletion_that_was_cut_short_is_finished(retired, model, model_store):
 
 
 def test_another_artifact_under_the_number_of_a_deleted_one_is_not_deleted(retired, model, model_store):
-    services.retire(retired, by=None, delete_artifact=True)
+    services.delete_artifact(retired, by=None)
     shutil.rmtree(model_store / model.name / "1")
     lay(model_store, model.name, "1", {"entries.json": b"[1]"})
     tasks.watch()

@@ -224,10 +224,17 @@ def test_files_that_are_deleted_cannot_be_checked_or_deleted_again(model):
     version = make_version(model, "1", state="failed")
     services.retire(version, by=None, delete_artifact=True)
     with pytest.raises(Conflict, match="are deleted already"):
-        services.retire(version, by=None, delete_artifact=True)
+        services.delete_artifact(version, by=None)
     with pytest.raises(Conflict, match="are deleted"):
         services.start_check(version, by=None)
     assert not Rollout.objects.exists()
+
+
+def test_only_a_retired_version_loses_its_files(model):
+    version = make_version(model, "1")
+    with pytest.raises(Conflict, match="is not retired"):
+        services.delete_artifact(version, by=None)
+    assert versions_of(model) == {"1": ("ready", "")}
 
 
 # Models ---------------------------------------------------------------------------------------------------------------
