@@ -53,8 +53,8 @@ def load_version(
     manifest = store.read_manifest(directory)
     if manifest.runtime not in runtimes:
         raise VersionUnusable(f"this program has no runtime {manifest.runtime!r}")
-    store.verify(directory, manifest)
     try:
+        store.verify(directory, manifest)
         load: Loader = import_module(runtimes[manifest.runtime]).load
         with (memory or Memory()).loading(manifest):
             runtime = load(directory, manifest)

@@ -266,6 +266,9 @@ class Router:
         except DeviceLost as error:
             self._failed(model, version, str(error))
             self._lose_device()
+        except Exception as error:  # whatever else it is: it is said, and not tried again at every look
+            log.exception("loading failed", model=model, version=version)
+            self._failed(model, version, f"{type(error).__name__}: {error}")
         else:
             self.failures.pop(key, None)
             self.loaded[key] = loaded

@@ -72,13 +72,10 @@ def read_manifest(directory: Path) -> Manifest:
 def verify(directory: Path, manifest: Manifest) -> None:
     """Raises VersionUnusable, naming the first file or library that is not as the manifest says."""
     for name, expected in manifest.files.items():
-        path = directory / within(name)
-        if not path.is_file():
-            raise VersionUnusable(f"{name} is missing")
-        if path.stat().st_size != expected.size:
-            raise VersionUnusable(f"{name} has {path.stat().st_size} bytes, the manifest says {expected.size}")
-        if sha256_of(path) != expected.sha256:
-            raise VersionUnusable(f"{name} is not the file that was registered: its SHA-256 differs")
+        try:
+            verify_file(directory / within(name), name, expected)
+        except OSError as error:
+            raise VersionUnusable(f"{name} cannot be read: {error.strerror or error}") from error
     for name, written_with in manifest.libraries.items():
         try:
             installed = metadata.version(name)
@@ -86,6 +83,17 @@ def verify(directory: Path, manifest: Manifest) -> None:
             raise VersionUnusable(f"it needs {name} {written_with}, which is not installed here") from error
         if installed.split(".")[0] != written_with.split(".")[0]:
             raise VersionUnusable(f"it was written with {name} {written_with}; {installed} is installed here")
+
+
+def verify_file(path: Path, name: str, expected: File) -> None:
+    """Raises VersionUnusable when the file is not the one that was registered, OSError when it cannot be read."""
+    if not path.is_file():
+        raise VersionUnusable(f"{name} is missing")
+    size = path.stat().st_size
+    if size != expected.size:
+        raise VersionUnusable(f"{name} has {size} bytes, the manifest says {expected.size}")
+    if sha256_of(path) != expected.sha256:
+        raise VersionUnusable(f"{name} is not the file that was registered: its SHA-256 differs")
 
 
 def within(name: str) -> PurePosixPath:

@@ -89,10 +89,21 @@ def change(folder, **fields):
     (folder / "manifest.json").write_text(json.dumps({**manifest, **fields}))
 
 
+def make_unreadable(folder):
+    """A file of the size that the manifest says, which gives an error on reading, also to root."""
+    (folder / "words.txt").unlink()
+    (folder / "words.txt").symlink_to("/proc/self/mem")
+    change(folder, files={"words.txt": {"sha256": "0" * 64, "size": 0}})
+
+
 BREAKAGES = [
     pytest.param(flip_a_byte, "words.txt is not the file that was registered", id="a flipped byte"),
     pytest.param(lambda folder: (folder / "words.txt").unlink(), "words.txt is missing", id="a missing file"),
     pytest.param(lambda folder: (folder / "words.txt").write_text("!"), "words.txt has 1 bytes", id="a file cut short"),
+    pytest.param(
+        make_unreadable, "words.txt cannot be read: Input/output error", id="a file that the disk does not give"
+    ),
+    pytest.param(lambda folder: change(folder, libraries={"": "1"}), "ValueError: ", id="a library without a name"),
     pytest.param(
         lambda folder: change(folder, libraries={"msgspec": "99.1"}),
         "written with msgspec 99.1",
