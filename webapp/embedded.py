@@ -203,12 +203,20 @@ class Restarting(Process):  # type: ignore[misc]  # honcho ships no types
         supervisor = os.getppid()
         while os.getppid() == supervisor:
             time.sleep(0.5)
+            self._end_what_it_left()
         self.stopping.set()
         for sig in (signal.SIGTERM, signal.SIGKILL):
             with suppress(ProcessLookupError):
                 os.killpg(self._child.pid, sig)
             time.sleep(KILL_WAIT)
         os._exit(1)
+
+    def _end_what_it_left(self) -> None:
+        """Ends the children of a process that was killed: gunicorn's take in nothing new, yet it waits for them."""
+        child = self._child
+        if child is not None and child.poll() is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
 
     def _send_message(self, data: object, type: str = "line") -> None:  # noqa: A002  # honcho's own name
         """Sends on what the supervisor may know: that the process stopped only when it stays so."""

@@ -7,7 +7,7 @@ import socket
 import sqlite3
 import stat
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import httpx2 as httpx
@@ -130,6 +130,19 @@ def test_a_killed_pod_is_started_again_and_the_site_stays_up(product):
         time.sleep(0.1)
 
 
+def test_a_killed_site_takes_in_callers_again_though_old_ones_keep_its_process_busy(product):
+    with httpx.Client(base_url=product.url) as old:
+        assert old.get("/health/ready").status_code == 200
+        os.kill(product.pids("web")[-1], signal.SIGKILL)
+        until = time.monotonic() + 20  # its orphans would linger for 30 s
+        while not ready(product.url, "/health/ready"):
+            assert time.monotonic() < until, product.log[-4000:]
+            with suppress(httpx.TransportError):
+                old.get("/health/ready")
+            time.sleep(0.1)
+    product.wait_for("web         | ended by itself; starting it again")
+
+
 def last_watched(var: Path) -> str:
     """When the worker last looked after the registry; empty before the first time."""
     with closing(sqlite3.connect(f"file:{var / 'db.sqlite3'}?mode=ro", uri=True, timeout=10)) as database:
@@ -137,9 +150,9 @@ def last_watched(var: Path) -> str:
     return found[0] if found else ""
 
 
-def ready(url: str) -> bool:
+def ready(url: str, path: str = "/v2/health/ready") -> bool:
     try:
-        return httpx.get(f"{url}/v2/health/ready").status_code == 200
+        return httpx.get(f"{url}{path}").status_code == 200
     except httpx.TransportError:
         return False
 
