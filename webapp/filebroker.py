@@ -2,7 +2,8 @@
 
     <folder>/<queue>/<when>-<tag>-<deaths>.json   waits
     <folder>/taken/<reader>/<queue>/…             is being worked on; the reader holds the lock taken/<reader>.lock
-    <folder>/given-up/<queue>/…                   cannot be read, or has been with too many readers that died
+    <folder>/given-up/<queue>/…                   makes no sense, or has been with too many readers that died; the
+                                                  last of them stay for a week
 
 A rename happens whole or not at all: nobody reads a message that is half written, no two readers get the same one, and
 what a process had taken that was killed goes back into its queue, by the lock that ended with it. kombu's own transport
@@ -26,8 +27,11 @@ from kombu.transport import virtual
 log = structlog.get_logger(__name__)
 
 MOST_DEATHS = 3  # of readers that had the message
+MOST_GIVEN_UP = 20  # messages of one queue that are kept
+GIVEN_UP_KEPT = 7 * 86400.0  # seconds
 LOOK_AGAIN = 0.1  # seconds between two looks for messages
 LOOK_FOR_DEAD = 5.0  # seconds between two looks for readers that died
+TIDY_EVERY = 3600.0  # seconds
 UNFINISHED = 3600.0  # seconds after which a file that was being written belongs to nobody any more
 WAKE_UP = 0.5  # seconds; a worker that is told to end notices between two waits
 
@@ -68,7 +72,7 @@ class Channel(virtual.Channel):
         self._folder = Path(connection.client.transport_options["folder"])
         self._reader: Reader | None = None
         self._taken: dict[str, Path] = {}  # tag of a message to its file
-        self._next_look = 0.0  # on the monotonic clock
+        self._next_look = self._next_tidying = 0.0  # on the monotonic clock
         self._problem = ""
 
     # What kombu calls ------------------------------------------------------------------------------------------------
@@ -129,10 +133,14 @@ class Channel(virtual.Channel):
     def _take(self, queue: str) -> dict[str, Any] | None:
         if self._reader is None or not self._reader.folder.is_dir():  # somebody may have cleared the whole folder
             self._reader = Reader(made(self._folder / "taken"))
-            delete_unfinished(self._folder)
         if time.monotonic() >= self._next_look:
             give_back_of_the_dead(self._folder)
             self._next_look = time.monotonic() + LOOK_FOR_DEAD
+        if time.monotonic() >= self._next_tidying:
+            delete_unfinished(self._folder)
+            delete_given_up(self._folder)
+            self._next_tidying = time.monotonic() + TIDY_EVERY
+        unreadable: OSError | None = None
         for path in waiting(self._folder / queue):
             mine = made(self._reader.folder / queue) / path.name
             try:
@@ -140,13 +148,21 @@ class Channel(virtual.Channel):
             except FileNotFoundError:
                 continue  # another reader was quicker
             try:
-                message: dict[str, Any] = msgspec.json.decode(mine.read_bytes(), type=dict[str, Any])
+                content = mine.read_bytes()
+            except OSError as error:  # says nothing about the message; those behind it need not wait
+                mine.rename(path)
+                unreadable = error
+                continue
+            try:
+                message: dict[str, Any] = msgspec.json.decode(content, type=dict[str, Any])
                 tag = str(message["properties"]["delivery_tag"])
             except (ValueError, RecursionError, LookupError, TypeError) as error:
                 give_up(self._folder, mine, f"It cannot be read: {error}.")
                 continue
             self._taken[tag] = mine
             return message
+        if unreadable:
+            raise unreadable
         return None
 
 
@@ -234,8 +250,20 @@ def delete_unfinished(folder: Path) -> None:
                 path.unlink()
 
 
+def delete_given_up(folder: Path) -> None:
+    """Deletes messages that were set aside long ago: people's questions are in them, and nobody has looked."""
+    before = time.time() - GIVEN_UP_KEPT
+    for path in (folder / "given-up").glob("*/*.json"):
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < before:
+                path.unlink()
+
+
 def give_up(folder: Path, path: Path, reason: str) -> None:
-    """Sets a message aside that nobody can deal with."""
-    target = made(folder / "given-up" / path.parent.name) / path.name
+    """Sets a message aside that nobody can deal with, and deletes the oldest of those where there are many."""
+    place = made(folder / "given-up" / path.parent.name)
+    target = place / path.name
     path.rename(target)
     log.error("message_given_up", file=str(target), reason=reason)
+    for oldest in waiting(place)[:-MOST_GIVEN_UP]:
+        oldest.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """Workers that come, end and are killed, without Redis: what becomes of the messages."""
 
+import os
 import time
 
 from tests.worker import lines_about, wait_until, waiting, worker
@@ -45,6 +46,32 @@ def test_a_message_that_kills_its_workers_is_given_up_and_said_so(trace, setting
         assert line["level"] == "error"
     [given_up] = (settings.BROKER_DIR / "given-up" / "default").iterdir()
     assert "tests.kill" in given_up.read_text()
+
+
+def test_what_was_given_up_long_ago_is_deleted(trace, settings):
+    given_up = settings.BROKER_DIR / "given-up" / "default"
+    given_up.mkdir(parents=True)
+    for name, days in (("old.json", 8), ("recent.json", 6)):
+        (given_up / name).touch()
+        os.utime(given_up / name, (time.time() - days * 86400,) * 2)
+    queues.send("tests.note", str(trace), "noted")
+    with worker():
+        trace.wait_for("noted")
+    assert [path.name for path in given_up.iterdir()] == ["recent.json"]
+
+
+def test_a_message_that_cannot_be_read_for_a_while_is_done_when_it_can(trace, settings, tmp_path):
+    queues.send("tests.note", str(trace), "first")
+    [message] = (settings.BROKER_DIR / "default").iterdir()
+    message.rename(tmp_path / "kept")
+    message.symlink_to(tmp_path / "away")
+    queues.send("tests.note", str(trace), "second")
+    with worker() as running:
+        trace.wait_for("second")
+        wait_until(lambda: lines_about(running.log, "broker_unreadable"))
+        (tmp_path / "kept").rename(tmp_path / "away")
+        trace.wait_for("second", "first")
+        assert len(lines_about(running.log, "broker_unreadable")) == 1
 
 
 def test_told_to_end_it_finishes_what_it_has_begun(trace):

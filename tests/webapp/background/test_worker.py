@@ -9,6 +9,7 @@ import structlog
 
 from tests.worker import Worker, lines_about, wait_until, waiting, worker
 from webapp import queues
+from webapp.filebroker import MOST_GIVEN_UP
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +84,15 @@ def test_messages_that_cannot_be_read_are_set_aside(trace, running, settings):
     set_aside = settings.BROKER_DIR / "given-up" / "default"
     assert sorted(path.read_bytes() for path in set_aside.iterdir()) == sorted(contents)
     assert len(lines_about(running.log, "message_given_up")) == len(contents)
+
+
+def test_of_messages_set_aside_only_the_last_are_kept(trace, running, settings):
+    queues.send("tests.note", str(trace), "first")
+    trace.wait_for("first")
+    set_aside = settings.BROKER_DIR / "given-up" / "default"
+    names = [f"0-damaged-{number:03}.json" for number in range(MOST_GIVEN_UP + 5)]
+    for name in names:
+        (settings.BROKER_DIR / "default" / name).write_bytes(b"not json")
+    queues.send("tests.note", str(trace), "second")
+    trace.wait_for("first", "second")
+    assert sorted(path.name for path in set_aside.iterdir()) == names[-MOST_GIVEN_UP:]
