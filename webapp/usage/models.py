@@ -6,6 +6,8 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
+LONGEST_ITEM = 300  # a file name of 255 characters, and its number where several pictures have it
+
 
 class ScoringRecord(models.Model):
     """One scored input of one person. Only they may see `subject` and `answer`."""
@@ -107,7 +109,7 @@ class Feedback(models.Model):
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="feedback")
     request_id = models.CharField(max_length=200)
-    item = models.CharField(max_length=255)  # the FAQ entry's id, or which picture of the request
+    item = models.CharField(max_length=LONGEST_ITEM)  # the FAQ entry's id, or which picture of the request
     kind = models.CharField(max_length=10, choices=ScoringRecord.Kind)
     model = models.CharField(max_length=128)
     version = models.CharField(max_length=128)

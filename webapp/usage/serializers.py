@@ -2,6 +2,8 @@ from typing import Any
 
 from rest_framework import serializers
 
+from webapp.usage.models import LONGEST_ITEM
+
 VERDICTS = ["right", "wrong"]
 
 
@@ -9,7 +11,7 @@ class FeedbackAskSerializer(serializers.Serializer[Any]):
     request_id = serializers.CharField(max_length=200, help_text="Of the answer that the verdict is about.")
     verdict = serializers.ChoiceField(VERDICTS)
     id = serializers.CharField(
-        max_length=255,
+        max_length=LONGEST_ITEM,
         required=False,
         help_text=(
             "Of a question the entry's id, by default that of the best match. Of pictures the file name, needed when "

@@ -88,6 +88,13 @@ class TestByApi:
             assert say({"request_id": request_id, "verdict": "right", "id": name}).status_code == 200
         assert [item for _, _, item, _ in verdicts()] == ["dog.png#2", "cat.png"]
 
+    def test_the_second_of_two_pictures_with_the_longest_name_can_be_judged(self, say, classified):
+        name = f"{'x' * 251}.png"
+        request_id = classified(name, name)
+        answer = say({"request_id": request_id, "verdict": "right", "id": f"{name}#2"})
+        assert answer.status_code == 200, answer.content
+        Feedback.objects.get().clean_fields()  # as PostgreSQL sees to it, and SQLite does not
+
     def test_what_the_answer_did_not_have_is_a_422_that_names_what_it_had(self, say, asked):
         answer = say({"request_id": asked, "verdict": "right", "id": "js-99"})
         assert "js-1" in assert_problem(answer, 422, "invalid-input")["errors"][0]["detail"]
@@ -100,7 +107,7 @@ class TestByApi:
             ({"request_id": "r"}, "verdict"),
             ({"request_id": "r", "verdict": "none"}, "verdict"),
             ({"request_id": "r", "verdict": "right", "id": ""}, "id"),
-            ({"request_id": "r", "verdict": "right", "id": "x" * 256}, "id"),
+            ({"request_id": "r", "verdict": "right", "id": "x" * 301}, "id"),
         ],
     )
     def test_a_value_that_will_not_do_is_named(self, say, body, field):
