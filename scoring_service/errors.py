@@ -11,6 +11,7 @@ ServiceError
 │   └── NotReady          nothing is loaded yet, or the pod is going away
 ├── DeadlineExpired       nobody waits for the answer any more
 ├── VersionUnusable       a version in the store cannot be loaded; says why
+│   └── NoRoom            there is not enough memory for it now
 ├── OutOfDeviceMemory     the batch was too large for the device; a smaller one may do
 ├── DeviceLost            the device answers no more; only a new process helps
 └── WrongAnswer           a runtime broke its promise (another number of results than rows)
@@ -60,6 +61,10 @@ class DeadlineExpired(ServiceError):
 
 
 class VersionUnusable(ServiceError):
+    pass
+
+
+class NoRoom(VersionUnusable):
     pass
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from scoring_service.contract import Manifest
-from scoring_service.errors import OutOfDeviceMemory, VersionUnusable
+from scoring_service.errors import NoRoom, OutOfDeviceMemory
 
 _CGROUP = Path("/sys/fs/cgroup")
 _STATUS = Path("/proc/self/status")
@@ -58,7 +58,7 @@ class Memory:
 
     @contextmanager
     def loading(self, manifest: Manifest) -> Iterator[None]:
-        """Around the loading of a version. Raises VersionUnusable when there is no room for it, or turns out not to be.
+        """Around the loading of a version. Raises NoRoom when there is no room for it, or turns out not to be.
 
         Other threads may load at the same time: together they stay within the limit.
         """
@@ -66,7 +66,7 @@ class Memory:
         give_back()
         free = self.free
         if self.limit is not None and needed > free:
-            raise VersionUnusable(f"it needs about {_mb(needed)} of memory; {self._how_much_is_free(free)}")
+            raise NoRoom(f"it needs about {_mb(needed)} of memory; {self._how_much_is_free(free)}")
         with self._lock:
             self._loads += 1
             self._limit_growth(free)
@@ -80,7 +80,7 @@ class Memory:
                 told = f"it needs more memory than there is; {self._how_much_is_free(free)}"
             traceback.clear_frames(error.__traceback__)  # they hold what was loaded so far, and others need it now
             give_back()
-            raise VersionUnusable(told) from None
+            raise NoRoom(told) from None
         finally:
             with self._lock:
                 self._loads -= 1

@@ -19,7 +19,7 @@ import structlog
 from scoring_service import store
 from scoring_service.batching import Batcher
 from scoring_service.contract import Challenger, IndexEntry, PodVersion, Routing
-from scoring_service.errors import DeviceLost, NotFound, NotReady, ServiceError, VersionUnusable
+from scoring_service.errors import DeviceLost, NoRoom, NotFound, NotReady, ServiceError, VersionUnusable
 from scoring_service.loading import RUNTIMES, Version, load_version
 from scoring_service.memory import Memory
 from scoring_service.metrics import Metrics
@@ -257,7 +257,7 @@ class Router:
         """Loads the version for what it is named for; if it cannot be loaded, nothing changes."""
         key = (model, version)
         try:
-            loaded = await self._load(model, version)
+            loaded = await self._load_when_there_is_room(model, version)
         except VersionUnusable as error:
             if store_error := await asyncio.to_thread(why_unreadable, self.settings.store):
                 self._note_store_problem(store_error)  # says nothing about the version: tried again when it is back
@@ -290,6 +290,19 @@ class Router:
             return False
         candidates = {wanted.routing.champion, wanted.routing.standby} & {*wanted.versions}
         return any((model, version) not in self.failures for version in candidates)
+
+    async def _load_when_there_is_room(self, model: str, version: str) -> Version:
+        """As `_load`; where memory was short while other versions were on their way out, again when they have gone."""
+        while True:
+            leaving = {*self._closing}
+            try:
+                return await self._load(model, version)
+            except NoRoom as error:
+                leaving |= self._closing
+                if not leaving or not self._is_wanted(model, version):
+                    raise
+                log.info("load waits for room", model=model, version=version, reason=str(error))
+                await asyncio.wait(leaving)
 
     async def _load(self, model: str, version: str) -> Version:
         """Verifies, loads and warms up, all on the thread that will score. Raises VersionUnusable or DeviceLost."""

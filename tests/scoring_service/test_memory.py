@@ -7,7 +7,7 @@ import pytest
 from scoring_service.memory import container_limit
 from tests.pods import CLIENT, start_pod
 from tests.scoring_service import obedient
-from tests.scoring_service.asking import INFER, answers, ask, question
+from tests.scoring_service.asking import INFER, Gate, answers, ask, question
 from tests.scoring_service.conftest import OBEDIENT
 
 LIMIT = {"SCORING_MEMORY_MB": "300"}
@@ -75,6 +75,21 @@ def test_after_a_failed_load_there_is_room_again(small_pod):
     small_pod.wait_until("serves version 3", lambda pod: pod.role("obedient", "3") == "READY champion")
     obedient.write(small_pod.store, parameters={"allocate_mb": 100}, memory=170 * 2**20)
     assert refuses(small_pod, "4").startswith("it needs about 170 MB of memory"), "version 3 has it now"
+
+
+def test_a_version_waits_for_the_room_of_one_that_has_still_to_answer(small_pod, tmp_path):
+    for _ in range(2):
+        obedient.write(small_pod.store, champion=False, parameters={"allocate_mb": 150}, memory=150 * 2**20)
+    obedient.route(small_pod.store, "2")
+    small_pod.wait_until("serves version 2", lambda pod: pod.role("obedient", "2") == "READY champion")
+    gate = Gate(tmp_path / "gate")
+    held = gate.hold(small_pod)
+    obedient.route(small_pod.store, "1", warm=["3"])
+    small_pod.wait_until("has found no room", lambda pod: "load waits for room" in pod.log)
+    assert small_pod.index["obedient", "3"] == ("LOADING", "")
+    gate.open()
+    assert answers(held.response) == [gate.row]
+    small_pod.wait_until("has loaded version 3", lambda pod: pod.role("obedient", "3") == "READY warm")
 
 
 def test_without_a_limit_a_version_may_be_as_large_as_it_likes(store):
