@@ -8,7 +8,7 @@ is decided from the rows and the pods as they are, so that a rollout goes on whe
 """
 
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from django.db import transaction
@@ -19,9 +19,11 @@ from webapp import queues
 from webapp.celery import stopping
 from webapp.errors import StoreError
 from webapp.registry import queries, services
-from webapp.registry.models import Event, Rollout, ScoringModel
+from webapp.registry.models import Event, Rollout, ScoringModel, Version
+from webapp.registry.podwatch import LOAD_RETRY
 from webapp.registry.publishing import publish, publish_on_commit
 from webapp.registry.queries import PodProgress, RolloutView
+from webapp.scoring.fleet import PodView
 
 log = structlog.get_logger(__name__)
 
@@ -29,20 +31,25 @@ PAUSE = 0.15  # seconds between two looks at the pods
 LEASE = timedelta(seconds=6)  # a worker that has not renewed it is dead; one look takes a second or two
 SHIFT = 60.0  # seconds after which a worker leaves the rollout to the next, so that none is kept for ever
 PATIENCE = timedelta(minutes=10)  # for all pods to load it
+SELDOM = 30.0  # seconds between two looks at a pod that has not followed for longer
 ACTIVE = queries.ACTIVE
 
 
 def drive(rollout_id: int) -> None:
     """Takes the rollout to its end, or as far as one shift goes. Returns at once when another worker has it."""
-    if not _claim(rollout_id):
+    lease = _claim(rollout_id)
+    if lease is None:
         return
+    doubts = Doubts()
     until = time.monotonic() + SHIFT
+    pause: float | None = None
     try:
-        while _step(rollout_id) and time.monotonic() < until and not stopping():
+        while (pause := _step(rollout_id, doubts)) == PAUSE and time.monotonic() < until and not stopping():
             time.sleep(PAUSE)
-            _renew(rollout_id)
+            if not lease.renew():
+                return
     finally:
-        Rollout.objects.filter(pk=rollout_id).update(driven_until=None)
+        lease.end(rest=SELDOM if pause == SELDOM else 0.0)
 
 
 def resume_unattended() -> None:
@@ -56,50 +63,86 @@ def _unattended() -> Q:
     return Q(state__in=ACTIVE) & (Q(driven_until=None) | Q(driven_until__lt=now))
 
 
-def _claim(rollout_id: int) -> bool:
-    claimed = Rollout.objects.filter(_unattended(), pk=rollout_id).update(driven_until=timezone.now() + LEASE)
-    return claimed == 1
+class _Lease:
+    """A worker's sole right to drive a rollout. Its end says whose it is: no two are made in the same microsecond."""
+
+    def __init__(self, rollout_id: int, until: datetime) -> None:
+        self._rollout_id, self._until = rollout_id, until
+
+    def renew(self) -> bool:
+        """Extends it when half of it is over: not a write with each look. False: another worker has the rollout now."""
+        now = timezone.now()
+        return self._until > now + LEASE / 2 or self._change(now + LEASE)
+
+    def end(self, *, rest: float) -> None:
+        """Leaves the rollout to whoever claims it next, after so many seconds; to the one who has it, if one has."""
+        self._change(timezone.now() + timedelta(seconds=rest) if rest else None)
+
+    def _change(self, until: datetime | None) -> bool:
+        mine = Rollout.objects.filter(pk=self._rollout_id, driven_until=self._until)
+        if until:
+            self._until = until
+        return mine.update(driven_until=until) == 1
 
 
-def _renew(rollout_id: int) -> None:
-    """Extends the lease when half of it is over: not a write with each look."""
-    now = timezone.now()
-    Rollout.objects.filter(pk=rollout_id, driven_until__lt=now + LEASE / 2).update(driven_until=now + LEASE)
+def _claim(rollout_id: int) -> _Lease | None:
+    """None: another worker has it, or it is over."""
+    until = timezone.now() + LEASE
+    claimed = Rollout.objects.filter(_unattended(), pk=rollout_id).update(driven_until=until)
+    return _Lease(rollout_id, until) if claimed else None
 
 
-def _step(rollout_id: int) -> bool:
-    """Looks at the pods and does what can be done; whether there is more to come."""
+class Doubts:
+    """Which failures to load say nothing yet of the version: what a pod cannot read it tries again by itself."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}  # by pod, on the monotonic clock
+
+    def about(self, pod: PodView, *, tried_before: bool) -> bool:
+        """Whether the pod may yet succeed. tried_before: it may have failed long ago, when other versions filled it."""
+        now = time.monotonic()
+        if pod.store_problem:
+            self._until[pod.pod] = now + LOAD_RETRY
+        elif tried_before:
+            self._until.setdefault(pod.pod, now + LOAD_RETRY)
+        return now < self._until.get(pod.pod, now)
+
+
+def _step(rollout_id: int, doubts: Doubts) -> float | None:
+    """Looks at the pods and does what can be done. Returns after how many seconds to look again, None: it is over."""
     rollout = Rollout.objects.select_related("model", "version", "replaces").get(pk=rollout_id)
     if rollout.state not in ACTIVE:
-        return False
+        return None
     view = queries.rollout_view(rollout)
     if rollout.state == Rollout.State.LOADING:
-        return _load(rollout, view)
+        return _load(rollout, view, doubts)
     return _switch(rollout, view)
 
 
-def _load(rollout: Rollout, view: RolloutView) -> bool:
-    if broken := [each for each in view.pods if each.state == "failed" and each.counts]:
-        _fail(rollout, _cannot_load(broken[0]), at_fault=True)
-        return False
+def _load(rollout: Rollout, view: RolloutView, doubts: Doubts) -> float | None:
+    tried_before = rollout.version.role != Version.Role.NONE
+    broken = [each for each in view.pods if each.state == "failed" and each.counts]
+    if certain := [each for each in broken if not doubts.about(each.pod, tried_before=tried_before)]:
+        _fail(rollout, _cannot_load(certain[0]), at_fault=True)
+        return None
     if view.complete:
         _install(rollout)
-        return True
+        return PAUSE
     if timezone.now() - rollout.started_at > PATIENCE:
         minutes = PATIENCE // timedelta(minutes=1)
         _fail(rollout, f"Not all pods had loaded it within {minutes} minutes. {_waits_for(view)}", at_fault=False)
-        return False
+        return None
     _tell(rollout, _waits_for(view))
-    return True
+    return PAUSE
 
 
-def _switch(rollout: Rollout, view: RolloutView) -> bool:
+def _switch(rollout: Rollout, view: RolloutView) -> float | None:
     if view.complete:
         _finish(rollout)
-        return False
+        return None
     _tell(rollout, _waits_for(view))
-    # A pod that does not follow for so long is looked at now and then, by whoever `watch` sends.
-    return timezone.now() - (rollout.switched_at or rollout.started_at) < PATIENCE
+    overdue = timezone.now() - (rollout.switched_at or rollout.started_at) > PATIENCE
+    return SELDOM if overdue else PAUSE
 
 
 def _waits_for(view: RolloutView) -> str:

@@ -13,7 +13,8 @@ from scoring_service.contract import PodState, PodVersion, Routing
 class FollowingPod:
     """One pod. It looks at the store whenever it is asked for its state; a version takes `looks` of them to load.
 
-    broken: versions that it cannot load, and why. ready: whether it says so; there: whether it answers at all.
+    broken: versions that it cannot load, and why. ready: whether it says so; there: whether it answers at all;
+    follows: whether it looks at the store.
     """
 
     name: str
@@ -22,6 +23,7 @@ class FollowingPod:
     ready: bool = True
     there: bool = True
     follows: bool = True
+    store_problem: str = ""
     loading: dict[tuple[str, str], int] = field(default_factory=dict)
     answering: dict[str, str] = field(default_factory=dict)
     roles: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -48,7 +50,9 @@ class FollowingPod:
     @property
     def state(self) -> PodState:
         versions = [self._version(model, version) for model, version in self.loading]
-        return PodState(pod=self.name, pool="cpu", ready=self.ready, versions=versions)
+        return PodState(
+            pod=self.name, pool="cpu", ready=self.ready, versions=versions, store_problem=self.store_problem
+        )
 
     def _version(self, model: str, version: str) -> PodVersion:
         if version in self.broken:

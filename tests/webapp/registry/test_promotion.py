@@ -1,4 +1,5 @@
 import threading
+import time
 from datetime import timedelta
 
 import msgspec
@@ -9,6 +10,7 @@ from django.utils import timezone
 from scoring_service.contract import Routing
 from tests.factories import make_admin, make_version
 from tests.webapp.registry.conftest import versions_of
+from webapp import queues
 from webapp.errors import Conflict, InvalidInput
 from webapp.registry import queries, rollouts, services
 from webapp.registry.models import Check, Event, Rollout, Version
@@ -75,7 +77,7 @@ def test_the_champion_serves_until_every_ready_pod_has_loaded_the_version(model,
     pods[1].looks = 10**6
     rollout = services.promote(new, by=operator)
     for _ in range(4):
-        assert rollouts._step(rollout.pk)
+        assert rollouts._step(rollout.pk, rollouts.Doubts())
     assert routing(model).champion == "1"
     view = queries.rollout_view(queries.running_rollout(model))
     assert [(each.pod.pod, each.state) for each in view.pods] == [("pod-1", "loaded"), ("pod-2", "loading")]
@@ -98,6 +100,48 @@ def test_a_pod_that_cannot_load_it_fails_the_version_and_leaves_the_champion_alo
     assert (failed.from_state, failed.to_state, failed.reason) == ("ready", "failed", rollout.problem)
 
 
+def test_a_pod_that_cannot_read_the_store_may_yet_load_it(model, new, pods, operator):
+    pods[1].broken, pods[1].store_problem = {"2": "model.npy is missing"}, "the store cannot be read: Stale file handle"
+    rollout = services.promote(new, by=operator)
+    doubts = rollouts.Doubts()
+    for _ in range(3):
+        assert rollouts._step(rollout.pk, doubts)
+    rollout.refresh_from_db()
+    assert rollout.problem == "pod-2 cannot load it: model.npy is missing."
+
+    pods[1].store_problem = ""  # it tries again by itself, a moment later
+    assert rollouts._step(rollout.pk, doubts)
+    pods[1].broken = {}
+    rollouts.drive(rollout.pk)
+    assert versions_of(model) == {"1": ("ready", "standby"), "2": ("serving", "champion")}
+
+
+def test_a_pod_that_has_read_the_store_again_and_still_cannot_load_it_fails_the_version(
+    model, new, pods, operator, monkeypatch
+):
+    monkeypatch.setattr(rollouts, "LOAD_RETRY", 0.05)
+    pods[1].broken, pods[1].store_problem = {"2": "model.npy is missing"}, "the store cannot be read: Stale file handle"
+    rollout = services.promote(new, by=operator)
+    doubts = rollouts.Doubts()
+    assert rollouts._step(rollout.pk, doubts)
+    pods[1].store_problem = ""
+    time.sleep(0.06)
+    assert not rollouts._step(rollout.pk, doubts)
+    assert versions_of(model)["2"] == ("failed", "")
+
+
+def test_a_pod_that_failed_before_the_promotion_began_is_given_time_to_try_again(model, new, pods, operator):
+    services.start_canary(new, 10, by=operator)
+    pods[1].broken = {"2": "it needs about 900 MB of memory; 20 MB of the 1,000 MB that this pod may use are free"}
+    rollout = services.promote(new, by=operator)
+    doubts = rollouts.Doubts()
+    assert rollouts._step(rollout.pk, doubts)
+    pods[1].broken = {}  # the other versions have gone
+    while rollouts._step(rollout.pk, doubts):
+        pass
+    assert versions_of(model)["2"] == ("serving", "champion")
+
+
 @pytest.mark.parametrize("how", ["gone", "not ready"])
 def test_a_pod_that_is_not_ready_is_not_waited_for(model, new, pods, operator, how):
     if how == "gone":
@@ -117,7 +161,7 @@ def test_a_store_that_cannot_be_written_is_named_and_waited_for(model, new, pods
     with monkeypatch.context() as patch:
         patch.setattr(store, "write_routing", refuse)
         rollout = services.promote(new, by=operator)
-        assert rollouts._step(rollout.pk)
+        assert rollouts._step(rollout.pk, rollouts.Doubts())
         rollout.refresh_from_db()
         assert rollout.problem == (
             "The pods cannot be told yet. faq-javascript/routing.json cannot be written: Read-only file system."
@@ -130,7 +174,7 @@ def test_a_store_that_cannot_be_written_is_named_and_waited_for(model, new, pods
 def test_without_a_ready_pod_a_promotion_waits_says_so_and_can_be_cancelled(model, new, pods, operator):
     pods[0].there = pods[1].there = False
     rollout = services.promote(new, by=operator)
-    assert rollouts._step(rollout.pk)
+    assert rollouts._step(rollout.pk, rollouts.Doubts())
     rollout.refresh_from_db()
     assert rollout.state == "loading"
     assert rollout.problem.startswith("No CPU pod is ready.")
@@ -170,7 +214,7 @@ def test_a_rollout_goes_on_wherever_its_worker_was_killed(model, new, pods, oper
     rollout = services.promote(new, by=operator)
     assert rollouts._claim(rollout.pk)
     for _ in range(steps):  # and then it is killed: the lease stays
-        rollouts._step(rollout.pk)
+        rollouts._step(rollout.pk, rollouts.Doubts())
     rollouts.drive(rollout.pk)
     rollout.refresh_from_db()
     assert rollout.driven_until is not None, "another worker keeps off while the lease runs"
@@ -181,11 +225,54 @@ def test_a_rollout_goes_on_wherever_its_worker_was_killed(model, new, pods, oper
     assert kinds(model) == ["promotion_started", "promoted", "replaced", "converged"]
 
 
+def test_a_worker_that_slept_too_long_leaves_the_rollout_to_the_one_who_has_it_now(
+    model, new, pods, operator, monkeypatch
+):
+    monkeypatch.setattr(rollouts, "LEASE", timedelta(seconds=0.4))
+    pods[0].looks = 10**6
+    rollout = services.promote(new, by=operator)
+
+    def work() -> None:
+        rollouts.drive(rollout.pk)
+        connection.close()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    while Rollout.objects.get(pk=rollout.pk).driven_until is None:
+        time.sleep(0.01)
+    others = timezone.now() + timedelta(seconds=30)
+    Rollout.objects.filter(pk=rollout.pk).update(driven_until=others)
+    worker.join(5)
+    assert not worker.is_alive()
+    rollout.refresh_from_db()
+    assert (rollout.state, rollout.driven_until) == ("loading", others)
+
+
+def test_a_pod_that_never_follows_is_looked_at_now_and_then(model, new, pods, operator, lose_messages):
+    rollout = services.promote(new, by=operator)
+    while rollouts._step(rollout.pk, rollouts.Doubts()) and routing(model).champion == "1":
+        pass
+    pods[1].follows = False
+    Rollout.objects.filter(pk=rollout.pk).update(switched_at=timezone.now() - timedelta(minutes=11))
+    rollouts.drive(rollout.pk)
+    lose_messages()
+    rollouts.resume_unattended()
+    assert queues.lengths()["default"] == 0
+
+    Rollout.objects.filter(pk=rollout.pk).update(driven_until=timezone.now() - timedelta(seconds=1))
+    rollouts.resume_unattended()
+    assert queues.lengths()["default"] == 1
+    pods[1].follows = True
+    rollouts.drive(rollout.pk)
+    rollout.refresh_from_db()
+    assert (rollout.state, rollout.driven_until) == ("done", None)
+
+
 def test_two_workers_that_drive_the_same_rollout_do_nothing_twice(model, new, operator):
     rollout = services.promote(new, by=operator)
 
     def work() -> None:
-        while rollouts._step(rollout.pk):
+        while rollouts._step(rollout.pk, rollouts.Doubts()):
             pass
         connection.close()
 
@@ -200,7 +287,7 @@ def test_two_workers_that_drive_the_same_rollout_do_nothing_twice(model, new, op
 def test_a_store_that_is_away_for_a_while_delays_a_promotion_and_loses_nothing(model, new, operator, model_store):
     aside = model_store.rename(model_store.with_name("aside"))
     rollout = services.promote(new, by=operator)
-    assert rollouts._step(rollout.pk)
+    assert rollouts._step(rollout.pk, rollouts.Doubts())
     assert versions_of(model)["1"] == ("serving", "champion")
 
     aside.rename(model_store)
