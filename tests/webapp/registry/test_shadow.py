@@ -1,7 +1,9 @@
 """A share of the requests is scored again by the shadow, out of the caller's way, and the answers are compared."""
 
+import base64
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 import httpx2 as httpx
@@ -15,6 +17,7 @@ from webapp.registry.models import ScoringModel, ShadowComparison
 from webapp.scoring.answers import FaqAnswer, FaqScore, ImageAnswer, Prediction
 
 ANSWER = FaqAnswer([FaqScore("js-1", "js-1-a", 0.9)], "faq-javascript", "1", 0.5, model_ms=2.0)
+LAST = base64.b64encode(b"the last").decode()
 PICTURE = ImageAnswer([Prediction("Samoyed", "n02111889", 0.8)], "resnet152", "1", model_ms=9.0)
 
 
@@ -29,34 +32,61 @@ def model(db) -> ScoringModel:
 
 
 class Broker:
-    """Takes the bundles that would go to the broker. `away`: it refuses them; waiting: tasks that nobody has taken."""
+    """Takes the bundles that would go to the broker.
+
+    away: it refuses them; broken: it fails as nobody thought of; others: tasks that wait there besides those sent.
+    looks, tries: how often it was asked how many wait, and given a bundle.
+    """
 
     def __init__(self) -> None:
         self.sent: list[list[dict[str, object]]] = []
-        self.waiting = 0
-        self.away = False
+        self.others = 0
+        self.away = self.broken = False
+        self.looks = self.tries = 0
         self.open = threading.Event()
         self.open.set()
 
     def send(self, bundle: list[shadow.Offer]) -> bool:
         self.open.wait(10)
-        if not self.away:
+        away, broken = self.away, self.broken
+        self.tries += 1
+        if broken:
+            raise RuntimeError("broken")
+        if not away:
             self.sent.append([offer.message() for offer in bundle])
-        return not self.away
+        return not away
 
     def lengths(self) -> dict[str, int]:
-        return {} if self.away else {"batch": self.waiting}
+        found = {} if self.away else {"batch": self.others + len(self.sent)}
+        self.looks += 1
+        return found
 
     @property
     def offers(self) -> list[dict[str, object]]:
         return [offer for bundle in self.sent for offer in bundle]
 
     def wait_for(self, count: int) -> list[dict[str, object]]:
+        self.wait_until(lambda: len(self.offers) >= count)
+        return self.offers
+
+    def wait_until(self, there: Callable[[], bool]) -> None:
         until = time.monotonic() + 10
-        while len(self.offers) < count:
+        while not there():
             assert time.monotonic() < until, self.sent
             time.sleep(0.005)
-        return self.offers
+
+    def everything(self, model: ScoringModel) -> list[dict[str, object]]:
+        """All that came of what was offered before: offers one more until that has got through, and leaves it out."""
+        model.versions.filter(name="2").update(role="shadow", percent=100)
+        queries.forget_shadows()
+        self.others = -1_000_000  # room for it
+
+        def last_is_there() -> bool:
+            shadow.offer_faq("the last", ANSWER)
+            return any(offer["input"] == LAST for offer in self.offers)
+
+        self.wait_until(last_is_there)
+        return [offer for offer in self.offers if offer["input"] != LAST]
 
 
 @pytest.fixture
@@ -116,17 +146,14 @@ def test_only_its_share_of_the_requests_is_offered(model, broker):
     queries.forget_shadows()
     for _ in range(500):
         shadow.offer_faq("copy?", ANSWER)
-    broker.wait_for(100)
-    time.sleep(0.1)
-    assert 90 < len(broker.offers) < 215  # 150, give or take six standard deviations
+    assert 90 < len(broker.everything(model)) < 215  # 150, give or take six standard deviations
 
 
 def test_nothing_is_offered_without_a_shadow(model, broker):
     model.versions.filter(name="2").update(role="", percent=0)
     queries.forget_shadows()
     shadow.offer_faq("copy?", ANSWER)
-    time.sleep(0.05)
-    assert broker.sent == []
+    assert broker.everything(model) == []
 
 
 def test_several_offers_travel_in_one_task(model, broker):
@@ -146,9 +173,7 @@ def test_a_broker_that_hangs_holds_up_nobody_and_what_waits_is_bounded(model, br
         shadow.offer_faq("copy?", ANSWER)
     assert time.monotonic() - began < 1
     broker.open.set()
-    broker.wait_for(100)
-    time.sleep(0.1)
-    assert len(broker.offers) <= 100 + shadow.BUNDLE
+    assert 100 <= len(broker.everything(model)) <= 100 + shadow.BUNDLE
 
 
 def test_pictures_that_wait_are_bounded_by_their_bytes(model, broker, monkeypatch):
@@ -157,49 +182,46 @@ def test_pictures_that_wait_are_bounded_by_their_bytes(model, broker, monkeypatc
     for _ in range(100):
         shadow.offer_faq("x" * 1000, ANSWER)
     broker.open.set()
-    broker.wait_for(10)
-    time.sleep(0.1)
-    assert len(broker.offers) <= 20
+    assert 10 <= len(broker.everything(model)) <= 20
 
 
 def test_a_broker_that_is_away_loses_offers_and_nothing_else(model, broker, monkeypatch):
     monkeypatch.setattr(shadow, "LOOK_AGAIN", 0.05)
     broker.away = True
     shadow.offer_faq("lost", ANSWER)
-    time.sleep(0.1)
+    broker.wait_until(lambda: broker.looks > 0)
     broker.away = False
-    until = time.monotonic() + 10
-    while not broker.sent and time.monotonic() < until:
-        shadow.offer_faq("copy?", ANSWER)
-        time.sleep(0.02)
-    assert broker.offers
+    assert broker.everything(model) == []  # and the one after it got through
 
 
 def test_what_nobody_thought_of_does_not_end_the_sending(model, broker, monkeypatch):
     monkeypatch.setattr(shadow, "LOOK_AGAIN", 0.05)
-    broker.sent = None  # so that taking a bundle raises
+    broker.broken = True
     shadow.offer_faq("lost", ANSWER)
-    time.sleep(0.1)
-    broker.sent = []
-    shadow.offer_faq("copy?", ANSWER)
-    broker.wait_for(1)
+    broker.wait_until(lambda: broker.tries > 0)
+    broker.broken = False
+    assert broker.everything(model) == []  # and the one after it got through
 
 
 def test_no_more_is_sent_than_the_broker_had_room_for(model, broker, monkeypatch):
     monkeypatch.setattr(shadow, "BUNDLE", 1)
-    broker.waiting = shadow.MOST_TASKS - 3
+    monkeypatch.setattr(shadow, "LOOK_AGAIN", 3600.0)
+    broker.others = shadow.MOST_TASKS - 3
     for _ in range(10):
         shadow.offer_faq("copy?", ANSWER)
-    broker.wait_for(3)
-    time.sleep(0.1)
-    assert len(broker.sent) == 3
+    broker.wait_until(
+        lambda: not shadow._sender._waiting
+    )  # a fourth would have gone out long before the tenth is taken
+    assert len(broker.wait_for(3)) == 3
+    assert broker.looks == 1
 
 
-def test_with_a_long_queue_at_the_broker_nothing_more_is_sent(model, broker):
-    broker.waiting = shadow.MOST_TASKS
+def test_with_a_long_queue_at_the_broker_nothing_more_is_sent(model, broker, monkeypatch):
+    monkeypatch.setattr(shadow, "LOOK_AGAIN", 0.05)
+    broker.others = shadow.MOST_TASKS
     shadow.offer_faq("copy?", ANSWER)
-    time.sleep(0.1)
-    assert broker.sent == []
+    broker.wait_until(lambda: broker.looks > 0)
+    assert broker.everything(model) == []
 
 
 # In the worker --------------------------------------------------------------------------------------------------------
