@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 
 from django.utils import timezone
 
@@ -15,6 +15,7 @@ from webapp.registry.shadow import ShadowReport
 from webapp.registry.trials import CanaryReport
 from webapp.scoring.fleet import PodView, pods
 from webapp.usage import traffic
+from webapp.usage.remembered import Remembered
 from webapp.usage.traffic import Point, Totals
 
 REMEMBERED = timedelta(minutes=5)  # how long the page still speaks of a rollout that has ended well
@@ -25,6 +26,8 @@ POINTS, LEAST_STEP = 40, 5  # of a chart; seconds between two of them
 
 # Seconds between two looks: while something is on its way, while figures come in, and else.
 MOVING, TRYING, RESTING = 1, 3, 10
+
+_courses = Remembered[list[Point]]()
 
 
 @dataclass(frozen=True)
@@ -183,18 +186,19 @@ class Live:
         """What both versions did since the canary began, in about as many steps as a chart shows."""
         if self.canary is None:
             return []
-        step = max(LEAST_STEP, int((self.now - self.canary.since).total_seconds() / POINTS))
-        sides: list[tuple[Version, Tone]] = [(self.canary.canary, "accent"), (self.canary.champion, "quiet")]
+        span = self.now - self.canary.since
+        canary, champion = self.canary.canary, self.canary.champion
+        sides: list[tuple[Version, Tone]] = [(canary, "accent"), (champion, "quiet")]
+        began = (canary.role_since, champion.role_since)
         return [
-            (
-                version,
-                tone,
-                traffic.series(
-                    self.model.name, version.name, since=self.canary.since, step_seconds=step, include_pinned=False
-                ),
-            )
+            (version, tone, _courses.get((version.pk, *began), span, partial(self._course, version, span)))
             for version, tone in sides
         ]
+
+    def _course(self, version: Version, span: timedelta) -> list[Point]:
+        step = max(LEAST_STEP, int(span.total_seconds() / POINTS))
+        since = self.now - span
+        return traffic.series(self.model.name, version.name, since=since, step_seconds=step, include_pinned=False)
 
     @property
     def canary_latency(self) -> list[Series]:

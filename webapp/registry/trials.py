@@ -17,15 +17,21 @@ from django.utils import timezone
 from webapp.registry import services
 from webapp.registry.models import ScoringModel, Version
 from webapp.usage import traffic
+from webapp.usage.latencies import longer_than
+from webapp.usage.remembered import Remembered
 from webapp.usage.traffic import Totals
 
 log = structlog.get_logger(__name__)
 
-LONGEST = timedelta(days=1)  # more would be slow to read every two seconds
+LONGEST = timedelta(days=1)
 RECENT = timedelta(minutes=10)
+NOTICEABLE = 1.0  # milliseconds; a percentile that is longer by less is not worth ending anything
 LEAST_ERRORS = 5  # fewer prove nothing, however small the champion's rate is
 # Standard errors beyond which a difference is no chance: one in 4,000. So few because it is looked at again and again.
 CERTAIN = 3.5
+
+
+_read = Remembered[tuple[Totals, Totals]]()
 
 
 class Verdict(StrEnum):
@@ -70,10 +76,10 @@ def canary_report(model: ScoringModel) -> CanaryReport | None:
     began = [version.role_since for version in (champion, canary) if version.role_since]
     now = timezone.now()
     since = max([*began, now - LONGEST])
-    champion_totals, canary_totals = _both(model, champion, canary, since)
+    champion_totals, canary_totals = _both(model, champion, canary, now, now - since)
     judged = [(champion_totals, canary_totals)]
     if now - since > RECENT:
-        judged.append(_both(model, champion, canary, now - RECENT))
+        judged.append(_both(model, champion, canary, now, RECENT))
     verdict, sentence, cause = _verdict(model, judged)
     return CanaryReport(
         champion=champion,
@@ -110,11 +116,19 @@ def _judge(model: ScoringModel) -> None:
             services.end_canary(model, by=None, reason=report.sentence, aborted=True, details=report.figures())
 
 
-def _both(model: ScoringModel, champion: Version, canary: Version, since: datetime) -> tuple[Totals, Totals]:
-    return (
-        traffic.totals(model.name, champion.name, since=since),
-        traffic.totals(model.name, canary.name, since=since),
-    )
+def _both(
+    model: ScoringModel, champion: Version, canary: Version, now: datetime, span: timedelta
+) -> tuple[Totals, Totals]:
+    """What the champion and the canary did in the span up to now; of a long one some seconds ago."""
+
+    def read() -> tuple[Totals, Totals]:
+        since = now - span
+        return traffic.totals(model.name, champion.name, since=since), traffic.totals(
+            model.name, canary.name, since=since
+        )
+
+    key = (champion.pk, champion.role_since, canary.pk, canary.role_since, span == RECENT)
+    return _read.get(key, span, read)
 
 
 def _verdict(model: ScoringModel, judged: list[tuple[Totals, Totals]]) -> tuple[Verdict, str, str]:
@@ -133,38 +147,61 @@ def _verdict(model: ScoringModel, judged: list[tuple[Totals, Totals]]) -> tuple[
 def more_errors(champion: Totals, canary: Totals, factor: float) -> bool:
     """Whether the canary's error rate exceeds the champion's by the factor, beyond chance.
 
-    It does when `canary - factor * champion` is above zero by its lower confidence limit, put together from the Wilson
-    limits of both rates by the square-and-add method (R. G. Newcombe, Interval estimation for the difference between
-    independent proportions, Statistics in Medicine 17, 1998, method 10). That holds for few requests as well, so a
-    canary that fails each of them need not wait for its hundredth. Where nearly all callers are the canary's, the
-    champion's rate stays uncertain: then it is enough that the canary fails more than half of them.
+    That holds for few requests as well, so a canary that fails each of them need not wait for its hundredth. Where
+    nearly all callers are the canary's, the champion's rate stays uncertain: then it is enough that the canary fails
+    more than half of them.
     """
+    ours, theirs = Share(canary.errors, canary.requests), Share(champion.errors, champion.requests)
     if canary.errors < LEAST_ERRORS:
         return False
-    excess = canary.error_rate - factor * champion.error_rate
-    canary_lower, champion_upper = wilson(canary)[0], wilson(champion)[1]
-    beyond_chance = excess > math.hypot(
-        canary.error_rate - canary_lower, factor * (champion_upper - champion.error_rate)
-    )
-    return excess > 0 and (beyond_chance or canary_lower > 0.5)
-
-
-def wilson(totals: Totals) -> tuple[float, float]:
-    """The Wilson score interval of the error rate, at CERTAIN standard errors (E. B. Wilson, Journal of the American
-    Statistical Association 22, 1927); 0 to 1 without requests.
-    """
-    count, total, squared = totals.errors, totals.requests, CERTAIN**2
-    centre = count + squared / 2
-    spread = CERTAIN * math.sqrt(count * (total - count) / total + squared / 4) if total else centre
-    return max(0.0, (centre - spread) / (total + squared)), min(1.0, (centre + spread) / (total + squared))
+    most_fail = ours.rate > factor * theirs.rate and ours.limits[0] > 0.5
+    return most_fail or exceeds(ours, theirs, factor)
 
 
 def _slower(champion: Totals, canary: Totals, model: ScoringModel) -> bool:
+    """Whether the canary's 95th percentile exceeds the champion's by the factor, by more than anybody would notice, and
+    beyond chance: more of its requests took so long than of the champion's.
+    """
     if min(champion.requests, canary.requests) < model.least_requests:
         return False
     if champion.p95_ms is None or canary.p95_ms is None:
         return False
-    return canary.p95_ms > model.latency_factor * champion.p95_ms
+    limit = max(model.latency_factor * champion.p95_ms, champion.p95_ms + NOTICEABLE)
+    late, late_champion = (Share(longer_than(totals.latency, limit), totals.requests) for totals in (canary, champion))
+    return canary.p95_ms > limit and exceeds(late, late_champion)
+
+
+@dataclass(frozen=True)
+class Share:
+    """So many of all."""
+
+    count: int
+    total: int
+
+    @property
+    def rate(self) -> float:
+        return self.count / self.total if self.total else 0.0
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The Wilson score interval of the rate, at CERTAIN standard errors (E. B. Wilson, Journal of the American
+        Statistical Association 22, 1927); 0 to 1 of none.
+        """
+        count, total, squared = self.count, self.total, CERTAIN**2
+        centre = count + squared / 2
+        spread = CERTAIN * math.sqrt(count * (total - count) / total + squared / 4) if total else centre
+        return max(0.0, (centre - spread) / (total + squared)), min(1.0, (centre + spread) / (total + squared))
+
+
+def exceeds(ours: Share, theirs: Share, factor: float = 1.0) -> bool:
+    """Whether one rate is more than `factor` times another, beyond chance.
+
+    It is when `ours - factor * theirs` is above zero by its lower confidence limit, put together from the Wilson limits
+    of both rates by the square-and-add method (R. G. Newcombe, Interval estimation for the difference between
+    independent proportions, Statistics in Medicine 17, 1998, method 10).
+    """
+    difference = ours.rate - factor * theirs.rate
+    return difference > math.hypot(ours.rate - ours.limits[0], factor * (theirs.limits[1] - theirs.rate))
 
 
 # Words ----------------------------------------------------------------------------------------------------------------

@@ -22,3 +22,8 @@ def quantile(counts: Mapping[int, int], share: float) -> float | None:
             return math.exp((bucket + left / count) * WIDTH)
         left -= count
     return None
+
+
+def longer_than(counts: Mapping[int, int], ms: float) -> int:
+    """How many of the durations lie wholly above so many milliseconds, by their buckets."""
+    return sum(count for bucket, count in counts.items() if bucket * WIDTH >= math.log(ms))

@@ -6,7 +6,8 @@
 import math
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from django.db import transaction
@@ -59,7 +60,7 @@ def note(
 class Totals:
     """What a version did in a while. Latencies in milliseconds; what was never measured is None.
 
-    right, wrong: how many answers people called so.
+    right, wrong: how many answers people called so. latency: requests by bucket (latencies.py).
     """
 
     requests: int
@@ -69,6 +70,7 @@ class Totals:
     mean_confidence: float | None
     right: int
     wrong: int
+    latency: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def error_rate(self) -> float:
@@ -121,6 +123,7 @@ def totals(
         mean_confidence=sums.confidence_sum / sums.confidence_count if sums.confidence_count else None,
         right=said["right_ones"],
         wrong=said["all"] - said["right_ones"],
+        latency=sums.latency,
     )
 
 

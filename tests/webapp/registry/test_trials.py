@@ -1,9 +1,13 @@
 """A canary beside its champion: what is concluded from their figures, and when it ends by itself."""
 
 import random
+import time
+from collections import Counter
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tests.factories import make_model, make_version
@@ -11,6 +15,7 @@ from webapp.registry import trials
 from webapp.registry.models import Event, ScoringModel, Version
 from webapp.registry.trials import Verdict
 from webapp.usage import traffic
+from webapp.usage.latencies import bucket_of, quantile
 from webapp.usage.models import Traffic
 
 
@@ -123,6 +128,46 @@ def test_a_canary_that_is_slower_by_more_than_the_factor_ends_by_itself(model):
     assert not model.versions.filter(role="canary").exists()
 
 
+def test_some_slow_answers_more_may_be_chance_and_end_nothing(model):
+    ask("1", 392, ms=5)
+    ask("1", 8, ms=12)
+    ask("2", 94, ms=5)
+    ask("2", 6, ms=12)
+    found = report(model)
+    assert found.canary_totals.p95_ms > 2 * found.champion_totals.p95_ms
+    assert found.verdict == Verdict.FINE
+
+
+def test_a_difference_that_nobody_notices_ends_nothing(model):
+    ask("1", 400, ms=0.2)
+    ask("2", 400, ms=0.9)
+    assert report(model).verdict == Verdict.FINE
+
+
+def test_two_versions_that_are_alike_are_hardly_ever_told_apart_by_their_latency_however_often_they_are_looked_at():
+    """Both take 5 ms, and every twentieth of their answers 20 ms; the canary is looked at after every ten requests."""
+    chance = random.Random(4)
+    ended = 0
+    model = ScoringModel(latency_factor=2, least_requests=100)
+    for _ in range(200):
+        champion, canary = Counter(), Counter()
+        for _ in range(100):
+            champion.update(durations(90, chance))
+            canary.update(durations(10, chance))
+            if trials._slower(latencies(champion), latencies(canary), model):
+                ended += 1
+                break
+    assert ended <= 2
+
+
+def durations(requests: int, chance: random.Random) -> list[int]:
+    return [bucket_of(20 if chance.random() < 0.05 else 5) for _ in range(requests)]
+
+
+def latencies(counts: Counter[int]) -> traffic.Totals:
+    return traffic.Totals(counts.total(), 0, quantile(counts, 0.5), quantile(counts, 0.95), None, 0, 0, counts)
+
+
 def test_a_canary_that_is_slower_within_the_factor_goes_on(model):
     ask("1", 400, ms=20)
     ask("2", 100, ms=35)
@@ -166,6 +211,28 @@ def test_a_canary_that_goes_bad_after_a_good_day_is_found_out_within_minutes(mod
     Traffic.objects.update(at=timezone.now() - timedelta(hours=12))
     ask("1", 200)
     ask("2", 30, errors=12)
+    assert report(model).cause == "errors"
+
+
+def test_the_figures_of_a_long_canary_are_read_once_for_all_who_look(model):
+    since(model, timedelta(days=1))
+    ask("1", 200)
+    ask("2", 100)
+    with CaptureQueriesContext(connection) as first:
+        report(model)
+    with CaptureQueriesContext(connection) as second:
+        found = report(model)
+    assert found.canary_totals.requests == 100
+    assert len(second) < len(first) / 2
+
+
+def test_a_long_canary_that_goes_bad_is_found_out_though_its_figures_are_kept_for_a_while(model):
+    since(model, timedelta(hours=1))
+    ask("1", 200)
+    ask("2", 100)
+    assert report(model).verdict == Verdict.FINE
+    ask("2", 30, errors=30)
+    time.sleep(1.1)
     assert report(model).cause == "errors"
 
 
@@ -222,4 +289,4 @@ def one_more(before: traffic.Totals, requests: int, chance: random.Random, rate:
     ("count", "total", "lower", "upper"), [(0, 10, 0.0, 0.5506), (10, 10, 0.4494, 1.0), (50, 100, 0.3348, 0.6652)]
 )
 def test_the_interval_is_wilsons_at_three_and_a_half_standard_errors(count, total, lower, upper):
-    assert trials.wilson(totals(total, count)) == (pytest.approx(lower, abs=1e-4), pytest.approx(upper, abs=1e-4))
+    assert trials.Share(count, total).limits == (pytest.approx(lower, abs=1e-4), pytest.approx(upper, abs=1e-4))
