@@ -1,6 +1,6 @@
 from typing import ClassVar
 
-from django.contrib.auth.models import AbstractUser, BaseUserManager
+from django.contrib.auth.models import AbstractUser, BaseUserManager, Group
 from django.db import models
 from django.db.models.functions import Lower
 from django.utils.functional import cached_property
@@ -16,6 +16,11 @@ class Role(models.TextChoices):
 
 class UserManager(BaseUserManager["User"]):
     """Creates people; the e-mail address is what identifies them."""
+
+    def get_queryset(self) -> models.QuerySet["User"]:
+        """People, each with whether they have a role: the menu of every page asks for it."""
+        held = Group.objects.filter(user=models.OuterRef("pk"), name__in=Role.values)
+        return super().get_queryset().annotate(has_role=models.Exists(held))  # type: ignore[no-redef]  # as meant: it is kept there
 
     def create_user(self, email: str, password: str | None = None, **extra: object) -> "User":
         user = self.model(email=self.normalize_email(email), **extra)
@@ -52,6 +57,11 @@ class User(AbstractUser):
         """The names of the person's groups that are roles."""
         return frozenset(group.name for group in self.groups.all()) & frozenset(Role.values)
 
+    @cached_property
+    def has_role(self) -> bool:
+        """Whether there is any. Read along with the person; worked out only of one who was made just now."""
+        return bool(self.roles)
+
     @property
     def role(self) -> str:
         """What the person is in the admin, in one word; empty: nothing."""
@@ -62,7 +72,7 @@ class User(AbstractUser):
 
     @property
     def may_enter_admin(self) -> bool:
-        return self.is_active and (self.is_staff or self.is_superuser or bool(self.roles))
+        return self.is_active and (self.is_staff or self.is_superuser or self.has_role)
 
     def get_full_name(self) -> str:
         return self.name

@@ -4,7 +4,9 @@ import pytest
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal import auth as totp
 from django.contrib.auth.models import Group, Permission
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from tests.factories import PASSWORD, make_member, make_roles, make_user
@@ -76,6 +78,12 @@ def test_a_person_without_a_role_is_told_why_the_admin_is_closed(owner_client):
     assert answer.status_code == 403
     assert "You have no role here" in answer.content.decode()
     assert f'href="{ADMIN}"' not in owner_client.get(reverse("accounts:profile")).content.decode()
+
+
+def test_the_menu_of_a_page_costs_no_query_for_groups(owner_client):
+    with CaptureQueriesContext(connection) as queries:
+        assert owner_client.get(reverse("accounts:profile")).status_code == 200
+    assert [query["sql"] for query in queries if 'SELECT "auth_group"' in query["sql"]] == []
 
 
 def test_a_member_who_was_switched_off_does_not_get_in(client):
