@@ -257,11 +257,10 @@ def lines(
     y: Form = "number",
     y_min: float | None = None,
     y_max: float | None = None,
-    step: bool = False,
     dots: bool = False,
     now: datetime | None = None,
 ) -> Plot:
-    """Lines over a common x. step: each figure holds until the next one. now: what "ago" counts back from."""
+    """Lines over a common x. now: what "ago" counts back from."""
     origin = now.timestamp() if now else 0.0
     plain = [(each, [(_plain(at) - origin, value) for at, value in each.points]) for each in series]
     across = axis_of((at for _, points in plain for at, _ in points), x, high=0.0 if x == "ago" else None)
@@ -273,7 +272,7 @@ def lines(
     return Plot(
         summary=_summary([(each.name, [value for _, value in points]) for each, points in plain], y),
         legend=_legend([(each.name, each.tone) for each in series]),
-        paths=[Path(_line(points, across, up, step), each.tone) for each, points in below_first if _known(points)],
+        paths=[Path(_line(points, across, up), each.tone) for each, points in below_first if _known(points)],
         dots=[
             Dot(_percent(across.share(at)), _percent(1 - up.share(value)), each.tone)
             for each, points in below_first
@@ -357,7 +356,7 @@ def reliability(series: Sequence[Calibration]) -> Plot:
         legend=plot.legend,
         paths=[
             Path(f"M0 {UNITS}L{UNITS} 0", "guide"),
-            *(Path(_line(known, whole, whole, step=False), each.tone) for each, known in points if known),
+            *(Path(_line(known, whole, whole), each.tone) for each, known in points if known),
         ],
         dots=[
             Dot(_percent(said), _percent(1 - right), each.tone)
@@ -417,7 +416,7 @@ def sparkline(values: Sequence[float | None], low: float | None = 0.0) -> tuple[
     if len(known) == 1:
         at, value = known[0]
         return f"M{_unit(across.share(at))} {_unit(1 - up.share(value))}h0", ""  # a dot, by its round ends
-    line = _line(points, across, up, step=False)
+    line = _line(points, across, up)
     area = "".join(
         f"M{_unit(across.share(run[0][0]))} {UNITS}"
         + "".join(f"L{_unit(across.share(at))} {_unit(1 - up.share(value))}" for at, value in run)
@@ -455,12 +454,12 @@ def _stands_alone(points: Points, place: int) -> bool:
     return before is None and after is None
 
 
-def _line(points: Points, across: Axis, up: Axis, step: bool) -> str:
+def _line(points: Points, across: Axis, up: Axis) -> str:
     d = ""
     for run in _runs(points):
         for number, (at, value) in enumerate(run):
             x, y = _unit(across.share(at)), _unit(1 - up.share(value))
-            d += f"M{x} {y}" if not number else f"H{x}V{y}" if step else f"L{x} {y}"
+            d += f"L{x} {y}" if number else f"M{x} {y}"
     return d
 
 

@@ -42,23 +42,6 @@ def line_chart(
 
 
 @register.inclusion_tag("components/charts/plot.html")
-def step_chart(
-    title: str,
-    series: Sequence[Series],
-    *,
-    x: Form = "number",
-    y: Form = "number",
-    y_max: float | None = None,
-    note: str = "",
-    id: str = "",  # noqa: A002
-    now: datetime | None = None,
-) -> Context:
-    """As line_chart, for figures that hold until the next one: a share of the traffic, a count."""
-    since = (now or timezone.now()) if x == "ago" else None
-    return _context(title, charts.lines(series, x=x, y=y, y_max=y_max, step=True, now=since), note, id)
-
-
-@register.inclusion_tag("components/charts/plot.html")
 def histogram(
     title: str,
     series: Sequence[Bins],

@@ -36,11 +36,6 @@ def test_a_missing_figure_leaves_a_gap_and_a_lonely_one_is_a_dot():
     assert page.count("chart-dot") == 1
 
 
-def test_a_step_chart_holds_each_figure_until_the_next():
-    page = draw('step_chart "Share" series y="percent"', series=[Series("a", [(0, 0.5), (1, 1.0)])])
-    assert lines_of(page) == ["M0 500H1000V0"]
-
-
 def test_a_chart_says_in_words_and_in_a_table_what_it_shows():
     series = [Series("Version 8", [(1, 0.53), (3, 0.75)]), Series("Version 7", [(1, 0.5), (3, None)], "quiet")]
     page = draw('line_chart "Accuracy" series y="percent"', series=series)
