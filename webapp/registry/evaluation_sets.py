@@ -25,9 +25,11 @@ from typing import Any, TypeVar
 
 import structlog
 from django.conf import settings
+from django.core.cache import cache
 from django.db import transaction
 from PIL import Image, UnidentifiedImageError
 
+from webapp import queues
 from webapp.accounts.models import User
 from webapp.errors import InvalidInput
 from webapp.registry.models import Event, ScoringModel
@@ -53,6 +55,8 @@ MAX_MEMBERS = 100_000  # of the zip
 LABELS = "labels.csv"
 PICTURES = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 SHOWN_PROBLEMS = 5
+READ_AT_ONCE = 20_000_000  # bytes; a larger set takes seconds to read
+SENT_AGAIN_AFTER = 600.0  # seconds
 
 NO_TEXT = re.compile("[\\0\ud800-\udfff]")  # what JSON may say, but no database keep and no pod be sent
 
@@ -262,31 +266,57 @@ def replace(model: ScoringModel, path: Path, *, by: User | None) -> int:
 
 
 def adopt(model: ScoringModel) -> None:
-    """Notes the set that lies in the store, when it is not the one that is known. Quick when nothing changed.
+    """Has the set noted that lies in the store, when it is not the one that is known. Quick: a large one is read by a
+    task of its own.
 
     A file that is no evaluation set is left alone, with a line in the log. Raises OSError when it cannot be read.
     """
-    name = FILES.get(model.kind)
-    if name is None:
+    found = _found(model)
+    if found is None or cache.get(found.key):
         return
-    path = store.model_file(model.name, name)
-    try:
-        found = path.stat()
-    except FileNotFoundError:
+    if found.size <= READ_AT_ONCE:
+        take_up(model)
+    elif cache.add(f"{found.key}:sent", True, SENT_AGAIN_AFTER):
+        queues.send("registry.take_up_evaluation_set", model.pk, queue="batch", expires=SENT_AGAIN_AFTER)
+
+
+def take_up(model: ScoringModel) -> None:
+    """The same at once, however long it takes."""
+    found = _found(model)
+    if found is None or cache.get(found.key):
         return
-    mark = (found.st_ino, found.st_size, found.st_mtime_ns)
-    if _adopted.get(path) == mark:
-        return
-    digest = _digest(path)
+    digest = _digest(found.path)
     if digest != model.evaluation_digest:
         try:
-            count = _checked(path, model.kind)
+            count = _checked(found.path, model.kind)
         except InvalidInput as error:
-            log.warning("evaluation_set_unusable", model=model.name, file=name, reason=error.detail)
+            log.warning("evaluation_set_unusable", model=model.name, file=found.path.name, reason=error.detail)
         else:
             with transaction.atomic():
-                _note(model, name, digest, count, by=None)
-    _adopted[path] = mark
+                _note(model, found.path.name, digest, count, by=None)
+    cache.set(found.key, True, timeout=None)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The file that lies in the store. key: of the cache, which knows the files that have been looked at."""
+
+    path: Path
+    size: int
+    key: str
+
+
+def _found(model: ScoringModel) -> _Found | None:
+    name = FILES.get(model.kind)
+    if name is None:
+        return None
+    path = store.model_file(model.name, name)
+    try:
+        about = path.stat()
+    except FileNotFoundError:
+        return None
+    key = f"evaluation-set:{model.pk}:{about.st_ino}:{about.st_size}:{about.st_mtime_ns}"
+    return _Found(path, about.st_size, key)
 
 
 def picture(model: ScoringModel, file: str) -> bytes | None:
@@ -297,9 +327,6 @@ def picture(model: ScoringModel, file: str) -> bytes | None:
             return PictureSet(source).picture(file)
     except (OSError, InvalidInput):
         return None
-
-
-_adopted: dict[Path, tuple[int, int, int]] = {}  # what `adopt` has seen in this process
 
 
 @contextmanager

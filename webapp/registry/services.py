@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Max
 from django.utils import timezone
 
@@ -57,7 +57,12 @@ def create_model(*, name: str, kind: str, pool: str, title: str = "", by: Who) -
     """A model without a version yet. Raises InvalidInput that names each field."""
     model = ScoringModel(name=name.strip(), kind=kind, pool=pool, title=title.strip())
     _validate(model)
-    model.save()
+    try:
+        with transaction.atomic():
+            model.save()
+    except IntegrityError as error:  # somebody was quicker with that name
+        taken = {"name": "Model with this Name already exists."}
+        raise InvalidInput("Some fields are not valid.", fields=taken) from error
     log.info("model_created", model=model.name, by=_address(by))
     return model
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from webapp import queues
 from webapp.errors import AppError
-from webapp.registry import adoption, gate, publishing, rollouts, trials
+from webapp.registry import adoption, evaluation_sets, gate, publishing, rollouts, trials
 from webapp.registry import shadow as shadows
 from webapp.registry.models import Check, Pulse, ScoringModel
 from webapp.scoring import store
@@ -84,6 +84,13 @@ def shadow(offers: list[dict[str, Any]]) -> None:
         shadows.compare(offers)
     finally:
         _comparing.release()
+
+
+@shared_task(name="registry.take_up_evaluation_set")
+def take_up_evaluation_set(model_id: int) -> None:
+    """Reads a large set that lies in the store: `watch` has no time for it."""
+    for model in ScoringModel.objects.filter(pk=model_id):
+        _attempt(evaluation_sets.take_up, model)
 
 
 @shared_task(name="registry.prune")

@@ -1,10 +1,11 @@
 import pytest
+from django.db.models.signals import pre_save
 
 from tests.factories import make_version
 from tests.webapp.registry.conftest import versions_of
 from webapp.errors import Conflict, InvalidInput
 from webapp.registry import queries, services
-from webapp.registry.models import Rollout, Version
+from webapp.registry.models import Rollout, ScoringModel, Version
 from webapp.scoring import store
 from webapp.scoring.store import Challenger, Routing
 
@@ -248,4 +249,15 @@ def test_a_model_is_made_with_a_name_that_the_store_takes(db, owner):
     assert set(refused.value.fields) == {"name", "kind", "pool"}
     with pytest.raises(InvalidInput) as refused:
         services.create_model(name="photos", kind="image", pool="gpu", by=owner)
-    assert set(refused.value.fields) == {"name"}
+    assert refused.value.fields == {"name": "Model with this Name already exists."}
+
+
+def test_of_two_who_make_a_model_at_once_the_second_is_told_that_the_name_is_taken(db, owner):
+    def somebody_quicker(**_about: object) -> None:
+        pre_save.disconnect(somebody_quicker, ScoringModel)
+        services.create_model(name="photos", kind="image", pool="gpu", by=owner)
+
+    pre_save.connect(somebody_quicker, ScoringModel)
+    with pytest.raises(InvalidInput) as refused:
+        services.create_model(name="photos", kind="image", pool="gpu", by=owner)
+    assert refused.value.fields == {"name": "Model with this Name already exists."}

@@ -9,8 +9,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from tests.factories import make_model, picture
+from webapp import queues
 from webapp.errors import InvalidInput
-from webapp.registry import evaluation_sets
+from webapp.registry import evaluation_sets, tasks
 from webapp.registry.models import Event
 
 
@@ -223,6 +224,23 @@ def test_a_set_found_in_the_store_is_adopted_once(faq, store):
     faq.refresh_from_db()
     assert faq.evaluation_count == 2
     assert [event.actor for event in faq.events.all()] == [""]
+
+
+def test_a_large_set_found_in_the_store_is_read_by_a_task_of_its_own_once(faq, store, monkeypatch):
+    monkeypatch.setattr(evaluation_sets, "READ_AT_ONCE", 10)
+    (store / "faq-javascript").mkdir()
+    (store / "faq-javascript" / "evaluation.jsonl").write_bytes(GOOD)
+    for _ in range(3):
+        evaluation_sets.adopt(faq)
+    faq.refresh_from_db()
+    assert faq.evaluation_count == 0
+    assert queues.lengths()["batch"] == 1
+
+    tasks.take_up_evaluation_set(faq.pk)
+    faq.refresh_from_db()
+    assert faq.evaluation_count == 2
+    evaluation_sets.adopt(faq)
+    assert queues.lengths()["batch"] == 1
 
 
 def test_a_useless_file_in_the_store_is_left_alone(faq, store):
