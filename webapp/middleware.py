@@ -4,9 +4,11 @@ import re
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 from django.conf import settings
+from django.db import Error as AnyDatabaseError
 from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django_structlog.middlewares import RequestMiddleware
@@ -53,14 +55,35 @@ class AccessLogMiddleware(RequestMiddleware):
     def format_request(request: HttpRequest) -> str:
         return f"{request.method} {request.path}"
 
+    def _process_exception(self, request: HttpRequest, exception: Exception) -> None:
+        """Only what nobody has an answer for leaves its traceback. The rest, such as a database that is away, has a
+        line like every request's, with the status that is answered.
+        """
+        if problems.app_error_of(exception) is None:
+            super()._process_exception(request, exception)
+        else:
+            request.known_failure = exception  # type: ignore[attr-defined]  # ours
+
+    @staticmethod
+    def bind_user_id(request: HttpRequest) -> None:
+        """Who asks, unless the database that knows it is away."""
+        if not hasattr(request, "known_failure"):
+            with suppress(AnyDatabaseError):
+                RequestMiddleware.bind_user_id(request)
+
     @classmethod
     def bind_ip(cls, request: HttpRequest) -> None:
         structlog.contextvars.bind_contextvars(ip=client_network(request))
 
 
 @receiver(bind_extra_request_finished_metadata)
-def add_duration(request: HttpRequest, log_kwargs: dict[str, object], **_options: object) -> None:
+def add_to_the_line(request: HttpRequest, log_kwargs: dict[str, object], **_options: object) -> None:
+    """How long the request took, and what the database said where it has failed."""
     log_kwargs["duration_ms"] = round((time.perf_counter() - request.began) * 1000, 1)  # type: ignore[attr-defined]
+    failure = getattr(request, "known_failure", None)
+    if isinstance(failure, AnyDatabaseError):
+        said, *_hints = str(failure).splitlines() or [""]
+        log_kwargs["error"] = f"{type(failure).__name__}: {said}"
 
 
 class HealthMiddleware(Middleware):

@@ -6,11 +6,13 @@ decides which form its error takes.
 
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from django.core import exceptions as django_errors
+from django.db import Error as AnyDatabaseError
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
@@ -301,7 +303,8 @@ def _page(request: HttpRequest, problem: dict[str, Any]) -> str:
     """The error as HTML. A page that says "our fault" asks the database nothing, and has a plainer one behind it."""
     try:
         if problem["status"] < 500:
-            return render_to_string("errors/problem.html", {"problem": problem}, request)
+            with suppress(AnyDatabaseError):  # away, it cannot say who is signed in; the page does without
+                return render_to_string("errors/problem.html", {"problem": problem}, request)
         return render_to_string("errors/problem.html", {"problem": problem, "request": request})
     except Exception:  # whatever it is, a second error must not hide the first
         log.exception("problem_page_failed")

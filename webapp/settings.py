@@ -423,3 +423,4 @@ DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True  # RequestIdMiddleware has let
 DJANGO_STRUCTLOG_TRUST_UPSTREAM_CORRELATION_ID = False  # it would go into each line, whatever it says
 DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = 10  # debug: the line at the end of a request says it all
 DJANGO_STRUCTLOG_STATUS_4XX_LOG_LEVEL = 20  # info: the client's mistake is not our warning
+DJANGO_STRUCTLOG_STATUS_5XX_LOG_LEVEL = 30  # warning: something is away; an error of our own has a line of its own

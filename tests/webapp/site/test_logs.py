@@ -3,6 +3,7 @@ import logging
 
 import pytest
 import structlog
+from django.db import OperationalError, connection
 from django.templatetags.static import static
 from django.test import Client
 from django.urls import reverse
@@ -84,6 +85,33 @@ def test_values_named_like_secrets_and_keys_in_text_are_hidden():
         "Authorization": "[hidden]",
         "count": 3,
     }
+
+
+class TestWithoutADatabase:
+    @pytest.fixture(autouse=True)
+    def no_database(self, owner_client, owner_key):
+        def refuse(*_args):
+            raise OperationalError("connection refused\nIs the server running?")
+
+        owner_client.raise_request_exception = False
+        with connection.execute_wrapper(refuse):
+            yield
+
+    @pytest.mark.parametrize("path", ["/keys/", "/faq/", "/api/v1/me", "/api/v1/models"])
+    def test_a_request_is_one_line_with_the_status_that_is_answered(self, owner_client, owner_key, lines, path):
+        answer = owner_client.get(path, headers=bearer(owner_key) if path.startswith("/api/") else {})
+        assert answer.status_code == 503
+        [line] = map(json.loads, lines)
+        assert (line["event"], line["code"], line["level"]) == ("request_finished", 503, "warning")
+        assert line["error"] == "OperationalError: connection refused"
+        assert "exception" not in line
+
+    def test_a_page_that_can_do_without_is_answered_and_one_line_too(self, owner_client, lines):
+        answer = owner_client.get("/nothing")
+        assert answer.status_code == 404
+        assert "There is nothing at this address" in answer.content.decode()
+        [line] = map(json.loads, lines)
+        assert line["code"] == 404
 
 
 def test_probes_do_not_fill_the_log(client, lines):
