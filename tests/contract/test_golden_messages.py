@@ -167,12 +167,13 @@ def test_the_site_reads_what_a_picture_shows(site):
 def test_the_site_reads_which_models_there_are(site):
     site.messages["/v2/repository/index"] = 200, "index.json"
     site.messages["/v2/models/resnet152"] = 200, "metadata.json"
-    site.messages["/v2/models/digits"] = 503, "error.json"
+    site.messages["/v2/models/digits"] = 503, "not-ready.json"
     models = {model.name: model for model in site.models().models}
     assert models["resnet152"].title == "ResNet-152, ImageNet-1K"
     assert models["resnet152"].ready
     assert models["resnet152"].metrics == {"accuracy@1": 0.823}
-    assert models["digits"].reason == "weights.safetensors is missing"
+    assert not models["digits"].ready
+    assert models["digits"].reason == "digits version 2 cannot be loaded: weights.safetensors is missing"
 
 
 def test_the_site_reads_an_error(site):
@@ -195,6 +196,6 @@ def test_the_site_reads_what_a_version_is(root):
 
 def test_the_golden_files_are_what_this_page_reads():
     read = {"faq-request", "faq-answer", "image-request", "image-answer", "index", "metadata", "error", "pod"}
-    read |= {"routing", "manifest"}
+    read |= {"routing", "manifest", "not-ready"}
     assert {path.name.partition(".")[0] for path in GOLDEN.iterdir()} == read
     assert decode_json(golden("error.json")[0], dict[str, str])
