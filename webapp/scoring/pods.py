@@ -25,7 +25,9 @@ from webapp.request_ids import current_request_id
 log = structlog.get_logger(__name__)
 
 CONNECT_WITHIN = 1.0  # seconds; a pod is in the same cluster
-PAUSES = (0.0, 0.1, 0.3)  # seconds before each further attempt; the first is for a kept connection that had ended
+PAUSES = (0.0, 0.1, 0.3)  # seconds before each further attempt
+# The same after a connection broke off: a pod that is killed takes new ones until all its memory is freed.
+UNTIL_GONE = 0.2
 # How much sooner the pod shall give up than we do, so that its own answer, which names the version, still arrives.
 SOONER, SOONER_SHARE = 0.05, 0.1  # seconds and share of the time left, whichever is less
 COME_BACK = 2.0  # seconds, where a pod that cannot answer does not say itself
@@ -105,6 +107,8 @@ class PodPool:
             except (httpx.ConnectTimeout, httpx.NetworkError, httpx.ProtocolError) as error:
                 broken_off += not isinstance(error, httpx.ConnectTimeout | httpx.ConnectError)
                 pause = next(pauses, None)
+                if pause is not None and broken_off:
+                    pause = max(pause, UNTIL_GONE)
                 if pause is None or broken_off > 1 or time.monotonic() + pause >= deadline:
                     raise self._error_of_transport(error, call, timeout) from error
                 log.info("pod_connection_failed", pool=self.name, path=call.path, error=repr(error))
