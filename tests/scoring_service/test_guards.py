@@ -61,10 +61,15 @@ def test_the_console_log_too_keeps_local_variables_to_itself(store):
         assert "diary" not in pod.log
 
 
+def whole_lines(pod) -> list[str]:
+    return pod.log.splitlines()[: pod.log.count("\n")]
+
+
 def test_a_request_id_is_echoed_and_logged(pod):
     assert ask(pod, "hello", headers={"X-Request-ID": "abc-1.2_3"}).headers["X-Request-ID"] == "abc-1.2_3"
-    lines = [json.loads(line) for line in pod.log.splitlines() if "abc-1.2_3" in line]
-    [line] = lines
+    # The line is written once the answer is out, so it may be there a moment later.
+    pod.wait_until("has logged the request", lambda pod: any("abc-1.2_3" in line for line in whole_lines(pod)))
+    [line] = [json.loads(line) for line in whole_lines(pod) if "abc-1.2_3" in line]
     assert {name: line[name] for name in ("event", "level", "method", "path", "status")} == {
         "event": "request",
         "level": "info",
