@@ -26,6 +26,8 @@ def test_what_is_said_of_a_match_shows_and_the_focus_stays(demo_page: Page):
 def test_matches_that_came_while_typing_can_be_judged_each_on_its_own(demo_page: Page):
     demo_page.goto("/faq/")
     demo_page.get_by_label("Your question").press_sequentially("how do I copy an object", delay=10)
+    # What came for the first letters gives way once more to what comes for the whole question.
+    expect(demo_page.locator('[data-question="how do I copy an object"]')).to_be_visible()
     first, second = demo_page.locator(".match").nth(0), demo_page.locator(".match").nth(1)
     second.locator("summary").click()
     button(second, "Wrong", pressed=False).click()
