@@ -104,6 +104,7 @@ INSTALLED_APPS = [
     "webapp.registry",
     "webapp.faq",
     "webapp.images",
+    "webapp.batch",
     "webapp.apps.Administration",
     "django.contrib.auth",
     "django.contrib.contenttypes",

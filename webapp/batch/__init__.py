@@ -1,0 +1,1 @@
+"""Jobs over many inputs: upload, check, score in the background, results."""
