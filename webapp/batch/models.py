@@ -64,11 +64,13 @@ class Job(models.Model):
 
     # How far it is. The three counts are of rows.
     state = models.CharField(max_length=12, choices=State, default=State.DRAFT)
-    reason = models.TextField(blank=True)  # why it failed, for its owner
+    reason = models.TextField(blank=True)  # why it failed or expired, for its owner
+    problem = models.TextField(blank=True)  # why it does not move right now, for its owner: no pods, say
     total = models.PositiveIntegerField(default=0)
     completed = models.PositiveIntegerField(default=0)
     failed = models.PositiveIntegerField(default=0)
-    task_token = models.UUIDField(null=True, blank=True)  # of the worker that validates or finalizes
+    reserved = models.PositiveIntegerField(default=0)  # rows of the month's quota that it holds until it ends
+    task_token = models.UUIDField(null=True, blank=True)  # of the worker that validates
     heartbeat_at = models.DateTimeField(null=True, blank=True)  # of that worker
     claimed_at = models.DateTimeField(null=True, blank=True)  # when a chunk was last begun: jobs take turns
 
@@ -158,6 +160,8 @@ class Chunk(models.Model):
         indexes: ClassVar[list[models.Index]] = [
             # the next chunk of a job, and those whose worker is silent
             models.Index(fields=["job", "state", "number"], name="chunks_to_do"),
+            # how fast a job moves: those done of late
+            models.Index(fields=["job", "done_at"], name="chunks_done_of_late"),
         ]
 
     def __str__(self) -> str:

@@ -51,9 +51,11 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("reason", models.TextField(blank=True)),
+                ("problem", models.TextField(blank=True)),
                 ("total", models.PositiveIntegerField(default=0)),
                 ("completed", models.PositiveIntegerField(default=0)),
                 ("failed", models.PositiveIntegerField(default=0)),
+                ("reserved", models.PositiveIntegerField(default=0)),
                 ("task_token", models.UUIDField(blank=True, null=True)),
                 ("heartbeat_at", models.DateTimeField(blank=True, null=True)),
                 ("claimed_at", models.DateTimeField(blank=True, null=True)),
@@ -175,6 +177,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="chunk",
             index=models.Index(fields=["job", "state", "number"], name="chunks_to_do"),
+        ),
+        migrations.AddIndex(
+            model_name="chunk",
+            index=models.Index(fields=["job", "done_at"], name="chunks_done_of_late"),
         ),
         migrations.AddConstraint(
             model_name="chunk",
