@@ -19,5 +19,13 @@ os.environ.update(
     ADMIN_MFA_REQUIRED="off",  # the tests of it turn it on
     OMP_WAIT_POLICY="PASSIVE",  # as `python -m scoring_service` sets it, before torch is imported
 )
-for inherited in ("REDIS_URL", "EMAIL_URL", "SCORING_TOKEN", "DEBUG", "MODEL_STORE"):
+for inherited in (
+    "REDIS_URL",
+    "EMAIL_URL",
+    "SCORING_TOKEN",
+    "DEBUG",
+    "MODEL_STORE",
+    "WEBHOOK_KEYS",
+    "WEBHOOK_ALLOW_PRIVATE",
+):
     os.environ.pop(inherited, None)

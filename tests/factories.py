@@ -20,8 +20,11 @@ from webapp.keys.models import Scope
 from webapp.keys.services import NewKey
 from webapp.registry.models import ScoringModel, Version
 from webapp.usage.models import ScoringRecord
+from webapp.webhooks import sealing
+from webapp.webhooks.models import Endpoint, EventType
 
 PASSWORD = "correct horse battery"
+WEBHOOK_SECRET = "whsec_" + "A" * 43 + "="
 
 
 def make_user(email: str = "owner@example.com", *, verified: bool = True, **fields: object) -> User:
@@ -104,6 +107,16 @@ def make_record(user: User, **fields: object) -> ScoringRecord:
         user=user,
         **{"kind": "faq", "source": "page", "subject": "how to copy an array", "duration_ms": 5.0, **fields},
     )
+
+
+def make_webhook(owner: User, *events: str, secret: str = WEBHOOK_SECRET, **fields: object) -> Endpoint:
+    """An enabled endpoint of the person for all events, unless some are named. Nobody listens at its address."""
+    wanted = " ".join(events or EventType.values)
+    endpoint = Endpoint.objects.create(
+        owner=owner, **{"url": "https://hooks.example.com/scorepod", "events": wanted, **fields}
+    )
+    endpoint.secrets.create(sealed=sealing.seal(secret))
+    return endpoint
 
 
 def picture(width: int = 8, height: int = 8, form: str = "PNG", name: str = "dog.png") -> SimpleUploadedFile:

@@ -100,6 +100,7 @@ INSTALLED_APPS = [
     "webapp.accounts",
     "webapp.keys",
     "webapp.usage",
+    "webapp.webhooks",
     "webapp.scoring",
     "webapp.registry",
     "webapp.faq",
@@ -352,6 +353,13 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": r"/api/v[0-9]",
 }
+
+# Webhooks -------------------------------------------------------------------------------------------------------------
+
+# Under which the secrets of endpoints are encrypted: the first encrypts, each may decrypt. None: API_KEY_HMAC_SECRET.
+WEBHOOK_KEYS = [key for key in map(str.strip, env_secret("WEBHOOK_KEYS", "").split(",")) if key]
+# Whether events may go to plain http and to addresses of this machine and its network.
+WEBHOOK_ALLOW_PRIVATE = env_bool("WEBHOOK_ALLOW_PRIVATE", default=False)
 
 # Static files ---------------------------------------------------------------------------------------------------------
 
