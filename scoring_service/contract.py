@@ -12,7 +12,7 @@ import base64
 import math
 import re
 import struct
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -22,6 +22,15 @@ JSON_LENGTH_HEADER = "Inference-Header-Content-Length"
 REQUEST_ID_HEADER = "X-Request-ID"
 DEADLINE_HEADER = "X-Request-Deadline-Ms"
 VERSION_HEADER = "X-Model-Version"  # which version answered, or failed
+# What a request's `parameters` may say to the pod itself; all others are the model's own.
+#   routing_key  text: the same key always goes to the same version while some requests go to a challenger
+#   priority     a whole number, as Triton has it: 0 or none for what is usual, 1 the highest, and the larger the lower.
+#                Here 0 and 1 are normal; from LOW_PRIORITY on rows are scored when no normal ones wait
+#   row_errors   true: a row that cannot be scored does not fail the whole request. The outputs then hold the other rows
+#                in their order (none at all: shape [0, …]), and the answer's parameter `row_errors` says why for each
+#                that is missing: JSON as text, {"<its number in the request, from 0>": "<reason>"}, for the protocol's
+#                parameters are text, numbers or booleans. It is there, "{}", when no row is missing, too
+LOW_PRIORITY = 2
 # A name of the store: of a model or a version.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -104,6 +113,14 @@ class InferResponse(Struct, kw_only=True, omit_defaults=True):
             if tensor.name == name:
                 return tensor
         raise ContractError(f"the answer has no output {name!r}")
+
+    @property
+    def row_errors(self) -> dict[int, str]:
+        """Why rows of the request are missing in the outputs, by their number in the request. Raises ContractError."""
+        said = self.parameters.get("row_errors", "{}")
+        if not isinstance(said, str):
+            raise ContractError(f"parameter row_errors must be JSON as text, not {type(said).__name__}")
+        return decode_json(said, dict[int, str])
 
 
 class TensorMetadata(Struct, kw_only=True, omit_defaults=True):
@@ -291,7 +308,12 @@ def decode_response(body: bytes, json_length: str | None = None) -> InferRespons
     return response
 
 
-def decode_json(body: bytes, kind: type[T]) -> T:
+def row_errors_parameter(reasons: Mapping[int, str]) -> str:
+    """The answer's parameter `row_errors`."""
+    return msgspec.json.encode(reasons).decode()
+
+
+def decode_json(body: bytes | str, kind: type[T]) -> T:
     """A message of one of the types above that is JSON alone. Raises ContractError."""
     try:
         return msgspec.json.decode(body, type=kind)

@@ -8,6 +8,7 @@ import pytest
 
 from scoring_service import store as service_store
 from scoring_service.contract import (
+    LOW_PRIORITY,
     InferResponse,
     PodState,
     Tensor,
@@ -17,6 +18,7 @@ from scoring_service.contract import (
     decode_response,
     encode_request,
     encode_response,
+    row_errors_parameter,
 )
 from webapp.errors import ScoringRefused
 from webapp.scoring import store as site_store
@@ -26,6 +28,9 @@ from webapp.scoring.client import ScoringClient
 GOLDEN = Path(__file__).parent / "golden"
 LENGTH = "Inference-Header-Content-Length"
 QUESTION = "Wie heißt „push“ rückwärts?"
+BATCH = ["", QUESTION, "?!"]
+EMPTY = "The question is empty."
+WORDLESS = "The question has no letters or digits, so there is nothing to compare."
 PICTURE = bytes.fromhex("89504e470d0a1a0a") + b"not a picture, but bytes that are no text: \xff\x00"
 
 
@@ -83,6 +88,36 @@ def test_requests_are_written_as_they_were():
     rewritten, new_headers = encode_request(decode_request(body, headers[LENGTH]), binary=True)
     assert same_json(rewritten[: int(new_headers[LENGTH])], body[: int(headers[LENGTH])])
     assert rewritten[int(new_headers[LENGTH]) :] == body[int(headers[LENGTH]) :]
+
+
+def test_the_service_reads_the_rows_of_a_batch():
+    body, headers = golden("faq-batch-request.json")
+    request = decode_request(body, headers.get(LENGTH))
+    assert request.inputs[0].data == BATCH
+    assert request.parameters == {"top_k": 2, "priority": 2, "row_errors": True}
+    assert request.parameters["priority"] >= LOW_PRIORITY
+    assert same_json(encode_request(request)[0], body)
+
+
+@pytest.mark.parametrize(
+    ("message", "reasons"),
+    [
+        ("faq-batch-answer.*.bin", {0: EMPTY, 2: WORDLESS}),
+        ("faq-batch-refused.*.bin", {0: EMPTY, 1: WORDLESS, 2: WORDLESS}),
+    ],
+)
+def test_the_service_writes_which_rows_have_no_answer(message, reasons):
+    body, headers = golden(message)
+    answer = decode_response(body, headers[LENGTH])
+    assert answer.row_errors == reasons
+    assert answer.parameters["row_errors"] == row_errors_parameter(reasons)
+    assert encode_response(answer_without_sizes(answer), binary=["probability"])[0] == body
+
+
+def answer_without_sizes(answer: InferResponse) -> InferResponse:
+    """As the pod makes it, before its tensors travel."""
+    outputs = [msgspec.structs.replace(tensor, parameters={}) for tensor in answer.outputs]
+    return msgspec.structs.replace(answer, outputs=outputs)
 
 
 @pytest.fixture
@@ -150,6 +185,18 @@ def test_the_site_reads_a_ranking(site, message):
     assert asked.inputs[0].data == [QUESTION]
 
 
+def test_the_site_reads_which_rows_of_a_batch_have_no_answer(site):
+    site.messages["/v2/models/faq-javascript/infer"] = 200, "faq-batch-answer.*.bin"
+    empty, answer, wordless = site.match_batch(BATCH, model="faq-javascript", top_k=2, timeout=5)
+    assert answer.scores == [FaqScore("js-020", "js-020-a", 0.875), FaqScore("js-041", "js-041-a", 0.125)]
+    assert (empty.detail, wordless.detail) == (EMPTY, WORDLESS)
+    [sent] = site.sent
+    assert same_json(sent.content, golden("faq-batch-request.json")[0])
+    site.messages["/v2/models/faq-javascript/infer"] = 200, "faq-batch-refused.*.bin"
+    refused = site.match_batch(BATCH, model="faq-javascript", top_k=2, timeout=5)
+    assert [each.detail for each in refused] == [EMPTY, WORDLESS, WORDLESS]
+
+
 def test_the_site_reads_what_a_picture_shows(site):
     site.messages["/v2/models/resnet152/infer"] = 200, "image-answer.*.bin"
     assert site.classify_image(PICTURE, model="resnet152", top_k=2, timeout=5) == ImageAnswer(
@@ -196,6 +243,6 @@ def test_the_site_reads_what_a_version_is(root):
 
 def test_the_golden_files_are_what_this_page_reads():
     read = {"faq-request", "faq-answer", "image-request", "image-answer", "index", "metadata", "error", "pod"}
-    read |= {"routing", "manifest", "not-ready"}
+    read |= {"routing", "manifest", "not-ready", "faq-batch-request", "faq-batch-answer", "faq-batch-refused"}
     assert {path.name.partition(".")[0] for path in GOLDEN.iterdir()} == read
     assert decode_json(golden("error.json")[0], dict[str, str])

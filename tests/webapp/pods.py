@@ -12,8 +12,10 @@ from scoring_service.contract import (
     InferRequest,
     InferResponse,
     Tensor,
+    bytes_of,
     decode_request,
     encode_response,
+    row_errors_parameter,
     text_of,
 )
 
@@ -44,6 +46,7 @@ class Pods(httpx.BaseTransport):
         # faq_id, answer_id, probability, terms
         self.faq: list[tuple[str, str, float, dict[str, list[str]]]] = []
         self.by_question: dict[str, list[tuple[str, str, float, dict[str, list[str]]]]] = {}  # instead of those
+        self.refused: dict[str | bytes, str] = {}  # a question or picture that cannot be scored, and why
         # label, label_id, probability
         self.labels = [("Samoyed", "n02111889", 0.9), ("white wolf", "n02114548", 0.05)]
         # By pool. Each as the version that answers describes it (version, state and reason say otherwise); `others` are
@@ -94,6 +97,10 @@ class Pods(httpx.BaseTransport):
         model, version = re.fullmatch(r"/v2/models/([^/]+)(?:/versions/(.+?))?(?:/infer)?", path).groups("1")
         if path.endswith("/infer"):
             asked = decode_request(request.content, request.headers.get(JSON_LENGTH_HEADER))
+            reasons = self._refused_rows(asked)
+            if reasons and not asked.parameters.get("row_errors"):
+                number = min(reasons)
+                return refusal(400, f"input {asked.inputs[0].name!r}, row {number}: {reasons[number]}")
             answer = self._faq(model, version, asked) if pool == "cpu" else self._image(model, version, asked)
             answer.headers["X-Model-Version"] = version
             return answer
@@ -121,9 +128,15 @@ class Pods(httpx.BaseTransport):
         about = {"pod": f"{pool}-1", "pool": pool, "ready": True, "memory": 2**27, "versions": versions}
         return {**about, **self.states.get(pool, {})}
 
+    def _refused_rows(self, asked: InferRequest) -> dict[int, str]:
+        """Why rows cannot be scored, by their number."""
+        read = text_of if asked.inputs[0].name == "question" else bytes_of
+        elements = enumerate(map(read, asked.inputs[0].data or ()))
+        return {number: self.refused[element] for number, element in elements if element in self.refused}
+
     def _faq(self, model: str, version: str, asked: InferRequest) -> httpx.Response:
         top_k = asked.parameters.get("top_k", 10)
-        questions = map(text_of, asked.inputs[0].data or ())
+        questions = [each for each in map(text_of, asked.inputs[0].data or ()) if each not in self.refused]
         best = [each for question in questions for each in self.by_question.get(question, self.faq)[: top_k or None]]
         columns = {
             "faq_id": [each[0] for each in best],
@@ -131,16 +144,38 @@ class Pods(httpx.BaseTransport):
             "probability": [each[2] for each in best],
             "terms": [json.dumps(each[3]) for each in best],
         }
-        return _infer_answer(model, version, asked, columns, {"threshold": 0.5, "model_ms": 0.7})
+        return self._infer_answer(model, version, asked, columns, {"threshold": 0.5, "model_ms": 0.7})
 
     def _image(self, model: str, version: str, asked: InferRequest) -> httpx.Response:
-        best = self.labels[: asked.parameters.get("top_k", 5) or None] * len(asked.inputs[0].data or ())
+        rows = len(asked.inputs[0].data or ()) - len(self._refused_rows(asked))
+        best = self.labels[: asked.parameters.get("top_k", 5) or None] * rows
         columns = {
             "label": [each[0] for each in best],
             "label_id": [each[1] for each in best],
             "probability": [each[2] for each in best],
         }
-        return _infer_answer(model, version, asked, columns, {"precision": "fp32"})
+        return self._infer_answer(model, version, asked, columns, {"precision": "fp32"})
+
+    def _infer_answer(
+        self, model: str, version: str, asked: InferRequest, columns: dict[str, list[Any]], parameters: dict[str, Any]
+    ) -> httpx.Response:
+        names = [output.name for output in asked.outputs] or [name for name in columns if name != "terms"]
+        reasons = self._refused_rows(asked)
+        rows = len(asked.inputs[0].data or ()) - len(reasons)
+        if asked.parameters.get("row_errors"):
+            parameters = {**parameters, "row_errors": row_errors_parameter(reasons)}
+        outputs = [
+            Tensor(
+                name=name,
+                shape=[rows, len(columns[name]) // max(rows, 1)],
+                datatype="FP32" if name == "probability" else "BYTES",
+                data=columns[name],
+            )
+            for name in names
+        ]
+        answer = InferResponse(model_name=model, model_version=version, outputs=outputs, parameters=parameters)
+        body, headers = encode_response(answer, binary=[name for name in names if asked.wants_binary(name)])
+        return httpx.Response(200, content=body, headers=headers)
 
 
 def refusal(status: int, message: str, **headers: str) -> httpx.Response:
@@ -153,22 +188,3 @@ def _index_of(model: dict[str, Any]) -> list[dict[str, Any]]:
     entry = {"name": model["name"], "version": "1", "state": "READY", "reason": ""}
     versions = [model, *model.get("others", [])]
     return [{**entry, **{name: each[name] for name in entry if name in each}} for each in versions]
-
-
-def _infer_answer(
-    model: str, version: str, asked: InferRequest, columns: dict[str, list[Any]], parameters: dict[str, Any]
-) -> httpx.Response:
-    names = [output.name for output in asked.outputs] or [name for name in columns if name != "terms"]
-    rows = len(asked.inputs[0].data or ())
-    outputs = [
-        Tensor(
-            name=name,
-            shape=[rows, len(columns[name]) // rows],
-            datatype="FP32" if name == "probability" else "BYTES",
-            data=columns[name],
-        )
-        for name in names
-    ]
-    answer = InferResponse(model_name=model, model_version=version, outputs=outputs, parameters=parameters)
-    body, headers = encode_response(answer, binary=[name for name in names if asked.wants_binary(name)])
-    return httpx.Response(200, content=body, headers=headers)

@@ -3,9 +3,10 @@
 FAQ models are served by the CPU pods, image models by the GPU pods (docs/architecture.md).
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -13,6 +14,7 @@ from django.conf import settings
 
 from scoring_service.contract import (
     JSON_LENGTH_HEADER,
+    LOW_PRIORITY,
     VERSION_HEADER,
     InferRequest,
     InferResponse,
@@ -25,12 +27,15 @@ from scoring_service.contract import (
     encode_request,
     text_of,
 )
+from webapp.errors import ScoringRefused
 from webapp.scoring.answers import FaqAnswer, FaqScore, ImageAnswer, ModelDetails, Models, Prediction, Terms
 from webapp.scoring.listing import ModelList, in_parallel
-from webapp.scoring.pods import Call, PodPool, readable
+from webapp.scoring.pods import Call, PodPool, readable, refused
 
 INFO_TIMEOUT = 2.0  # seconds
 DIGITS = 6  # of a probability: what a float32 holds
+# Rows of a batch in one request: a pod takes larger ones, but reads and copies them while others wait for it.
+REQUEST_BYTES = 16 * 2**20
 
 POOL_OF = {"faq": "cpu", "image": "gpu"}  # kind of model to the pool that serves it, where nobody says otherwise
 
@@ -39,6 +44,9 @@ PROBABILITY = RequestedOutput(name="probability", parameters={"binary_data": Tru
 FAQ_OUTPUTS = [PROBABILITY, RequestedOutput(name="faq_id"), RequestedOutput(name="answer_id")]
 EXPLAINED_OUTPUTS = [*FAQ_OUTPUTS, RequestedOutput(name="terms")]
 IMAGE_OUTPUTS = [PROBABILITY, RequestedOutput(name="label"), RequestedOutput(name="label_id")]
+
+T = TypeVar("T")
+Element = TypeVar("Element", str, bytes)
 
 
 class ScoringClient:
@@ -123,6 +131,59 @@ class ScoringClient:
         with readable(answer.model_version):
             return [_image_answer(answer, row) for row in _rows_of(answer, IMAGE_OUTPUTS, len(pictures))]
 
+    def match_batch(
+        self,
+        questions: Sequence[str],
+        *,
+        model: str,
+        version: str | None = None,
+        top_k: int = 10,
+        timeout: float,
+        routing_key: str | None = None,
+        pool: str = POOL_OF["faq"],
+    ) -> list[FaqAnswer | ScoringRefused]:
+        """The same for rows of a batch, which pods score while nobody else waits: one entry a row, in their order.
+
+        A row that cannot be scored has the error that says why in its place. What concerns all rows is raised.
+        """
+        return self._batch(
+            "question",
+            questions,
+            FAQ_OUTPUTS,
+            _faq_answer,
+            model=model,
+            version=version,
+            top_k=top_k,
+            timeout=timeout,
+            routing_key=routing_key,
+            pool=pool,
+        )
+
+    def classify_batch(
+        self,
+        pictures: Sequence[bytes],
+        *,
+        model: str,
+        version: str | None = None,
+        top_k: int = 5,
+        timeout: float,
+        routing_key: str | None = None,
+        pool: str = POOL_OF["image"],
+    ) -> list[ImageAnswer | ScoringRefused]:
+        """The same for the pictures of a batch, sent in several requests one after the other where they are large."""
+        return self._batch(
+            "image",
+            pictures,
+            IMAGE_OUTPUTS,
+            _image_answer,
+            model=model,
+            version=version,
+            top_k=top_k,
+            timeout=timeout,
+            routing_key=routing_key,
+            pool=pool,
+        )
+
     def score_one(self, pool: str, model: str, version: str, element: str | bytes, *, timeout: float) -> None:
         """Has any version score one element of its first input, whatever comes out."""
         tensor = Tensor(name=str(self.describe(pool, model, version).inputs[0]["name"]), shape=[1], datatype="BYTES")
@@ -162,6 +223,37 @@ class ScoringClient:
         """Closes all connections."""
         for pool in self._pools.values():
             pool.close()
+
+    def _batch(
+        self,
+        name: str,
+        elements: Sequence[Element],
+        outputs: Sequence[RequestedOutput],
+        read: Callable[[InferResponse, "Row"], T],
+        *,
+        model: str,
+        version: str | None,
+        top_k: int,
+        timeout: float,
+        routing_key: str | None,
+        pool: str,
+    ) -> list[T | ScoringRefused]:
+        deadline = time.monotonic() + timeout
+        results: list[T | ScoringRefused] = []
+        for portion in _portions(elements):
+            request = _asking(name, portion, outputs, top_k, routing_key)
+            request.parameters |= {"priority": LOW_PRIORITY, "row_errors": True}
+            left = max(0.0, deadline - time.monotonic())
+            try:
+                answer = self._infer(pool, model, request, timeout=left, version=version, binary=name == "image")
+            except ScoringRefused as error:
+                if len(portion) > 1:
+                    raise
+                results.append(error)  # too large for the pod, say: whatever it is, it is of this row
+                continue
+            with readable(answer.model_version):
+                results += _one_a_row(answer, outputs, len(portion), read)
+        return results
 
     def _infer(
         self,
@@ -210,6 +302,18 @@ def _asking(
     )
 
 
+def _portions(elements: Sequence[Element]) -> Iterator[Sequence[Element]]:
+    """The elements in their order, as many together as one request should hold; at least one."""
+    first = size = 0
+    for number, element in enumerate(elements):
+        if number > first and size + len(element) > REQUEST_BYTES:
+            yield elements[first:number]
+            first, size = number, 0
+        size += len(element)
+    if first < len(elements):
+        yield elements[first:]
+
+
 # Reading answers ------------------------------------------------------------------------------------------------------
 
 Row = dict[str, list[Any]]  # the values of one row for each output
@@ -221,13 +325,27 @@ def _rows_of(answer: InferResponse, outputs: Sequence[RequestedOutput], count: i
     for output in outputs:
         tensor = answer.output(output.name)
         values = tensor.data or []
-        if tensor.shape[0] != count or len(values) % count:
+        if tensor.shape[0] != count or (values and len(values) % count):
             raise ValueError(f"{output.name} has the shape {tensor.shape} for {count} rows")
-        width = len(values) // count
+        width = len(values) // max(count, 1)
         read = _probability if output.name == "probability" else text_of
         for number, row in enumerate(rows):
             row[output.name] = [read(value) for value in values[number * width : (number + 1) * width]]
     return rows
+
+
+def _one_a_row(
+    answer: InferResponse, outputs: Sequence[RequestedOutput], count: int, read: Callable[[InferResponse, Row], T]
+) -> list[T | ScoringRefused]:
+    """What is read of each row of the request, or why the pod has none. Raises ValueError where rows are missing."""
+    reasons = answer.row_errors
+    if not all(0 <= number < count for number in reasons):
+        raise ValueError(f"errors of the rows {sorted(reasons)} for {count} rows")
+    scored = iter(_rows_of(answer, outputs, count - len(reasons)))
+    return [
+        refused(reasons[number], answer.model_version) if number in reasons else read(answer, next(scored))
+        for number in range(count)
+    ]
 
 
 def _faq_answer(answer: InferResponse, row: Row) -> FaqAnswer:

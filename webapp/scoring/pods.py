@@ -166,8 +166,7 @@ class PodPool:
     def _error_of_answer(self, answer: Answer, said: str, call: Call, timeout: float) -> ScoringError:
         status = answer.status
         if status in {400, 413, 422}:
-            reason = ROW.sub("", said, count=1)
-            return ScoringRefused(reason[:1].upper() + reason[1:] or "The model refused the input.")
+            return refused(ROW.sub("", said, count=1))
         log.warning("pod_answered_error", pool=self.name, path=call.path, status=status, error=said)
         if status == 504:
             return self._too_slow(timeout)
@@ -187,6 +186,13 @@ class PodPool:
 
     def _too_slow(self, timeout: float) -> ScoringTimeout:
         return ScoringTimeout(f"The {self.name} model gave no answer within {timeout:g} s. Try again in a moment.")
+
+
+def refused(reason: str, version: str = "") -> ScoringRefused:
+    """The error of an input that cannot be scored. reason: as the pod says it; version: which says so."""
+    error = ScoringRefused(reason[:1].upper() + reason[1:] or "The model refused the input.")
+    error.said, error.model_version = reason, version
+    return error
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx2 as httpx
+import msgspec
 import pytest
 import structlog
 
@@ -154,6 +155,107 @@ def test_several_questions_come_back_as_an_answer_each(scoring):
 def test_several_pictures_come_back_as_an_answer_each(scoring):
     answers = scoring_client().classify_many([b"one", b"two", b"three"], model="resnet152", timeout=2.0)
     assert [answer.predictions[0].label for answer in answers] == ["Samoyed"] * 3
+
+
+def match_batch(*questions, **options):
+    return scoring_client().match_batch(questions, **{"model": "faq-javascript", "timeout": 2.0, **options})
+
+
+def classify_batch(*pictures, **options):
+    return scoring_client().classify_batch(pictures, **{"model": "resnet152", "timeout": 2.0, **options})
+
+
+def test_rows_of_a_batch_are_asked_for_at_low_priority_with_an_error_a_row(scoring):
+    match_batch("first", version="7", top_k=3, routing_key="job:5")
+    classify_batch(b"one", top_k=2)
+    questions, pictures = scoring.inferences()
+    assert questions.parameters == {"top_k": 3, "routing_key": "job:5", "priority": 2, "row_errors": True}
+    assert pictures.parameters == {"top_k": 2, "priority": 2, "row_errors": True}
+    assert scoring.sent[0].url.path == "/v2/models/faq-javascript/versions/7/infer"
+
+
+def test_each_row_of_a_batch_has_its_answer_or_its_error_in_its_place(scoring):
+    scoring.refused = {"": "the question is empty.", "?!": "there is no word in it"}
+    scoring.by_question = {"last": [("js-9", "js-9-a", 0.7, TERMS), ("js-1", "js-1-a", 0.2, TERMS)]}
+    empty, first, wordless, last = match_batch("", "first", "?!", "last", version="7")
+    assert first.scores == [FaqScore("js-1", "js-1-a", 0.9), FaqScore("js-2", "js-2-a", 0.1)]
+    assert (last.scores[0], last.model, last.version, last.threshold) == (
+        FaqScore("js-9", "js-9-a", 0.7),
+        "faq-javascript",
+        "7",
+        0.5,
+    )
+    assert [type(each) for each in (empty, wordless)] == [ScoringRefused] * 2
+    assert [each.detail for each in (empty, wordless)] == ["The question is empty.", "There is no word in it"]
+    assert (empty.said, empty.model_version) == ("the question is empty.", "7")
+
+
+def test_each_picture_of_a_batch_has_its_answer_or_its_error_in_its_place(scoring):
+    scoring.refused = {b"text": "this is no picture"}
+    good, bad, other = classify_batch(b"one", b"text", b"two")
+    assert [each.predictions[0].label for each in (good, other)] == ["Samoyed"] * 2
+    assert bad.detail == "This is no picture"
+
+
+def test_a_batch_may_have_no_good_row_and_no_row_at_all(scoring):
+    scoring.refused = {"": "the question is empty", b"text": "this is no picture"}
+    assert [each.detail for each in match_batch("", "")] == ["The question is empty"] * 2
+    assert [each.detail for each in classify_batch(b"text")] == ["This is no picture"]
+    scoring.sent.clear()
+    assert match_batch() == []
+    assert classify_batch() == []
+    assert not scoring.sent
+
+
+def test_large_pictures_of_a_batch_are_spread_over_requests(scoring, monkeypatch):
+    monkeypatch.setattr("webapp.scoring.client.REQUEST_BYTES", 10)
+    scoring.refused = {b"12": "this is no picture"}
+    answers = classify_batch(b"12345", b"67890", b"1", b"a single one that is too large", b"12", b"3")
+    assert [len(asked.inputs[0].data) for asked in scoring.inferences()] == [2, 1, 1, 2]
+    assert [isinstance(each, ScoringRefused) for each in answers] == [False, False, False, False, True, False]
+
+
+def test_a_picture_too_large_for_a_pod_is_the_one_that_has_the_error(scoring, monkeypatch):
+    monkeypatch.setattr("webapp.scoring.client.REQUEST_BYTES", 10)
+    scoring.answers(scoring.behave, refusal(413, "the body is larger than 100 MB"), scoring.behave)
+    first, large, last = classify_batch(b"12345", b"a single one that is too large", b"3")
+    assert [each.predictions[0].label for each in (first, last)] == ["Samoyed"] * 2
+    assert large.detail == "The body is larger than 100 MB"
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (refusal(400, "there is no output 'faq_id'"), ScoringRefused),
+        (refusal(503, "the queue is full"), ScoringUnavailable),
+        (refusal(504, "too late"), ScoringTimeout),
+        (httpx.ReadTimeout("slow"), ScoringTimeout),
+        (refusal(500, "broken"), ScoringError),
+    ],
+)
+def test_what_concerns_all_rows_of_a_batch_is_raised(scoring, answer, error):
+    scoring.answers(answer)
+    with pytest.raises(ScoringError) as raised:
+        match_batch("first", "second")
+    assert type(raised.value) is error
+
+
+@pytest.mark.parametrize("reasons", ['{"2": "no such row"}', '{"0": "it is missing, and there"}', "{", '{"a": ""}', 7])
+def test_row_errors_that_do_not_fit_the_rows_are_a_scoring_error(scoring, reasons):
+    answer = scoring.behave
+
+    def changed(request):
+        response = answer(request)
+        length = int(response.headers["Inference-Header-Content-Length"])
+        head = msgspec.json.decode(response.content[:length])
+        head["parameters"]["row_errors"] = reasons
+        written = msgspec.json.encode(head)
+        headers = {"Inference-Header-Content-Length": str(len(written))}
+        return httpx.Response(200, content=written + response.content[length:], headers=headers)
+
+    scoring.answers(changed)
+    with pytest.raises(ScoringError, match="cannot be read"):
+        match_batch("first", "second")
 
 
 def test_a_version_tells_what_it_takes_in_and_gives_out():
