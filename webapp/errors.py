@@ -7,6 +7,8 @@ AppError
 ├── NotAllowed              known, but without the scope or right
 ├── NotFound                there is no such thing, or it belongs to somebody else
 ├── Conflict                it cannot be done in the state things are in now
+│   └── StillRunning        the same call is being answered already; says when to come back
+├── IdempotencyKeyReused    an Idempotency-Key that came with another request before
 ├── MethodNotAllowed        the address does not take this method
 ├── NotAcceptable           the client takes no form that we can answer in
 ├── TooLarge                the body is over a limit
@@ -66,6 +68,14 @@ class NotFound(AppError):
 
 
 class Conflict(AppError):
+    pass
+
+
+class StillRunning(Conflict):
+    pass
+
+
+class IdempotencyKeyReused(AppError):
     pass
 
 

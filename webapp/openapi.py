@@ -10,9 +10,11 @@ from drf_spectacular.plumbing import ResolvedComponent
 
 from webapp import errors, problems
 from webapp.errors import AppError
+from webapp.keys import idempotency
 
 ALWAYS = (errors.BadRequest, errors.NotSignedIn, errors.NotAcceptable, errors.RateLimited, errors.Unavailable)
 WITH_SCOPE = (errors.NotAllowed,)
+IDEMPOTENT = (errors.StillRunning, errors.IdempotencyKeyReused)
 WITH_BODY = (errors.TooLarge, errors.UnsupportedMedia, errors.InvalidInput)
 EXAMPLE_ID = "0b4e1c5a-7a9f-4a53-9d0e-2f1f6f1f7c11"
 
@@ -20,6 +22,17 @@ HEADERS = {
     "X-Request-ID": {"description": "The id of this request, yours if you sent one.", "schema": {"type": "string"}},
     "RateLimit-Policy": {"description": "The limits this request counts against.", "schema": {"type": "string"}},
     "RateLimit": {"description": "What is left of them, and for how long.", "schema": {"type": "string"}},
+}
+IDEMPOTENCY_KEY = {
+    "in": "header",
+    "name": idempotency.HEADER,
+    "description": "Makes it safe to send the request again: the second time you get the answer of the first.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": idempotency.LONGEST_KEY, "pattern": "^[!#-~]+$"},
+    "examples": {"A random UUID": {"value": "7c4d1b0e-53e1-4d4c-a54e-0f2a8e4d3c55"}},
+}
+REPLAYED = {
+    "description": "`true` when this is the answer of an earlier request with the same Idempotency-Key.",
+    "schema": {"type": "string", "const": "true"},
 }
 RETRY_AFTER = {"description": "Seconds after which to try again.", "schema": {"type": "integer", "minimum": 1}}
 CHALLENGE = {"description": "How to sign in.", "schema": {"type": "string"}}
@@ -63,6 +76,11 @@ class ApiSchema(AutoSchema):
         if "requestBody" in operation:
             operation["requestBody"]["required"] = True  # whatever media type it is in
             kinds += WITH_BODY
+        if self.method == "POST" and getattr(self.view, "idempotent", False):
+            operation.setdefault("parameters", []).append(IDEMPOTENCY_KEY)
+            kinds += IDEMPOTENT
+            for response in operation["responses"].values():
+                response["headers"][idempotency.REPLAYED] = REPLAYED
         for status, component in self._problems(kinds):
             operation["responses"].setdefault(str(status), component.ref)
         operation["responses"] = dict(sorted(operation["responses"].items()))
@@ -86,7 +104,7 @@ class ApiSchema(AutoSchema):
 
 def _problem_response(status: int, kinds: list[problems.Kind], schema: ResolvedComponent) -> dict[str, Any]:
     headers: dict[str, Any] = {"X-Request-ID": HEADERS["X-Request-ID"]}
-    if status in {429, 503}:
+    if status in {429, 503} or problems.STILL_RUNNING in kinds:
         headers["Retry-After"] = RETRY_AFTER
     if status == 401:
         headers["WWW-Authenticate"] = CHALLENGE

@@ -82,6 +82,20 @@ CONFLICT = Kind(
     "What was asked for does not fit the state things are in: it is being done already, or something has changed.",
     "Reload, see `detail`, and decide again.",
 )
+STILL_RUNNING = Kind(
+    "still-running",
+    409,
+    "The same request is being answered",
+    "A request with this `Idempotency-Key` came before and has no answer yet.",
+    "Send it again after the seconds in `Retry-After`: you then get the answer of the first.",
+)
+IDEMPOTENCY_KEY_REUSED = Kind(
+    "idempotency-key-reused",
+    422,
+    "This Idempotency-Key was used for something else",
+    "Within the last 24 hours you sent the same `Idempotency-Key` to another address or with another body.",
+    "Make a new key, such as a random UUID, for each thing you create; send the old one only to repeat a request.",
+)
 METHOD = Kind(
     "method-not-allowed",
     405,
@@ -175,6 +189,8 @@ KINDS: dict[type[AppError], Kind] = {
     errors.NotAllowed: NOT_ALLOWED,
     errors.NotFound: NOT_FOUND,
     errors.Conflict: CONFLICT,
+    errors.StillRunning: STILL_RUNNING,
+    errors.IdempotencyKeyReused: IDEMPOTENCY_KEY_REUSED,
     errors.MethodNotAllowed: METHOD,
     errors.NotAcceptable: NOT_ACCEPTABLE,
     errors.TooLarge: TOO_LARGE,

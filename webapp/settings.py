@@ -232,6 +232,7 @@ CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # keeps no file that a kill cou
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     # Older ones are for nobody: the next has looked since.
     "registry.watch": {"task": "registry.watch", "schedule": 2.0, "options": {"expires": 10}},
+    "keys.forget_calls": {"task": "keys.forget_calls", "schedule": crontab(minute="47"), "options": {"expires": 3600}},
     "registry.prune": {"task": "registry.prune", "schedule": crontab(minute="17"), "options": {"expires": 3600}},
 }
 

@@ -1,5 +1,6 @@
 """What all API views share, and who the caller is."""
 
+from functools import partial
 from typing import Any, TypeVar
 
 from drf_spectacular.utils import OpenApiExample, extend_schema
@@ -9,7 +10,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from webapp.errors import AppError
-from webapp.keys import limits
+from webapp.keys import idempotency, limits
 from webapp.keys.authentication import api_principal
 from webapp.keys.principal import Principal
 
@@ -30,11 +31,14 @@ class ApiView(APIView):
     required_scope: what the caller must be allowed; None: nothing but to be known.
     also_raises: what the OpenAPI document says can happen beside what can always happen.
     rate_bucket: the limit that each request counts one in; more with `self.charge`.
+    idempotent: its POST creates something, and heeds an Idempotency-Key: what it writes and its answer are one
+    transaction, so it must not wait for others in it.
     """
 
     http_method_names = ["get", "post", "put", "patch", "delete", "head"]
     required_scope: str | None = None
     rate_bucket = "other"
+    idempotent = False
     also_raises: tuple[type[AppError], ...] = ()
 
     request: ApiRequest
@@ -51,6 +55,19 @@ class ApiView(APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         self.charge()
+        if request.method == "POST" and self.creates():
+            self._heed_idempotency_key()
+
+    def _heed_idempotency_key(self) -> None:
+        """Puts `once` before the view's own `post`, for this request."""
+        key, method = idempotency.key_in(self.request), "post"
+        if key is not None:
+            owner, make = self.request.auth_principal.user, getattr(self, method)
+            vars(self)[method] = partial(idempotency.once, key, owner, make)
+
+    def creates(self) -> bool:
+        """Whether this POST creates something, so that an Idempotency-Key counts."""
+        return self.idempotent
 
     def charge(self, cost: int = 1) -> None:
         """Counts more than the one request; raises RateLimited when there is no room for it."""

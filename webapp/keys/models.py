@@ -79,6 +79,32 @@ class ApiKey(models.Model):
         return self.state == "live"
 
 
+class IdempotentCall(models.Model):
+    """A creation that was sent with an Idempotency-Key, and its answer once there is one (idempotency.py)."""
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    digest = models.CharField(max_length=64)  # HMAC-SHA256 of the Idempotency-Key
+    fingerprint = models.CharField(max_length=64)  # SHA-256 of what was asked for
+    token = models.UUIDField()  # of the request that runs it, and alone may write the answer
+    created_at = models.DateTimeField()
+    leased_until = models.DateTimeField()  # without an answer by then, another request may run it
+    status = models.PositiveSmallIntegerField(null=True)  # of the answer; None: it runs
+    answer = models.TextField(blank=True)  # sealed
+
+    class Meta:
+        indexes = [models.Index(fields=["created_at"], name="idempotent_calls_by_age")]  # what is to be forgotten
+        constraints = [
+            models.UniqueConstraint(fields=["owner", "digest"], name="one_call_per_idempotency_key"),
+            models.CheckConstraint(
+                condition=Q(status=None, answer="") | (Q(status__isnull=False) & ~Q(answer="")),
+                name="answered_call_has_its_answer",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"call {self.pk}"
+
+
 def joined(scopes: Iterable[str]) -> str:
     """Scopes as the `scope` field keeps them."""
     return " ".join(sorted(set(scopes)))
