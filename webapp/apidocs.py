@@ -12,11 +12,12 @@ from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiJsonRenderer2,
 from drf_spectacular.views import SpectacularAPIView
 
 from webapp.calls import Call, file_calls, json_calls
+from webapp.etags import EtagView
 
 Json = Mapping[str, Any]
 
 
-class SchemaView(SpectacularAPIView):
+class SchemaView(EtagView, SpectacularAPIView):
     """The document as JSON, or as YAML where the Accept header asks for that. Anybody may read it."""
 
     renderer_classes = [OpenApiJsonRenderer, OpenApiJsonRenderer2, OpenApiYamlRenderer]

@@ -8,7 +8,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 
-from webapp import errors, problems
+from webapp import deprecation, errors, problems
 from webapp.errors import AppError
 from webapp.keys import idempotency
 
@@ -33,6 +33,17 @@ IDEMPOTENCY_KEY = {
 REPLAYED = {
     "description": "`true` when this is the answer of an earlier request with the same Idempotency-Key.",
     "schema": {"type": "string", "const": "true"},
+}
+IF_NONE_MATCH = {
+    "in": "header",
+    "name": "If-None-Match",
+    "description": "The `ETag` of the answer that you have: when it is still the same, you get a 304 without a body.",
+    "schema": {"type": "string", "minLength": 1, "pattern": "^[!-~]+$"},
+}
+ETAG = {"description": "Names this answer, for `If-None-Match`.", "schema": {"type": "string"}}
+LINK = {
+    "description": '`<…>; rel="next"`: the address of the next page, where there is one.',
+    "schema": {"type": "string"},
 }
 RETRY_AFTER = {"description": "Seconds after which to try again.", "schema": {"type": "integer", "minimum": 1}}
 CHALLENGE = {"description": "How to sign in.", "schema": {"type": "string"}}
@@ -79,12 +90,25 @@ class ApiSchema(AutoSchema):
         if self.method == "POST" and getattr(self.view, "idempotent", False):
             operation.setdefault("parameters", []).append(IDEMPOTENCY_KEY)
             kinds += IDEMPOTENT
-            for response in operation["responses"].values():
-                response["headers"][idempotency.REPLAYED] = REPLAYED
+            _add_headers(operation, {idempotency.REPLAYED: REPLAYED})
+        self._add_what_reads_share(operation)
+        if self.is_deprecated():
+            _add_headers(operation, deprecation.HEADERS)
         for status, component in self._problems(kinds):
             operation["responses"].setdefault(str(status), component.ref)
         operation["responses"] = dict(sorted(operation["responses"].items()))
         return operation
+
+    def is_deprecated(self) -> bool:
+        return getattr(self.view, "deprecated", None) is not None or super().is_deprecated()
+
+    def _add_what_reads_share(self, operation: dict[str, Any]) -> None:
+        if any(each["name"] == "cursor" for each in operation.get("parameters", ())):
+            _add_headers(operation, {"Link": LINK})
+        if self.method == "GET" and getattr(self.view, "etagged", False):
+            operation.setdefault("parameters", []).append(IF_NONE_MATCH)
+            operation["responses"]["304"] = {"description": "You have it already.", "headers": dict(HEADERS)}
+            _add_headers(operation, {"ETag": ETAG})
 
     def _problems(self, kinds: Iterable[type[AppError]]) -> Iterable[tuple[int, ResolvedComponent]]:
         schema = self._component("Problem", ResolvedComponent.SCHEMA, PROBLEM)
@@ -100,6 +124,11 @@ class ApiSchema(AutoSchema):
         component = ResolvedComponent(name, where, content, name)  # type: ignore[no-untyped-call]
         self.registry.register_on_missing(component)
         return component
+
+
+def _add_headers(operation: dict[str, Any], headers: dict[str, Any]) -> None:
+    for response in operation["responses"].values():
+        response["headers"].update(headers)
 
 
 def _problem_response(status: int, kinds: list[problems.Kind], schema: ResolvedComponent) -> dict[str, Any]:

@@ -7,12 +7,15 @@ from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
+from webapp import paging
+from webapp.deprecation import Deprecation
 from webapp.errors import AppError
+from webapp.etags import EtagView
 from webapp.keys import idempotency, limits
 from webapp.keys.authentication import api_principal
 from webapp.keys.principal import Principal
+from webapp.paging import Page
 
 S = TypeVar("S", bound=serializers.Serializer[Any])
 
@@ -25,7 +28,7 @@ class ApiRequest(Request):
         return api_principal(self)
 
 
-class ApiView(APIView):
+class ApiView(EtagView):
     """A view of the API: key or session, scope, rate limit, problem+json.
 
     required_scope: what the caller must be allowed; None: nothing but to be known.
@@ -33,12 +36,16 @@ class ApiView(APIView):
     rate_bucket: the limit that each request counts one in; more with `self.charge`.
     idempotent: its POST creates something, and heeds an Idempotency-Key: what it writes and its answer are one
     transaction, so it must not wait for others in it.
+    etagged: what it answers to GET carries an ETag, for clients that ask again and again.
+    deprecated: since when and for what else, where it should not be used any more; every answer says so.
     """
 
     http_method_names = ["get", "post", "put", "patch", "delete", "head"]
     required_scope: str | None = None
     rate_bucket = "other"
     idempotent = False
+    etagged = False
+    deprecated: Deprecation | None = None
     also_raises: tuple[type[AppError], ...] = ()
 
     request: ApiRequest
@@ -65,6 +72,13 @@ class ApiView(APIView):
             owner, make = self.request.auth_principal.user, getattr(self, method)
             vars(self)[method] = partial(idempotency.once, key, owner, make)
 
+    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
+        final = super().finalize_response(request, response, *args, **kwargs)
+        if self.deprecated:
+            for name, value in self.deprecated.headers().items():
+                final[name] = f"{final[name]}, {value}" if name in final else value
+        return final
+
     def creates(self) -> bool:
         """Whether this POST creates something, so that an Idempotency-Key counts."""
         return self.idempotent
@@ -80,6 +94,41 @@ def parse(serializer: type[S], data: Any) -> S:
     filled.is_valid(raise_exception=True)
     return filled
 
+
+# Lists ----------------------------------------------------------------------------------------------------------------
+
+
+class PageAskSerializer(serializers.Serializer[Any]):
+    """What each list takes in its address."""
+
+    cursor = serializers.CharField(required=False, help_text="The `next_cursor` of the page before.")
+    limit = serializers.IntegerField(
+        required=False, default=paging.LIMIT, min_value=1, max_value=paging.MOST, help_text="Rows on the page, at most."
+    )
+
+
+class PageSerializer(serializers.Serializer[Any]):
+    """What each list answers; one of its own adds `data`, the rows."""
+
+    has_more = serializers.BooleanField(help_text="Whether there are rows after these.")
+    next_cursor = serializers.CharField(
+        allow_null=True,
+        help_text="Send it as `cursor` for the next page; null at the end. The `Link` header has it, too.",
+    )
+
+
+def page_answer(request: Request, page: Page[Any], serializer: type[PageSerializer], **more: Any) -> Response:
+    """The page as JSON. Its `Link` header leads to the next one, whatever else was asked for. more: other fields."""
+    told = {"data": page.items, "has_more": page.next_cursor is not None, "next_cursor": page.next_cursor, **more}
+    answer = Response(serializer(told).data)
+    if page.next_cursor is not None:
+        query = request.query_params.copy()
+        query["cursor"] = page.next_cursor
+        answer["Link"] = f'<{request.build_absolute_uri(request.path)}?{query.urlencode()}>; rel="next"'
+    return answer
+
+
+# Who is asking --------------------------------------------------------------------------------------------------------
 
 ME_EXAMPLE = {
     "user": {"email": "ada@example.com", "name": "Ada"},

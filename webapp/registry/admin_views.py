@@ -105,7 +105,7 @@ class ModelPage(ModelLive):
         return {
             "history": history,
             "is_filtered": any(wanted.values()),
-            "events": page.events,
+            "events": page.items,
             "next_cursor": page.next_cursor,
             "before": request.GET.get("before", ""),
             "query": _query(request, "at", *wanted),

@@ -5,7 +5,7 @@ from rest_framework.response import Response
 
 from webapp.accounts.roles import may_see_history
 from webapp.errors import InvalidInput, NotAllowed, NotFound, ScoringUnavailable
-from webapp.keys.api import ApiRequest, ApiView, parse
+from webapp.keys.api import ApiRequest, ApiView, page_answer, parse
 from webapp.keys.models import Scope
 from webapp.registry import queries
 from webapp.registry.models import ScoringModel
@@ -54,7 +54,7 @@ HISTORY_EXAMPLE = OpenApiExample(
             "switching_from": None,
             "converged_at": "2026-11-23T07:05:02Z",
         },
-        "events": [
+        "data": [
             {
                 "id": 12,
                 "at": "2026-11-23T07:30:00Z",
@@ -69,13 +69,15 @@ HISTORY_EXAMPLE = OpenApiExample(
                 "serving": SERVING,
             }
         ],
-        "next": "12",
+        "has_more": True,
+        "next_cursor": "WyIyMDI2LTExLTIzVDA3OjMwOjAwKzAwOjAwIiwxMl0:x9…",
     },
     response_only=True,
 )
 
 
 class ModelsView(ApiView):
+    etagged = True
     also_raises = (ScoringUnavailable,)
 
     @extend_schema(
@@ -150,10 +152,6 @@ class HistoryView(ApiView):
         if model is None:
             raise NotFound(f"There is no model named {name!r}. `GET /api/v1/models` lists those there are.")
         ask = parse(HistoryAskSerializer, request.query_params.dict()).validated_data
-        page = queries.history(model, before=ask.get("before"), size=ask["size"], until=ask.get("at"))
+        page = queries.history(model, before=ask.get("cursor"), size=ask["limit"], until=ask.get("at"))
         served = queries.served_at(model, ask["at"]) if "at" in ask else None
-        return Response(
-            HistorySerializer(
-                {"model": model.name, "served": served, "events": page.events, "next": page.next_cursor}
-            ).data
-        )
+        return page_answer(request, page, HistorySerializer, model=model.name, served=served)

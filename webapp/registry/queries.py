@@ -10,7 +10,7 @@ from typing import Any
 from django.db import Error as DatabaseError
 from django.db.models import Prefetch, QuerySet
 
-from webapp.errors import InvalidInput
+from webapp.paging import Page, page_of
 from webapp.registry.models import Check, Event, Rollout, ScoringModel, Version
 from webapp.scoring import fleet
 from webapp.scoring.fleet import PodVersionView, PodView
@@ -188,14 +188,6 @@ def last_events(size: int = 20) -> list[Event]:
 # History --------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class HistoryPage:
-    """Events, newest first; `next_cursor` leads to older ones, None at the end."""
-
-    events: list[Event]
-    next_cursor: str | None
-
-
 def history(
     model: ScoringModel,
     *,
@@ -205,7 +197,7 @@ def history(
     version: str = "",
     actor: str = "",
     until: datetime | None = None,
-) -> HistoryPage:
+) -> Page[Event]:
     """One page of what happened to the model. before: the `next_cursor` of the page above; actor: part of an address.
 
     Raises InvalidInput for a cursor that was not made here.
@@ -219,15 +211,7 @@ def history(
         events = events.filter(actor__icontains=actor)
     if until:
         events = events.filter(at__lte=until)
-    if before:
-        # services.record_event keeps `at` rising with the key, so the key alone says what is older.
-        last = model.events.filter(pk=int(before)).first() if before.isdecimal() and len(before) < 19 else None
-        if last is None:
-            raise InvalidInput("This page of the history does not exist. Start again from the newest.", field="before")
-        events = events.filter(at__lte=last.at, pk__lt=last.pk)
-    found = list(events[: size + 1])
-    page = found[:size]
-    return HistoryPage(page, str(page[-1].pk) if len(found) > size else None)
+    return page_of(events, cursor=before, limit=size, by=("at", "pk"))
 
 
 @dataclass(frozen=True)

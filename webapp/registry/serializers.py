@@ -4,10 +4,8 @@ from typing import Any
 
 from rest_framework import serializers
 
+from webapp.keys.api import PageAskSerializer, PageSerializer
 from webapp.registry.models import Event, Version
-from webapp.registry.queries import PAGE_SIZE
-
-MAX_PAGE_SIZE = 200
 
 
 class VersionSerializer(serializers.Serializer[Version]):
@@ -76,21 +74,18 @@ class ServedAtSerializer(ServingSerializer):
     converged_at = serializers.DateTimeField(allow_null=True, help_text="When that was known.")
 
 
-class HistorySerializer(serializers.Serializer[Any]):
+class HistorySerializer(PageSerializer):
     model = serializers.CharField()
     served = ServedAtSerializer(
         allow_null=True, help_text="What served `at` that moment; null without `at`, or before anything is known."
     )
-    events = EventSerializer(many=True, help_text="Newest first.")
-    next = serializers.CharField(allow_null=True, help_text="Send it as `before` for older events; null at the end.")
+    data = EventSerializer(many=True, help_text="The events, newest first.")  # type: ignore[assignment]  # declared fields do not stay attributes
 
 
-class HistoryAskSerializer(serializers.Serializer[Any]):
+class HistoryAskSerializer(PageAskSerializer):
     """The address's parameters."""
 
     at = serializers.DateTimeField(
         required=False,
         help_text="What served at this moment, and the events up to it: RFC 3339, such as 2026-11-23T08:00:00Z.",
     )
-    before = serializers.CharField(required=False, help_text="The `next` of the page above.")
-    size = serializers.IntegerField(required=False, default=PAGE_SIZE, min_value=1, max_value=MAX_PAGE_SIZE)

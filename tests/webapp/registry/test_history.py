@@ -238,19 +238,19 @@ def test_while_pods_switch_both_champions_are_named(model, eventful):
 def test_the_history_is_told_in_pages_newest_first_and_can_be_narrowed(model, eventful):
     whole = queries.history(model, size=100)
     assert whole.next_cursor is None
-    kinds = [event.kind for event in whole.events]
+    kinds = [event.kind for event in whole.items]
     assert kinds[:4] == ["shadow_ended", "replaced", "rolled_back", "settings"]
     assert kinds[-1] == "adopted"
 
     paged, cursor = [], None
     while True:
         page = queries.history(model, before=cursor, size=2)
-        paged += page.events
+        paged += page.items
         if (cursor := page.next_cursor) is None:
             break
-    assert paged == whole.events
+    assert paged == whole.items
     narrowed = queries.history(model, kinds=["promoted", "replaced"], version="2")
-    assert [event.kind for event in narrowed.events] == ["replaced", "promoted"]
+    assert [event.kind for event in narrowed.items] == ["replaced", "promoted"]
 
 
 @pytest.mark.django_db
@@ -265,7 +265,7 @@ def test_a_clock_that_was_set_back_does_not_shuffle_the_history(model, event, mo
     monkeypatch.setattr("django.utils.timezone.now", lambda: event.at - timedelta(hours=1))
     later = services.record_event(model, Event.Kind.SETTINGS, by=None)
     assert later.at == event.at
-    assert [each.pk for each in queries.history(model).events] == [later.pk, event.pk]
+    assert [each.pk for each in queries.history(model).items] == [later.pk, event.pk]
 
 
 @pytest.mark.django_db

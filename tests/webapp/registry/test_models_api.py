@@ -108,8 +108,8 @@ def test_the_history_tells_who_changed_what_and_why(client, viewer_key, history,
     answer = client.get(HISTORY, headers=bearer(viewer_key))
     assert answer.status_code == 200
     told = answer.json()
-    assert [event["kind"] for event in told["events"]] == ["canary_changed", "canary_started", "adopted"]
-    started = told["events"][1]
+    assert [event["kind"] for event in told["data"]] == ["canary_changed", "canary_started", "adopted"]
+    started = told["data"][1]
     at = history.events.get(kind="canary_started").at.isoformat().replace("+00:00", "Z")
     assert {name: started[name] for name in started if name != "id"} == {
         "at": at,
@@ -128,7 +128,7 @@ def test_the_history_tells_who_changed_what_and_why(client, viewer_key, history,
             "standby": None,
         },
     }
-    assert (told["model"], told["served"], told["next"]) == ("faq-javascript", None, None)
+    assert (told["model"], told["served"], told["next_cursor"]) == ("faq-javascript", None, None)
 
 
 def test_a_time_in_gives_the_versions_and_percentages_out(client, viewer_key, history):
@@ -136,26 +136,27 @@ def test_a_time_in_gives_the_versions_and_percentages_out(client, viewer_key, hi
     told = client.get(HISTORY, {"at": at.isoformat()}, headers=bearer(viewer_key)).json()
     assert told["served"]["champion"] == "1"
     assert told["served"]["canary"] == {"version": "2", "percent": 10}
-    assert [event["kind"] for event in told["events"]] == ["canary_started", "adopted"]
+    assert [event["kind"] for event in told["data"]] == ["canary_started", "adopted"]
     before = at - timedelta(days=1)
     told = client.get(HISTORY, {"at": before.isoformat()}, headers=bearer(viewer_key)).json()
-    assert (told["served"], told["events"]) == (None, [])
+    assert (told["served"], told["data"]) == (None, [])
 
 
 def test_the_history_comes_in_pages(client, viewer_key, history):
-    seen, asked = [], {"size": 2}
+    seen, asked = [], {"limit": 2}
     while True:
         page = client.get(HISTORY, asked, headers=bearer(viewer_key)).json()
-        seen += [event["kind"] for event in page["events"]]
-        if page["next"] is None:
+        seen += [event["kind"] for event in page["data"]]
+        assert page["has_more"] == (page["next_cursor"] is not None)
+        if not page["has_more"]:
             break
-        asked["before"] = page["next"]
+        asked["cursor"] = page["next_cursor"]
     assert seen == ["canary_changed", "canary_started", "adopted"]
 
 
 @pytest.mark.parametrize(
     ("asked", "field"),
-    [({"at": "yesterday"}, "at"), ({"size": 0}, "size"), ({"size": 201}, "size"), ({"before": "x"}, "before")],
+    [({"at": "yesterday"}, "at"), ({"limit": 0}, "limit"), ({"limit": 101}, "limit"), ({"cursor": "x"}, "cursor")],
 )
 def test_a_parameter_that_makes_no_sense_is_named(client, viewer_key, history, asked, field):
     problem = assert_problem(client.get(HISTORY, asked, headers=bearer(viewer_key)), 422, "invalid-input")
