@@ -5,7 +5,11 @@ LEFT_UNREAD we read it; above, closing is cheaper, and the answer says so (gunic
 """
 
 import time
+from typing import Any
 
+from django.conf import settings
+from django.core.exceptions import TooManyFilesSent
+from django.core.files.uploadhandler import FileUploadHandler
 from django.http import HttpRequest, UnreadablePostError
 
 LEFT_UNREAD = 4 * 1024 * 1024  # bytes
@@ -28,3 +32,23 @@ def read_rest(request: HttpRequest) -> None:
             pass
     except UnreadablePostError:
         pass  # the client has gone; there is no next request
+
+
+class FewFiles(FileUploadHandler):
+    """The first of the handlers that keep files in memory or temporary files: a form may have so many and no more."""
+
+    def __init__(self, request: HttpRequest | None = None) -> None:
+        super().__init__(request)
+        self._count = 0
+
+    def new_file(self, *args: Any, **options: Any) -> None:
+        super().new_file(*args, **options)
+        self._count += 1
+        if self._count > settings.MAX_FORM_FILES:
+            raise TooManyFilesSent(f"More than {settings.MAX_FORM_FILES} files in a form.")
+
+    def receive_data_chunk(self, raw_data: bytes, _start: int) -> bytes:
+        return raw_data
+
+    def file_complete(self, _file_size: int) -> None:
+        """The next handler has it."""

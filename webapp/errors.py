@@ -16,6 +16,7 @@ AppError
 ├── RateLimited             too many requests; says when to come back
 ├── Unavailable             our own database is away
 ├── StoreError              the model store cannot be used, or what lies in it is not what it should be
+├── FilesError              the folder of batches cannot be used: it is full, away, or misses a file
 └── ScoringError            a pod answered something we cannot use
     ├── ScoringRefused      the pod refused the input; says why
     ├── ScoringUnavailable  no pod, or all of them are full
@@ -104,6 +105,10 @@ class Unavailable(AppError):
 
 
 class StoreError(AppError):
+    pass
+
+
+class FilesError(AppError):
     pass
 
 

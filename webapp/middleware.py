@@ -122,8 +122,8 @@ class SafetyHeadersMiddleware(Middleware):
 class BodyLimitMiddleware(Middleware):
     """Refuses a body that is too large by its announced length, before a byte of it is read.
 
-    Pictures are taken only from people signed in and from callers with an API key, which the API checks before it
-    reads; a stranger cannot make us store tens of megabytes to find a form's safety token in them. Artifacts, up to a
+    Pictures and batches are taken only from people signed in and from callers with an API key, which the API checks
+    before it reads; a stranger cannot make us store gigabytes to find a form's safety token in them. Artifacts, up to a
     gigabyte, are taken only from those who may register versions.
 
     A body without Content-Length (chunked) is never read by Django, so it is refused too rather than taken as empty.
@@ -150,7 +150,7 @@ class BodyLimitMiddleware(Middleware):
         if artifact and not request.user.has_perm("registry.register_version"):
             return NotAllowed("You may not register versions or evaluation sets; ask for the group admin.")
         if not artifact and not _may_upload(request):
-            return NotSignedIn("Sign in, or send an API key, before you send pictures.")
+            return NotSignedIn("Sign in, or send an API key, before you send files.")
         return None
 
 
@@ -158,11 +158,13 @@ def _limit(path: str, *, artifact: bool) -> int:
     """The most bytes that a body sent to the address may have. artifact: it takes whole versions of models."""
     if artifact:
         return settings.MAX_ARTIFACT_UPLOAD_BYTES + settings.MIB  # leaves room for the other fields
+    if path.startswith(settings.BATCH_PATHS):
+        return settings.BATCH_UPLOAD_BYTES + settings.MIB
     return settings.MAX_UPLOAD_BYTES if path.startswith(settings.UPLOAD_PATHS) else settings.MAX_BODY_BYTES
 
 
 def _may_upload(request: HttpRequest) -> bool:
-    """Whether a caller of an address that takes pictures names a key, where keys count, or is signed in."""
+    """Whether a caller of an address that takes files names a key, where keys count, or is signed in."""
     return (problems.is_api(request) and key_in(request) is not None) or request.user.is_authenticated
 
 

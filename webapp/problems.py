@@ -115,7 +115,7 @@ TOO_LARGE = Kind(
     413,
     "The request is too large",
     "The body, one of its pictures or the number of its parts is over a limit.",
-    "Send less at once: a picture may have 10 MB, a request 8 pictures, any other body 1 MB.",
+    "Send less at once: a picture may have 10 MB, a request 8 pictures, a batch 6 GB, any other body 1 MB.",
 )
 UNSUPPORTED_MEDIA = Kind(
     "unsupported-media-type",
@@ -180,6 +180,13 @@ STORE = Kind(
     "The folder that holds the models cannot be read or written, or a file in it is missing or damaged.",
     "See `detail`. What serves goes on serving; tell the people who run this site if it stays.",
 )
+FILES = Kind(
+    "batch-files",
+    503,
+    "The files of batches cannot be used",
+    "The disk that holds uploads and results of batches is full or away, or a file on it is missing or damaged.",
+    "See `detail`. Delete batches that you no longer need; tell the people who run this site if it stays.",
+)
 
 KINDS: dict[type[AppError], Kind] = {
     AppError: INTERNAL,
@@ -202,6 +209,7 @@ KINDS: dict[type[AppError], Kind] = {
     errors.ScoringTimeout: SCORING_TIMEOUT,
     errors.Unavailable: UNAVAILABLE,
     errors.StoreError: STORE,
+    errors.FilesError: FILES,
 }
 BY_SLUG = {kind.slug: kind for kind in KINDS.values()}
 

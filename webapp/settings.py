@@ -136,6 +136,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     # Knows who asks, and still comes before the first look into a body: the CSRF check's `process_view`.
     "webapp.middleware.BodyLimitMiddleware",
+    "webapp.batch.middleware.UploadMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
@@ -184,6 +185,7 @@ CACHES: dict[str, dict[str, Any]] = {
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
 }
 MODEL_STORE = Path(os.environ.get("MODEL_STORE", VAR_DIR / "models"))
+BATCH_DIR = Path(os.environ.get("BATCH_DIR", VAR_DIR / "batches"))  # shared by web and workers
 
 # Scoring pods ---------------------------------------------------------------------------------------------------------
 
@@ -386,9 +388,17 @@ UPLOAD_PATHS = ("/images/", "/api/v1/images/", "/score")
 MAX_ARTIFACT_UPLOAD_BYTES = 1_000_000_000  # a version as a zip, or an evaluation set
 MAX_ARTIFACT_BYTES = 4_000_000_000  # the same, unpacked
 ARTIFACT_UPLOAD_PATHS = re.compile(r"/admin/models/[^/]+/(upload|evaluation-set)")
+BATCH_UPLOAD_BYTES = env_int("BATCH_UPLOAD_BYTES", 6_000_000_000)  # of one batch, straight to the disk
+BATCH_PATHS = ("/batches/", "/api/v1/batches")
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 100
-DATA_UPLOAD_MAX_NUMBER_FILES = 50
+MAX_FORM_FILES = 50  # that wait in memory or temporary files
+DATA_UPLOAD_MAX_NUMBER_FILES = 5000  # of a batch; there they take no memory
+FILE_UPLOAD_HANDLERS = [
+    "webapp.bodies.FewFiles",
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+    "django.core.files.uploadhandler.TemporaryFileUploadHandler",
+]
 FILE_UPLOAD_MAX_MEMORY_SIZE = MAX_IMAGE_BYTES + MIB  # of the whole body; a larger one waits in temporary files
 
 CONTENT_SECURITY_POLICY: dict[str, Any] = {

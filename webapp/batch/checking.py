@@ -1,0 +1,84 @@
+"""Validation: reads an upload once, from beginning to end, and cuts it into the files that chunks are worked on from.
+
+It may be killed at any row and begun again: the same upload gives the same files.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from webapp.batch import files, reading
+from webapp.batch.models import Job
+from webapp.batch.rows import InputRow
+
+ROWS_A_CHUNK = {Job.Kind.FAQ.value: 200, Job.Kind.IMAGE.value: 32}
+BEAT_EVERY = 1.0  # seconds
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows of one chunk, whose file is written. first_row: from 0. refused: how many have their error already."""
+
+    number: int
+    first_row: int
+    rows: int
+    refused: int
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What an upload holds: its chunks, and how many rows, of which `refused` cannot be scored."""
+
+    parts: list[Part] = field(default_factory=list)
+    total: int = 0
+    refused: int = 0
+
+
+def validate(job: Job, beat: Callable[[], object], *, most: int) -> Checked:
+    """Writes the row files of a job. most: rows that it may have.
+
+    beat: called every second or so; what it raises ends the validation. Raises InvalidInput for a file that cannot be
+    read, has too many rows or not one that can be scored; FilesError.
+    """
+    heart = _Heart(beat)
+    parts: list[Part] = []
+    written: list[Path] = []
+    total = refused = 0
+    problem = ""
+    rows = _rows_of(job)
+    while chunk := list(islice(rows, ROWS_A_CHUNK[job.kind])):
+        heart.beat()
+        bad = [row for row in chunk if row.error]
+        problem = problem or (bad[0].error if bad else "")
+        written.append(files.write_rows(job, len(parts), chunk))
+        parts.append(Part(len(parts), total, len(chunk), len(bad)))
+        total += len(chunk)
+        refused += len(bad)
+        if total > most:
+            raise reading.bad(f"It has more than {most:,} rows, the most of one batch. Send it as several.")
+    if not total:
+        raise reading.bad("It has not one row below its header.")
+    if refused == total:
+        raise reading.bad(f"Not one of its {total:,} rows can be scored. The first: {problem}")
+    for path in written:  # at once, when most of them are on the disk already
+        heart.beat()
+        files.sync(path)
+    return Checked(parts, total, refused)
+
+
+def _rows_of(job: Job) -> Iterator[InputRow]:
+    with files.disk_errors():
+        yield from reading.rows(files.upload_of_job(job), reading.reading_of(job), job.column)
+
+
+class _Heart:
+    def __init__(self, beat: Callable[[], object]) -> None:
+        self._beat = beat
+        self._next = 0.0
+
+    def beat(self) -> None:
+        if (now := time.monotonic()) >= self._next:
+            self._next = now + BEAT_EVERY
+            self._beat()

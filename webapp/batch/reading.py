@@ -1,0 +1,594 @@
+"""Reads questions out of what people upload: tables (CSV, TSV, XLSX), JSON lines, and texts with a question a line.
+
+`detect` looks at the beginning of a file and says how it is to be read; `rows` reads all of it, one row at a time. A
+row that cannot be asked comes with its reason and spoils no other. What is wrong with the whole file is an
+InvalidInput that names the line and what to do.
+"""
+
+import codecs
+import csv
+import io
+import re
+from array import array
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from webapp.batch.models import Job
+from webapp.batch.rows import InputRow
+from webapp.errors import InvalidInput
+from webapp.faq.services import MAX_QUESTION
+
+MAX_LINE = 2**20  # characters
+MAX_ID = 200  # characters
+MAX_COLUMN = 200  # characters of a column's name
+SHOWN_ROWS = 10
+SHOWN_CELL = 200  # characters
+SHOWN_COLUMNS = 50
+GUESSED_FROM = 200  # rows
+SAMPLE = 2**18  # bytes that delimiter and header are guessed from
+DECODED = 2**25  # bytes that the encoding is guessed from
+DELIMITERS = ",;\t|"
+ONE_COLUMN = "\x1f"  # a delimiter that stands in no text: the whole line is one cell
+
+QUESTION_NAMES = ("question", "questions", "query", "text", "input", "prompt", "utterance", "sentence", "title", "q")
+ID_NAMES = ("custom_id", "id")
+UNIQUE_ID = "custom_id"
+NO_TEXT = re.compile("[\\0\ud800-\udfff]")  # what no database keeps, and bytes that were no text
+CONTROLS = bytes(set(range(32)) - {9, 10, 12, 13, 27})
+
+# A long cell is a row that cannot be asked, not a file that cannot be read. Lines and runaway quotes have their limit.
+csv.field_size_limit(MAX_LINE)
+
+
+class Reading(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a file is read, as `Job.reading` keeps it.
+
+    format: csv, tsv, txt, jsonl, xlsx or zip. encoding: as Python names it. delimiter: "" where a line is one cell.
+    columns: their names in order, "Column 1" and so on without a header; of JSON lines the names in the first lines.
+    question, id_column: the columns that seem to hold them, or "". sheet: the one of the workbook that is read.
+    count: of pictures.
+    """
+
+    format: str
+    encoding: str = ""
+    delimiter: str = ""
+    header: bool = False
+    columns: list[str] = []
+    question: str = ""
+    id_column: str = ""
+    sheet: str = ""
+    count: int = 0
+
+    @property
+    def kind(self) -> str:
+        return (Job.Kind.IMAGE if self.format == "zip" else Job.Kind.FAQ).value
+
+    def kept(self) -> dict[str, Any]:
+        """For Job.reading."""
+        kept: dict[str, Any] = msgspec.to_builtins(self)
+        return kept
+
+
+def reading_of(job: Job) -> Reading:
+    return msgspec.convert(job.reading, Reading)
+
+
+def detect(path: Path, name: str, *, header: bool | None = None, delimiter: str | None = None) -> Reading:
+    """How to read the file, by its content and name. header, delimiter: where somebody knows better.
+
+    Raises InvalidInput on `file` for what is none of the formats, or has nothing in it.
+    """
+    suffix = Path(name).suffix.lower()
+    with path.open("rb") as file:
+        start = file.read(DECODED)
+    if not start.strip(b"\xef\xbb\xbf \t\r\n"):
+        raise bad("The file is empty.")
+    if said := _other_format(start):
+        raise bad(said)
+    encoding = _encoding_of(start)
+    with opened(path, encoding) as text:
+        sample = text.read(SAMPLE)
+    if suffix in {".jsonl", ".ndjson", ".json"} or (suffix not in {".csv", ".tsv", ".txt"} and _is_json(sample)):
+        return _json_lines(sample, encoding)
+    if suffix == ".txt" and delimiter is None:
+        return Reading(format="txt", encoding=encoding)
+    return _table(sample, encoding, suffix, header, delimiter)
+
+
+def preview(path: Path, reading: Reading) -> list[list[str]]:
+    """The first rows below the header, their cells cut to what can be shown; of JSON lines a cell for each column."""
+    match reading.format:
+        case "txt":
+            with opened(path, reading.encoding) as text:
+                found: list[list[str]] = [[line.strip()] for line in islice(_lines(text), SHOWN_ROWS) if line.strip()]
+        case "jsonl":
+            found = []
+            with opened(path, reading.encoding) as text:
+                for line in islice((line for line in _lines(text) if line.strip()), SHOWN_ROWS):
+                    found.append(_shown_object(line, reading.columns))
+        case _:
+            with _cells(path, reading) as cells:
+                found = [row for _line, row in islice(cells, SHOWN_ROWS + reading.header)][reading.header :]
+    return [[cell[:SHOWN_CELL] for cell in row[:SHOWN_COLUMNS]] for row in found]
+
+
+def column_of(reading: Reading, wanted: str) -> str:
+    """The column that holds the questions. wanted: its name, however it is capitalised, or its number from 1; "" for
+    the one that seems to. Raises InvalidInput on `column`.
+    """
+    if not reading.columns:
+        if wanted:
+            raise InvalidInput("This file has no columns to choose from; leave `column` out.", field="column")
+        return ""
+    by_name = {name.casefold(): name for name in reversed(reading.columns)}
+    found = reading.question if not wanted else by_name.get(wanted.strip().casefold())
+    if found is None and wanted.isdecimal() and 0 < int(wanted) <= len(reading.columns):
+        found = reading.columns[int(wanted) - 1]
+    if not found and reading.format == "jsonl" and wanted:
+        return wanted  # it need not stand in the first lines
+    if not found:
+        names = ", ".join(reading.columns[:20])
+        said = f"There is no column {wanted!r}." if wanted else "Say which column holds the questions."
+        raise InvalidInput(f"{said} There are: {names}.", field="column")
+    return found
+
+
+def rows(path: Path, reading: Reading, column: str) -> Iterator[InputRow]:
+    """Every row as a question to ask, or with the reason why it cannot be asked. column: as `column_of` says.
+
+    Memory does not grow with the file. Raises InvalidInput at a line from which on it cannot be read.
+    """
+    match reading.format:
+        case "txt":
+            return _text_rows(path, reading)
+        case "jsonl":
+            return _json_rows(path, reading, column)
+        case _:
+            return _table_rows(path, reading, column)
+
+
+def bad(sentence: str) -> InvalidInput:
+    return InvalidInput(sentence, field="file")
+
+
+# What it is -----------------------------------------------------------------------------------------------------------
+
+OTHERS = {
+    b"\xd0\xcf\x11\xe0": "This is an old or a protected Office file. Save it as .xlsx without a password, or as CSV.",
+    b"\x1f\x8b": "This is compressed with gzip. Unpack it first.",
+    b"7z\xbc\xaf": "This is a 7z archive. Pack the pictures as a .zip.",
+    b"Rar!": "This is a RAR archive. Pack the pictures as a .zip.",
+    b"%PDF": "This is a PDF. Send a table (CSV, TSV, XLSX), JSON lines, or a text with a question a line.",
+}
+NO_FORMAT = "This is no text. Send a table (CSV, TSV, XLSX), JSON lines, a text with a question a line, or a .zip."
+
+
+def _other_format(start: bytes) -> str:
+    """What to do about a file that is none of ours; "" for one that may be text."""
+    if said := next((said for magic, said in OTHERS.items() if start.startswith(magic)), ""):
+        return said
+    sample = start[:SAMPLE]
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or _wide_encoding(sample):
+        return ""
+    junk = len(sample) - len(sample.translate(None, CONTROLS))
+    return NO_FORMAT if junk > len(sample) / 20 else ""
+
+
+def _encoding_of(start: bytes) -> str:
+    """UTF-8 or UTF-16 where it is, else Windows-1252: what Excel saves as CSV in the West."""
+    if start.startswith(codecs.BOM_UTF8):
+        return "utf-8-sig"
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if wide := _wide_encoding(start[:SAMPLE]):
+        return wide
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(start)  # its last character may be cut
+    except UnicodeDecodeError:
+        return "cp1252"
+    return "utf-8"
+
+
+def _wide_encoding(sample: bytes) -> str:
+    """UTF-16 without a mark at its beginning: every second byte of Western text is zero."""
+    half = len(sample) // 2
+    even, odd = (sample[first::2].count(0) for first in (0, 1))
+    if half and odd > half * 0.4 and even < half * 0.05:
+        return "utf-16-le"
+    if half and even > half * 0.4 and odd < half * 0.05:
+        return "utf-16-be"
+    return ""
+
+
+@contextmanager
+def opened(path: Path, encoding: str) -> Iterator[IO[str]]:
+    """The text, with its line ends. A byte that is none becomes half a surrogate pair, which spoils one row."""
+    errors = "replace" if encoding.startswith("utf-16") else "surrogateescape"
+    with path.open(encoding=encoding, errors=errors, newline="") as text:
+        yield text
+
+
+def _lines_of(sample: str) -> list[str]:
+    """Its lines as files have them; str.splitlines knows more ends of a line."""
+    return list(io.StringIO(sample, newline=""))
+
+
+def _lines(text: IO[str]) -> Iterator[str]:
+    """All lines. Of one that is too long only the beginning, one character over MAX_LINE."""
+    while line := text.readline(MAX_LINE + 1):
+        yield line
+        if len(line) > MAX_LINE and line[-1] not in "\r\n":
+            while (rest := text.readline(MAX_LINE)) and rest[-1] not in "\r\n":
+                pass
+
+
+# Tables ---------------------------------------------------------------------------------------------------------------
+
+
+def _table(sample: str, encoding: str, suffix: str, header: bool | None, delimiter: str | None) -> Reading:
+    if delimiter is None:
+        delimiter = _delimiter_of(sample, prefer="\t" if suffix in {".tsv", ".tab"} else ",")
+    first = _parsed(sample, delimiter)
+    if delimiter == "" and suffix not in {".csv", ".tsv", ".tab"} and header is None and not _names_in(first[:1]):
+        return Reading(format="txt", encoding=encoding)
+    found = Reading(format="tsv" if delimiter == "\t" else "csv", encoding=encoding, delimiter=delimiter)
+    return with_columns(found, first, header)
+
+
+def with_columns(found: Reading, first: list[list[str]], header: bool | None) -> Reading:
+    """The same with its columns, as the first rows of the table show them."""
+    if not first:
+        raise bad("The file has no rows.")
+    if header is None:
+        header = _has_header(first)
+    body = first[1:] if header else first
+    # Without a header, one row with too many cells makes no column.
+    width = len(first[0]) if header else Counter(map(len, first)).most_common(1)[0][0]
+    names = _column_names(first[0] if header else [], width)
+    known = {name.casefold(): name for name in reversed(names)} if header else {}
+    return msgspec.structs.replace(
+        found,
+        header=header,
+        columns=names,
+        question=next((known[name] for name in QUESTION_NAMES if name in known), "") or _wordiest(names, body),
+        id_column=next((known[name] for name in ID_NAMES if name in known), ""),
+    )
+
+
+def _delimiter_of(sample: str, prefer: str) -> str:
+    """The delimiter by which nearly all lines have the same number of cells; "" when there is none."""
+    best, best_share = "", 0.0
+    for delimiter in prefer + DELIMITERS.replace(prefer, ""):
+        first = _parsed(sample, delimiter)
+        if not first:
+            continue
+        if len(first[0]) > 1 and _names_in(first[:1]):
+            return delimiter
+        counts = Counter(map(len, first))
+        cells, lines = counts.most_common(1)[0]
+        share = lines / counts.total()
+        if cells > 1 and share >= 0.8 and share > best_share:
+            best, best_share = delimiter, share
+    return best
+
+
+def _parsed(sample: str, delimiter: str) -> list[list[str]]:
+    """The first rows; the last of the sample is cut, unless it is the only one."""
+    lines = _lines_of(sample)
+    whole = lines[:-1] if len(sample) == SAMPLE and len(lines) > 1 else lines
+    try:
+        return list(islice(filter(None, csv.reader(whole, delimiter=delimiter or ONE_COLUMN)), GUESSED_FROM))
+    except csv.Error:
+        return []
+
+
+def _names_in(first: list[list[str]]) -> bool:
+    """Whether the first row holds a name that such columns have."""
+    return any(cell.strip().casefold() in {*QUESTION_NAMES, *ID_NAMES} for row in first for cell in row)
+
+
+def _has_header(first: list[list[str]]) -> bool:
+    """Whether the first row names the columns: by a name that such columns have, or because it looks like none of the
+    others.
+    """
+    head, body = first[0], first[1:]
+    if _names_in(first[:1]):
+        return True
+    cells = [cell.strip() for cell in head]
+    if not body or not all(cells) or len({cell.casefold() for cell in cells}) < len(cells):
+        return False
+    if any(len(cell) > 60 or cell.endswith(("?", ".", "!")) or _is_number(cell) for cell in cells):
+        return False
+    for column, cell in enumerate(cells):
+        below = [row[column].strip() for row in body if column < len(row) and row[column].strip()]
+        if below and (all(map(_is_number, below)) or sum(map(len, below)) / len(below) > 2 * len(cell)):
+            return True
+    return False
+
+
+def _is_number(cell: str) -> bool:
+    return re.fullmatch(r"[-+]?[\d.,:/\s%-]*\d", cell) is not None
+
+
+def _column_names(head: list[str], width: int) -> list[str]:
+    """One name for each column, each another."""
+    names: list[str] = []
+    for number in range(1, width + 1):
+        name = " ".join(head[number - 1].split())[:MAX_COLUMN] if number <= len(head) else ""
+        name = name or f"Column {number}"
+        if name in names:
+            name = f"{name[: MAX_COLUMN - 10]} ({number})"
+        names.append(name)
+    return names
+
+
+def _wordiest(names: list[str], body: list[list[str]]) -> str:
+    """The column with the longest texts that are no numbers; the first when there is nothing to go by."""
+
+    def words(column: int) -> float:
+        cells = [row[column] for row in body if column < len(row) and not _is_number(row[column].strip())]
+        return sum(min(len(cell), 500) for cell in cells)
+
+    return max(enumerate(names), key=lambda each: (words(each[0]), -each[0]))[1] if names else ""
+
+
+@contextmanager
+def _cells(path: Path, reading: Reading) -> Iterator[Iterator[tuple[int, list[str]]]]:
+    """The table's rows with the line each begins in, the header too."""
+    with opened(path, reading.encoding) as text:
+        yield _csv_cells(text, reading.delimiter or ONE_COLUMN)
+
+
+def _csv_cells(text: IO[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    ended = False
+
+    def lines() -> Iterator[str]:
+        nonlocal ended
+        for line in _lines(text):
+            if len(line) > MAX_LINE:
+                raise bad(
+                    f"Line {table.line_num + 1} has more than {MAX_LINE:,} characters. Is this a table? Each row must "
+                    "stand in a line of its own."
+                )
+            yield line
+        ended = True
+
+    table = csv.reader(lines(), delimiter=delimiter)
+    line = 1
+    try:
+        for row in table:
+            if ended and table.line_num > line:
+                # Everything from there on was taken for one cell; asking the rows before would look like success.
+                raise bad(_unclosed(line))
+            if row:
+                yield line, row
+            line = table.line_num + 1
+    except csv.Error as error:
+        raise bad(
+            _unclosed(line) if "field limit" in str(error) else f"Line {line} cannot be read: {error}."
+        ) from error
+
+
+def _unclosed(line: int) -> str:
+    return (
+        f"Line {line}: a quotation mark opens a cell there and none closes it. Close it, or write it twice where it "
+        "belongs to the text."
+    )
+
+
+def _table_rows(path: Path, reading: Reading, column: str) -> Iterator[InputRow]:
+    judge = _Judge("Row" if reading.format == "xlsx" else "Line", unique=reading.id_column.casefold() == UNIQUE_ID)
+    place = reading.columns.index(column)
+    id_place = reading.columns.index(reading.id_column) if reading.id_column else None
+    width = len(reading.columns)
+    empty: list[int] = []  # lines whose cells are all empty; at the end they are no rows
+    with _cells(path, reading) as cells:
+        for line, row in islice(cells, int(reading.header), None):
+            question = row[place] if place < len(row) else ""
+            if not question and not any(map(str.strip, row)):
+                empty.append(line)
+                continue
+            for each in empty:
+                yield judge(each, "", "")
+            empty.clear()
+            row_id = row[id_place].strip() if id_place is not None and id_place < len(row) else ""
+            if len(row) > width and any(map(str.strip, row[width:])):
+                yield judge.refused(
+                    line,
+                    row_id,
+                    question,
+                    f"has {len(row):,} cells and the table {width:,}. Put texts with a delimiter in quotation marks",
+                )
+            else:
+                yield judge(line, row_id, question)
+
+
+# JSON lines and texts -------------------------------------------------------------------------------------------------
+
+JSON: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
+NO_LINES = 'This is one JSON document. Write one object a line (JSON lines), such as {"question": "…"}.'
+
+
+def _is_json(sample: str) -> bool:
+    """Whether the first line is an object or a text in JSON."""
+    first = next((line for line in _lines_of(sample) if line.strip()), "")
+    try:
+        return isinstance(JSON.decode(first), dict | str)
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        return False
+
+
+def _json_lines(sample: str, encoding: str) -> Reading:
+    if sample.lstrip().startswith("["):
+        raise bad(NO_LINES)
+    names: dict[str, str] = {}  # of the fields, with the first text of each
+    plain = 0
+    for line in filter(str.strip, _lines_of(sample)[:GUESSED_FROM]):
+        try:
+            item = JSON.decode(line)
+        except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+            continue
+        plain += isinstance(item, str)
+        for name, value in item.items() if isinstance(item, dict) else ():
+            if len(name) <= MAX_COLUMN and (len(names) < SHOWN_COLUMNS or name in names):
+                names[name] = names.get(name) or (value if isinstance(value, str) else "")
+    if not names and not plain and sample.lstrip().startswith("{"):
+        raise bad(NO_LINES)
+    by_length = max(names, key=lambda name: len(names[name]) * (name not in ID_NAMES), default="")
+    return Reading(
+        format="jsonl",
+        encoding=encoding,
+        columns=list(names),
+        question=next((name for name in QUESTION_NAMES if name in names), by_length),
+        id_column=next((name for name in ID_NAMES if name in names), ""),
+    )
+
+
+def _shown_object(line: str, columns: list[str]) -> list[str]:
+    try:
+        item = JSON.decode(line)
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        return [line]
+    if not isinstance(item, dict):
+        return [str(item)]
+    return [value if isinstance(value := item.get(name, ""), str) else str(value) for name in columns]
+
+
+def _json_rows(path: Path, reading: Reading, column: str) -> Iterator[InputRow]:
+    judge = _Judge("Line", unique=True)
+    with opened(path, reading.encoding) as text:
+        for number, line in enumerate(_lines(text), start=1):
+            if len(line) > MAX_LINE:
+                yield judge.refused(number, "", "", f"has more than {MAX_LINE:,} characters")
+                continue
+            if line.isspace():
+                continue
+            try:
+                item: Any = JSON.decode(line)
+            except UnicodeEncodeError:
+                yield judge.refused(number, "", "", "holds bytes that are no text")
+                continue
+            except (msgspec.DecodeError, RecursionError) as error:
+                yield judge.refused(number, "", "", f"is no JSON: {error}")
+                continue
+            if isinstance(item, str):
+                yield judge(number, "", item)
+            elif not isinstance(item, dict):
+                yield judge.refused(number, "", "", 'must be a text, or an object such as {"question": "…"}')
+            else:
+                yield _object_row(judge, number, item, column or "question")
+
+
+def _object_row(judge: "_Judge", number: int, item: dict[str, Any], column: str) -> InputRow:
+    question, row_id = item.get(column), item.get(UNIQUE_ID)
+    judge.unique = row_id is not None
+    if row_id is None:
+        row_id = item.get("id")
+    if row_id is None:
+        row_id = ""
+    elif isinstance(row_id, int) and not isinstance(row_id, bool):
+        row_id = str(row_id)
+    if not isinstance(row_id, str):
+        return judge.refused(number, "", "", "has an id that is neither a text nor a whole number")
+    if not isinstance(question, str):
+        missing = "has no" if question is None else "must have a text as its"
+        return judge.refused(number, row_id, "", f"{missing} {column!r}")
+    return judge(number, row_id, question)
+
+
+def _text_rows(path: Path, reading: Reading) -> Iterator[InputRow]:
+    judge = _Judge("Line")
+    with opened(path, reading.encoding) as text:
+        for number, line in enumerate(_lines(text), start=1):
+            if question := line.strip():
+                yield judge(number, "", question)
+
+
+# One row --------------------------------------------------------------------------------------------------------------
+
+
+class _Judge:
+    """Gives each row its number, and those that cannot be asked their reason.
+
+    place: what the file's rows are called, "Line" or "Row". unique: whether no id may come twice.
+    """
+
+    def __init__(self, place: str, *, unique: bool = False) -> None:
+        self._place = place
+        self.unique = unique
+        self._number = -1
+        self._seen = Seen()
+
+    def __call__(self, line: int, row_id: str, question: str) -> InputRow:
+        question = question.strip()
+        if not question:
+            return self.refused(line, row_id, "", "has no question")
+        if len(question) > MAX_QUESTION:
+            long = f"has a question of {len(question):,} characters; {MAX_QUESTION:,} are the most that is read"
+            return self.refused(line, row_id, question, long)
+        if not question.isprintable() and (found := NO_TEXT.search(question)):
+            what = "a NUL character" if found[0] == "\0" else "bytes that are no text"
+            return self.refused(line, row_id, question, f"holds {what}")
+        if row_id:
+            if len(row_id) > MAX_ID:
+                return self.refused(line, row_id, question, f"has an id of more than {MAX_ID} characters")
+            if NO_TEXT.search(row_id):
+                return self.refused(line, row_id, question, "has an id that is no text")
+            if self.unique and not self._seen.add(row_id):
+                return self.refused(line, row_id, question, f"has the custom_id {row_id!r} of a row before it")
+        self._number += 1
+        return InputRow(self._number, row_id, question)
+
+    def refused(self, line: int, row_id: str, question: str, why: str) -> InputRow:
+        self._number += 1
+        return InputRow(
+            self._number,
+            NO_TEXT.sub("\ufffd", row_id[:MAX_ID]),
+            NO_TEXT.sub("\ufffd", question[:SHOWN_CELL]),
+            error=f"{self._place} {line:,} {why}.",
+        )
+
+
+class Seen:
+    """Which texts have come before, in 16 to 32 bytes each: only their hashes are kept.
+
+    Python seeds those anew in every process, so nobody can make two texts meet; of a million, two do by chance once in
+    thirty million files.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._slots = array("q", [0]) * 2**10
+
+    def add(self, text: str) -> bool:
+        """False when it has come before."""
+        if 2 * self._count >= len(self._slots):
+            self._grow()
+        if not self._put(self._slots, hash(text) or 1):
+            return False
+        self._count += 1
+        return True
+
+    @staticmethod
+    def _put(slots: "array[int]", value: int) -> bool:
+        mask = len(slots) - 1
+        place = value & mask
+        while slots[place]:
+            if slots[place] == value:
+                return False
+            place = (place + 1) & mask
+        slots[place] = value
+        return True
+
+    def _grow(self) -> None:
+        slots = array("q", [0]) * (2 * len(self._slots))
+        for value in self._slots:
+            if value:
+                self._put(slots, value)
+        self._slots = slots
