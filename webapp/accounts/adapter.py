@@ -21,8 +21,10 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
     """allauth under our name. E-mails and their links name PUBLIC_URL, whatever Host header the request had."""
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
+        """Sends what the two templates of that prefix say. There need be no request: a worker sends mails, too."""
         site = Site("Scorepod", urlsplit(settings.PUBLIC_URL).netloc)
-        super().send_mail(template_prefix, email, {**context, "current_site": site, "public_url": settings.PUBLIC_URL})
+        known = {"email": email, **context, "current_site": site, "public_url": settings.PUBLIC_URL}
+        self.render_mail(template_prefix, email, known).send()
 
     def get_email_confirmation_url(self, _request: HttpRequest, emailconfirmation: EmailConfirmation) -> str:
         return settings.PUBLIC_URL + reverse("account_confirm_email", args=[emailconfirmation.key])

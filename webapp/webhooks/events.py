@@ -25,7 +25,7 @@ def emit(user: User, type: str, payload: Mapping[str, Any]) -> int:  # noqa: A00
     never. type: one of EventType. payload: what JSON can hold; dates and UUIDs, too.
     """
     wanted = EventType(type).value
-    enabled = Endpoint.objects.filter(owner=user, disabled="")
+    enabled = Endpoint.objects.filter(owner=user, owner__is_active=True, disabled="")
     return len(_write([endpoint for endpoint in enabled if wanted in endpoint.event_types], wanted, payload))
 
 

@@ -6,6 +6,7 @@ A delivery is written in the transaction of what happened, so that neither exist
 
 import uuid
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import models
@@ -74,8 +75,20 @@ class Endpoint(models.Model):
         return not self.disabled
 
     @property
+    def host(self) -> str:
+        """Where it leads, without what may be a secret."""
+        return urlsplit(self.url).netloc
+
+    @property
     def event_types(self) -> list[str]:
         return self.events.split()
+
+    @property
+    def state(self) -> str:
+        """ "disabled", "failing" or "enabled"."""
+        if self.disabled:
+            return "disabled"
+        return "failing" if self.failing_since else "enabled"
 
 
 class Secret(models.Model):
@@ -156,6 +169,11 @@ class Delivery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.type} {self.pk}"
+
+    @property
+    def is_retried(self) -> bool:
+        """Whether it is pending because an attempt has failed."""
+        return self.state == self.State.PENDING and self.tries > 0
 
 
 class Attempt(models.Model):

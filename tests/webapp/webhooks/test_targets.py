@@ -1,0 +1,236 @@
+"""Which addresses events may go to, when a webhook is made and each time that one is sent."""
+
+import ssl
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from django.utils import timezone
+
+from tests.factories import WEBHOOK_SECRET, make_webhook
+from tests.webapp.webhooks.receiver import receiving
+from webapp.errors import InvalidInput
+from webapp.webhooks import deliveries, sending, services, targets
+from webapp.webhooks.models import Delivery, Endpoint
+
+pytestmark = pytest.mark.django_db
+PUBLIC = "93.184.215.14"
+
+OURS = ["127.0.0.1", "127.9.9.9", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1", "::1"]
+OURS += ["fc00::1", "fd12:3456::1"]
+NEVER = [
+    *("0.0.0.0", "0.1.2.3", "169.254.169.254", "169.254.0.1", "192.0.0.192", "192.0.2.1", "192.88.99.1", "198.18.0.1"),
+    *("198.51.100.1", "203.0.113.1", "224.0.0.1", "239.255.255.255", "240.0.0.1", "255.255.255.255"),
+    *("168.63.129.16", "100.100.100.200"),  # where Azure and Alibaba tell a machine about itself
+    *("::", "fe80::1", "fe80::1%eth0", "ff02::1", "fd00:ec2::254", "2001:db8::1", "fec0::1", "5f00::1", "3fff::1"),
+    # Of IPv6, with an IPv4 address within.
+    *("::ffff:127.0.0.1", "::ffff:93.184.215.14", "::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b:1::a00:1"),
+    *("2002:7f00:1::1", "2001:0:7f00:1::1"),
+    "no address",
+]
+
+
+@pytest.mark.parametrize("address", [PUBLIC, "8.8.8.8", "172.32.0.1", "100.63.0.1", "2606:2800:21f:cb07::1"])
+def test_a_public_address_may_be_told(address):
+    assert targets.allowed(address)
+
+
+@pytest.mark.parametrize("address", OURS)
+def test_an_address_of_our_own_may_be_told_only_where_the_settings_say_so(address, settings):
+    assert not targets.allowed(address)
+    settings.WEBHOOK_ALLOW_PRIVATE = True
+    assert targets.allowed(address)
+
+
+@pytest.mark.parametrize("address", NEVER)
+@pytest.mark.parametrize("private", [False, True])
+def test_some_addresses_are_nobodys_to_tell(address, private, settings):
+    settings.WEBHOOK_ALLOW_PRIVATE = private
+    assert not targets.allowed(address)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "example.com/hooks",
+        "ftp://example.com/",
+        "http://example.com/",
+        "javascript:alert(1)",
+        "https://",
+        "https:///path",
+        "https://user@example.com/",
+        "https://user:password@example.com/",
+        "https://example.com/#part",
+        "https://example.com:0/",
+        "https://example.com:99999/",
+        "https://example.com:http/",
+        "https://exa mple.com/",
+        "https://example.com\\@127.0.0.1/",
+        "https://[::1",
+        "https://[fe80::1%25eth0]/",
+        "https://example.com/\x00",
+        "https://example.com/" + "x" * 2000,
+        "https://" + "x" * 300 + ".com/",
+        # Ways to write 127.0.0.1 and others that resolvers understand.
+        "https://127.0.0.1/",
+        "https://127.1/",
+        "https://2130706433/",
+        "https://0x7f000001/",
+        "https://0177.0.0.1/",
+        "https://０１２７.0.0.1/",
+        "https://[::ffff:169.254.169.254]/",
+        "https://[::]/",
+        "https://localhost/",
+    ],
+)
+def test_an_address_that_will_not_do_is_refused_at_once(owner, url):
+    with pytest.raises(InvalidInput) as refusal:
+        services.create(owner, url=url, event_types=["batch.completed"])
+    assert refusal.value.field == "url"
+    assert not Endpoint.objects.exists()
+
+
+def test_a_name_that_leads_to_us_is_refused_without_saying_where(owner, names):
+    names["inside.example.com"] = [[PUBLIC, "10.1.2.3"]]
+    with pytest.raises(InvalidInput) as refusal:
+        services.create(owner, url="https://inside.example.com/", event_types=["batch.completed"])
+    assert refusal.value.detail == "inside.example.com does not lead to a public address."
+
+
+def test_a_name_that_leads_nowhere_is_told(owner, names):
+    with pytest.raises(InvalidInput, match="cannot be found"):
+        services.create(owner, url="https://nowhere.example.com/", event_types=["batch.completed"])
+
+
+def test_a_name_that_leads_elsewhere_later_is_refused_when_it_is_sent(owner, names, happens):
+    """DNS rebinding: public when the webhook is made, ours when the event is sent."""
+    with receiving() as inside:
+        names["rebind.example.com"] = [[PUBLIC], ["127.0.0.1"]]
+        services.create(owner, url=f"https://rebind.example.com:{inside.port}/", event_types=["batch.completed"])
+        happens(owner)
+        deliveries.deliver_next()
+    assert inside.received == []
+    assert Delivery.objects.get().error == "rebind.example.com does not lead to a public address."
+
+
+def test_a_name_is_looked_up_once_and_the_request_goes_there(owner, settings, names, happens):
+    """DNS rebinding within one delivery: the second look-up would lead to another machine."""
+    settings.WEBHOOK_ALLOW_PRIVATE = True
+    with receiving() as right, receiving("127.0.0.2", right.port) as wrong:
+        names["rebind.example.com"] = [["127.0.0.1"], ["127.0.0.2"]]
+        make_webhook(owner, url=right.at("rebind.example.com"))
+        happens(owner)
+        deliveries.deliver_next()
+    assert names.asked == ["rebind.example.com"]
+    assert wrong.received == []
+    (received,) = right.received
+    assert received.headers["host"] == f"rebind.example.com:{right.port}"
+    assert received.verified(WEBHOOK_SECRET)
+
+
+def test_the_next_address_of_a_name_is_tried_where_one_does_not_answer(owner, settings, names, happens):
+    settings.WEBHOOK_ALLOW_PRIVATE = True
+    with receiving() as receiver:
+        names["two.example.com"] = [["127.0.0.3", "127.0.0.1"]]
+        make_webhook(owner, url=receiver.at("two.example.com"))
+        happens(owner)
+        deliveries.deliver_next()
+    assert Delivery.objects.get().state == "delivered"
+
+
+# TLS ------------------------------------------------------------------------------------------------------------------
+
+
+def certificate(folder: Path, name: str) -> ssl.SSLContext:
+    """A server's side of TLS for that name, whose certificate the file `ca.pem` in the folder vouches for."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([_general_name(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "ca.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (folder / "key.pem").write_bytes(private)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "ca.pem", folder / "key.pem")
+    return context
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+@pytest.fixture
+def trusting(tmp_path, monkeypatch, settings) -> Iterator[Path]:
+    """The folder whose ca.pem we trust, as an operator would have it for their company."""
+    settings.WEBHOOK_ALLOW_PRIVATE = True
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    sending._trusted.cache_clear()
+    yield tmp_path
+    sending._trusted.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["hooks.example.com", "127.0.0.1"])
+def test_tls_is_spoken_with_the_name_and_not_with_the_address(owner, trusting, names, happens, name):
+    asked_for: list[str | None] = []
+    server = certificate(trusting, name)
+    server.sni_callback = lambda _connection, asked, _context: asked_for.append(asked)
+    if name != "127.0.0.1":
+        names[name] = [["127.0.0.1"]]
+    with receiving(tls=server) as receiver:
+        make_webhook(owner, url=receiver.at(name))
+        happens(owner)
+        deliveries.deliver_next()
+    assert Delivery.objects.get().state == "delivered"
+    assert asked_for == ([name] if name != "127.0.0.1" else [None])
+    assert receiver.received[0].verified(WEBHOOK_SECRET)
+
+
+def test_a_certificate_of_another_name_is_not_trusted(owner, trusting, names, happens):
+    names["hooks.example.com"] = [["127.0.0.1"]]
+    with receiving(tls=certificate(trusting, "other.example.com")) as receiver:
+        make_webhook(owner, url=receiver.at("hooks.example.com"))
+        happens(owner)
+        deliveries.deliver_next()
+    assert receiver.received == []
+    assert Delivery.objects.get().error.startswith("The certificate is not valid: ")
+
+
+def test_a_certificate_that_nobody_vouches_for_is_not_trusted(owner, settings, tmp_path, happens):
+    settings.WEBHOOK_ALLOW_PRIVATE = True
+    with receiving(tls=certificate(tmp_path, "127.0.0.1")) as receiver:
+        make_webhook(owner, url=receiver.url)
+        happens(owner)
+        deliveries.deliver_next()
+    assert receiver.received == []
+    assert Delivery.objects.get().error.startswith("The certificate is not valid: ")
+
+
+def test_plain_http_where_tls_is_expected_is_told(owner, receiver, happens):
+    make_webhook(owner, url=receiver.url.replace("http:", "https:"))
+    happens(owner)
+    deliveries.deliver_next()
+    assert Delivery.objects.get().error == "No TLS connection could be made."
+    assert Delivery.objects.get().due_at > timezone.now()
