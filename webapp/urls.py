@@ -11,6 +11,7 @@ urlpatterns = [
     path("faq/", include("webapp.faq.urls")),
     path("images/", include("webapp.images.urls")),
     path("keys/", include("webapp.keys.urls")),
+    path("webhooks/", include("webapp.webhooks.urls")),
     path("account/", include("webapp.accounts.urls")),
     path("", include("webapp.usage.urls")),
     path("", include("webapp.registry.urls")),
