@@ -228,11 +228,8 @@ CELERY_WORKER_ENABLE_REMOTE_CONTROL = False  # nobody uses it, and it fills the 
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False  # logs go our way
 CELERY_WORKER_REDIRECT_STDOUTS = False
 CELERY_TIMEZONE = "UTC"
-QUIET_TASKS = (
-    "registry.watch",
-    "registry.shadow",
-    "webhooks.watch",
-)  # run all the time; they get no line in the log each
+# These run all the time; they get no line in the log each.
+QUIET_TASKS = ("registry.watch", "registry.shadow", "usage.merge", "webhooks.watch")
 CELERY_WORKER_BEAT = env_bool("WORKER_BEAT", default=False)  # ours: this worker sends what the schedule below says
 CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # keeps no file that a kill could damage
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
@@ -240,6 +237,8 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "registry.watch": {"task": "registry.watch", "schedule": 2.0, "options": {"expires": 10}},
     "keys.forget_calls": {"task": "keys.forget_calls", "schedule": crontab(minute="47"), "options": {"expires": 3600}},
     "registry.prune": {"task": "registry.prune", "schedule": crontab(minute="17"), "options": {"expires": 3600}},
+    "usage.merge": {"task": "usage.merge", "schedule": 20.0, "options": {"expires": 60}},
+    "usage.prune": {"task": "usage.prune", "schedule": crontab(minute="23"), "options": {"expires": 3600}},
     "webhooks.watch": {"task": "webhooks.watch", "schedule": 5.0, "options": {"expires": 10}},
     "webhooks.prune": {"task": "webhooks.prune", "schedule": crontab(minute="27"), "options": {"expires": 3600}},
 }

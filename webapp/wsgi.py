@@ -8,6 +8,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 
 application = get_wsgi_application()
 
-from webapp.usage import traffic  # noqa: E402  # its models can be imported only now
+from webapp.usage import ledger, traffic  # noqa: E402  # their models can be imported only now
 
 traffic.write_in_background()
+ledger.write_in_background()

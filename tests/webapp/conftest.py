@@ -15,7 +15,7 @@ from webapp.keys import limits
 from webapp.keys.services import NewKey
 from webapp.scoring import fleet
 from webapp.scoring.client import scoring_client
-from webapp.usage import traffic
+from webapp.usage import ledger, traffic
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +24,7 @@ def fresh_counters():
     cache.clear()
     limits._counter.cache_clear()
     traffic.forget()
+    ledger.forget()
 
 
 @pytest.fixture(autouse=True)

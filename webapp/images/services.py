@@ -14,7 +14,7 @@ from webapp.keys.principal import Principal
 from webapp.registry import shadow
 from webapp.registry.pins import require_pinnable
 from webapp.request_ids import current_request_id
-from webapp.scoring.answers import ImageAnswer, ModelInfo, Prediction
+from webapp.scoring.answers import ImageAnswer, Prediction
 from webapp.scoring.client import scoring_client
 from webapp.usage import services as usage
 from webapp.usage.feedback import Judged, numbered
@@ -77,18 +77,26 @@ def classify(
     if version:
         require_pinnable(chosen.name, version, who)
 
-    def card(upload: Upload, name: str) -> Card:
-        return _card(upload, name, model=chosen, version=version, top_k=top_k, routing_key=who.routing_key)
+    def card(number: int, name: str) -> Card:
+        return _card(
+            uploads[number],
+            name,
+            attempt=usage.Attempt(chosen.name, further=number > 0),
+            who=who,
+            source=source,
+            version=version,
+            top_k=top_k,
+            title=chosen.title,
+        )
 
     names = numbered(upload.filename for upload in uploads)
     if len(uploads) == 1:
-        cards = [card(uploads[0], names[0])]
+        cards = [card(0, names[0])]
     else:
         # All at once, so that the pod can score them as one batch. The context carries the request's id.
         with ThreadPoolExecutor(max_workers=max(1, len(uploads))) as threads:
             waiting = [
-                threads.submit(contextvars.copy_context().run, card, upload, name)
-                for upload, name in zip(uploads, names, strict=True)
+                threads.submit(contextvars.copy_context().run, card, number, name) for number, name in enumerate(names)
             ]
             cards = [each.result() for each in waiting]
     for upload, each in zip(uploads, cards, strict=True):
@@ -109,20 +117,29 @@ def failure_of_all(cards: Sequence[Card]) -> AppError | None:
     return max(failures, key=lambda failure: problems.kind_of(failure).status)
 
 
-def _card(upload: Upload, name: str, *, model: ModelInfo, version: str, top_k: int, routing_key: str) -> Card:
-    attempt = usage.Attempt(model.name)
+def _card(
+    upload: Upload,
+    name: str,
+    *,
+    attempt: usage.Attempt,
+    who: Principal,
+    source: ScoringRecord.Source,
+    version: str,
+    top_k: int,
+    title: str,
+) -> Card:
     answer: ImageAnswer | None = None
     failure: AppError | None = None
     try:
         check_picture(upload)
-        with usage.counted(attempt, pinned=bool(version)):
+        with usage.counted(attempt, who, source=source, pinned=bool(version)):
             answer = scoring_client().classify_image(
                 upload.data,
-                model=model.name,
+                model=attempt.model,
                 top_k=top_k,
                 timeout=TIMEOUT,
                 version=version or None,
-                routing_key=routing_key,
+                routing_key=who.routing_key,
             )
             attempt.answered(answer.version, [each.probability for each in answer.predictions])
     except AppError as error:
@@ -133,8 +150,8 @@ def _card(upload: Upload, name: str, *, model: ModelInfo, version: str, top_k: i
         name=name,
         answer=answer,
         failure=failure,
-        model=model.name,
-        model_title=model.title,
+        model=attempt.model,
+        model_title=title,
         version=attempt.version,
         duration_ms=attempt.duration_ms,
         request_id=current_request_id(),

@@ -101,6 +101,50 @@ class Traffic(models.Model):
         return f"{self.model} {self.version}, {self.at:%Y-%m-%d %H:%M:%S}"
 
 
+class Use(models.Model):
+    """What one caller asked of one version on one day (UTC), for themselves and for those who look after the site.
+
+    Rows are added by each process once a second, and merged. It outlives account and key, without them.
+    """
+
+    class Source(models.TextChoices):
+        PAGE = ScoringRecord.Source.PAGE.value, "Page"
+        API = ScoringRecord.Source.API.value, "API"
+        BATCH = "batch", "Batch"
+
+    day = models.DateField()
+    # Without a constraint: one row of somebody who has just deleted the account must not refuse the others' rows.
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+", db_constraint=False
+    )
+    key = models.ForeignKey("keys.ApiKey", models.SET_NULL, null=True, related_name="+", db_constraint=False)
+    source = models.CharField(max_length=10, choices=Source)
+    model = models.CharField(max_length=128)
+    version = models.CharField(max_length=128, blank=True)  # empty: none has answered
+    requests = models.PositiveBigIntegerField(default=0)
+    rows = models.PositiveBigIntegerField(default=0)  # questions and pictures; a request may have several
+    errors = models.PositiveBigIntegerField(default=0)  # rows without an answer, whoever was to blame
+    latency = models.JSONField(default=dict)  # {bucket: rows} (latencies.py); of batches none is counted
+    merged = models.BooleanField(default=False)
+
+    class Meta:
+        verbose_name_plural = "use"
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.CheckConstraint(condition=models.Q(errors__lte=models.F("rows")), name="use_fails_no_more_than_rows")
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            # ledger.report of one person
+            models.Index(fields=["user", "day"], name="use_of_person"),
+            # ledger.report of all, and what is too old to keep
+            models.Index(fields=["day"], name="use_by_day"),
+            # what ledger.merge has still to merge
+            models.Index(fields=["id"], condition=models.Q(merged=False), name="use_to_merge"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.version}, {self.day}"
+
+
 class Feedback(models.Model):
     """What a person said about one answer: right or wrong. They may change their mind; the last word counts.
 

@@ -4,7 +4,6 @@
 """
 
 import math
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from django.db import transaction
 from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
-from webapp.usage.counting import Accumulator, Counts, Subject, row_of
+from webapp.counting import Accumulator, add_latencies
 from webapp.usage.latencies import bucket_of, quantile
 from webapp.usage.models import Feedback, Traffic
 
@@ -26,8 +25,62 @@ COUNTED = ("requests", "errors", "latency", "confidence_sum", "confidence_count"
 
 # Counting -------------------------------------------------------------------------------------------------------------
 
-_accumulator = Accumulator()
-os.register_at_fork(after_in_child=_accumulator.forget)
+
+@dataclass(frozen=True)
+class Subject:
+    """What is counted apart: each version, pinned or not, in each second (since 1970)."""
+
+    second: int
+    model: str
+    version: str
+    pinned: bool
+
+
+@dataclass
+class Counts:
+    """How the requests of one subject went. latency: requests by bucket."""
+
+    requests: int = 0
+    errors: int = 0
+    latency: dict[int, int] = field(default_factory=dict)
+    confidence_sum: float = 0.0
+    confidence_count: int = 0
+
+    def add(self, other: "Counts") -> None:
+        self.add_row(other.requests, other.errors, other.latency, other.confidence_sum, other.confidence_count)
+
+    def add_row(
+        self,
+        requests: int,
+        errors: int,
+        latency: Mapping[int, int] | Mapping[str, int],
+        confidence_sum: float,
+        confidence_count: int,
+    ) -> None:
+        """Adds a row of the database."""
+        self.requests += requests
+        self.errors += errors
+        add_latencies(self.latency, latency)
+        self.confidence_sum += confidence_sum
+        self.confidence_count += confidence_count
+
+
+def _row_of(subject: Subject, counts: Counts, seconds: int = Traffic.SECOND) -> Traffic:
+    return Traffic(
+        at=datetime.fromtimestamp(subject.second, UTC),
+        seconds=seconds,
+        model=subject.model,
+        version=subject.version,
+        pinned=subject.pinned,
+        requests=counts.requests,
+        errors=counts.errors,
+        latency=counts.latency,
+        confidence_sum=counts.confidence_sum,
+        confidence_count=counts.confidence_count,
+    )
+
+
+_accumulator = Accumulator("traffic", _row_of)
 write_in_background = _accumulator.write_in_background
 write = _accumulator.write
 forget = _accumulator.forget
@@ -205,6 +258,6 @@ def _merge_some(old: QuerySet[Traffic]) -> int:
             second = int(at.timestamp())
             minute = Subject(second - second % Traffic.MINUTE, model, version, pinned)
             minutes.setdefault(minute, Counts()).add_row(*counted)
-        Traffic.objects.bulk_create(row_of(subject, counts, Traffic.MINUTE) for subject, counts in minutes.items())
+        Traffic.objects.bulk_create(_row_of(subject, counts, Traffic.MINUTE) for subject, counts in minutes.items())
         Traffic.objects.filter(pk__in=[pk for pk, *_ in rows]).delete()
     return len(rows)

@@ -10,7 +10,8 @@ from django.db import IntegrityError, OperationalError, connection
 from django.db.models import Sum
 from django.utils import timezone
 
-from webapp.usage import counting, traffic
+from webapp import counting
+from webapp.usage import traffic
 from webapp.usage.models import Feedback, Traffic
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
@@ -201,7 +202,7 @@ class TestADatabaseThatIsAway:
         away.undo()
         traffic.write()
         assert set(Traffic.objects.values_list("version", flat=True)) == {f"v{number}" for number in range(15, 20)}
-        assert caplog.text.count("traffic_lost") == 15
+        assert caplog.text.count("counts_lost") == 15
 
     def test_a_row_that_it_refuses_does_not_hold_up_the_others(self, monkeypatch):
         def refuses(*_args, **_options):

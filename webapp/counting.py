@@ -5,16 +5,15 @@ was counted waits, within bounds, while the database is away.
 """
 
 import atexit
+import os
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import structlog
 from django.db import InterfaceError, OperationalError, close_old_connections
-
-from webapp.usage.models import Traffic
+from django.db.models import Model
 
 log = structlog.get_logger(__name__)
 
@@ -24,74 +23,55 @@ MOST_WAITING = 10_000  # subjects that wait for it; then the oldest go
 LAST_WRITE_WITHIN = 5.0  # seconds that the end of the process waits for a write under way
 
 
-@dataclass(frozen=True)
-class Subject:
-    """What is counted apart: each version, pinned or not, in each second (since 1970)."""
+class Sums(Protocol):
+    """What is counted of one subject."""
 
-    second: int
-    model: str
-    version: str
-    pinned: bool
+    requests: int
+
+    def add(self, other: Self, /) -> None: ...
 
 
-@dataclass
-class Counts:
-    """How the requests of one subject went. latency: requests by bucket."""
-
-    requests: int = 0
-    errors: int = 0
-    latency: dict[int, int] = field(default_factory=dict)
-    confidence_sum: float = 0.0
-    confidence_count: int = 0
-
-    def add(self, other: "Counts") -> None:
-        self.add_row(other.requests, other.errors, other.latency, other.confidence_sum, other.confidence_count)
-
-    def add_row(
-        self,
-        requests: int,
-        errors: int,
-        latency: Mapping[int, int] | Mapping[str, int],
-        confidence_sum: float,
-        confidence_count: int,
-    ) -> None:
-        """Adds a row of the database, whose JSON has made texts of the buckets' numbers."""
-        self.requests += requests
-        self.errors += errors
-        for bucket, count in latency.items():
-            self.latency[int(bucket)] = self.latency.get(int(bucket), 0) + count
-        self.confidence_sum += confidence_sum
-        self.confidence_count += confidence_count
+S = TypeVar("S", bound=Hashable)  # what is counted apart
+C = TypeVar("C", bound=Sums)
 
 
-class Accumulator:
+def add_latencies(to: dict[int, int], more: Mapping[int, int] | Mapping[str, int]) -> None:
+    """Adds requests by bucket (usage/latencies.py), also from a row of the database, whose JSON knows only texts."""
+    for bucket, count in more.items():
+        to[int(bucket)] = to.get(int(bucket), 0) + count
+
+
+class Accumulator(Generic[S, C]):
     """Counts of one process on their way into the database. Used by many threads at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, row_of: Callable[[S, C], Model]) -> None:
+        """name: for the log; row_of: the new row that holds a subject's counts."""
+        self._name, self._row_of = name, row_of
         self._in_background = False
         self.forget()
+        os.register_at_fork(after_in_child=self.forget)
 
     def forget(self) -> None:
         """Begins with nothing: in a forked process, which has neither the thread nor its locks, and between tests."""
         self._lock = threading.Lock()  # of `_waiting`; never held while the database is asked
         self._writing = threading.RLock()  # held by the one who writes
-        self._waiting: dict[Subject, Counts] = {}
+        self._waiting: dict[S, C] = {}
         self._thread: threading.Thread | None = None
 
-    def add(self, subject: Subject, counts: Counts) -> None:
+    def add(self, subject: S, counts: C) -> None:
         with self._lock:
             self._add(subject, counts)
             if self._in_background and self._thread is None:
-                self._thread = threading.Thread(target=self._write_for_ever, name="traffic", daemon=True)
+                self._thread = threading.Thread(target=self._write_for_ever, name=self._name, daemon=True)
                 self._thread.start()
 
-    def _add(self, subject: Subject, counts: Counts) -> None:
+    def _add(self, subject: S, counts: C) -> None:
         if known := self._waiting.get(subject):
             known.add(counts)
             return
         if len(self._waiting) >= MOST_WAITING:
             lost = self._waiting.pop(next(iter(self._waiting)))
-            log.warning("traffic_lost", requests=lost.requests)
+            log.warning("counts_lost", of=self._name, requests=lost.requests)
         self._waiting[subject] = counts
 
     def write_in_background(self) -> None:
@@ -108,8 +88,11 @@ class Accumulator:
         with self._writing:
             with self._lock:
                 taken, self._waiting = self._waiting, {}
+            rows: Any = [self._row_of(subject, counts) for subject, counts in taken.items()]
+            if not rows:
+                return
             try:
-                Traffic.objects.bulk_create(row_of(subject, counts) for subject, counts in taken.items())
+                type(rows[0])._default_manager.bulk_create(rows)
             except (OperationalError, InterfaceError):
                 with self._lock:
                     since, self._waiting = self._waiting, taken
@@ -136,23 +119,8 @@ class Accumulator:
         try:
             self.write()
         except (OperationalError, InterfaceError) as error:
-            log.warning("traffic_not_written", error=type(error).__name__, waiting=len(self._waiting))
+            log.warning("counts_not_written", of=self._name, error=type(error).__name__, waiting=len(self._waiting))
             return False
         except Exception:  # whatever it is, the thread goes on
-            log.exception("traffic_lost")
+            log.exception("counts_lost", of=self._name)
         return True
-
-
-def row_of(subject: Subject, counts: Counts, seconds: int = Traffic.SECOND) -> Traffic:
-    return Traffic(
-        at=datetime.fromtimestamp(subject.second, UTC),
-        seconds=seconds,
-        model=subject.model,
-        version=subject.version,
-        pinned=subject.pinned,
-        requests=counts.requests,
-        errors=counts.errors,
-        latency=counts.latency,
-        confidence_sum=counts.confidence_sum,
-        confidence_count=counts.confidence_count,
-    )
