@@ -5,8 +5,11 @@ from urllib.parse import urlsplit
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.models import EmailConfirmation
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.urls import reverse
+
+from webapp.accounts.models import SERVICE_DOMAIN
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,12 @@ class Site:
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ships no types
     """allauth under our name. E-mails and their links name PUBLIC_URL, whatever Host header the request had."""
+
+    def clean_email(self, email: str) -> str:
+        """The address as it is. Refuses those of service accounts: to sign up with, to add, to reset a password of."""
+        if email.lower().endswith(f"@{SERVICE_DOMAIN}"):
+            raise ValidationError("This is the name of a service account, which cannot sign in.")
+        return str(super().clean_email(email))
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         """Sends what the two templates of that prefix say. There need be no request: a worker sends mails, too."""

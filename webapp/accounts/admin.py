@@ -11,7 +11,9 @@ from django.contrib.auth.models import Group
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from webapp.accounts.models import User
+from webapp.accounts import services
+from webapp.accounts.models import ServiceAccount, User
+from webapp.errors import InvalidInput
 
 
 class AddUserForm(AdminUserCreationForm[User]):
@@ -41,7 +43,7 @@ class UserAdmin(DjangoUserAdmin[User]):
     add_fieldsets = ((None, {"classes": ("wide",), "fields": ("email", "usable_password", "password1", "password2")}),)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
-        return super().get_queryset(request).prefetch_related("groups")
+        return super().get_queryset(request).filter(is_service=False).prefetch_related("groups")
 
     @admin.display(description="Role")
     def role(self, user: User) -> str:
@@ -72,6 +74,58 @@ def _is_superuser(request: HttpRequest) -> bool:
 
 def _may_touch(request: HttpRequest, user: User | None) -> bool:
     return user is None or not user.is_superuser or _is_superuser(request)
+
+
+class ServiceAccountForm(forms.ModelForm[ServiceAccount]):
+    class Meta:
+        model = ServiceAccount
+        fields = ("name", "responsible", "is_active")
+        help_texts = {
+            "name": "What it is for, such as “Support bot”. Shown in lists and in the history.",
+            "is_active": "Without this, no key of it opens anything.",
+        }
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.fields["name"].required = True
+        responsible = self.fields["responsible"]
+        if isinstance(responsible, forms.ModelChoiceField):
+            responsible.required = True
+            responsible.queryset = User.objects.filter(is_service=False, is_active=True).order_by("email")
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        if self.instance._state.adding and not self.errors:
+            try:
+                services.address_of_service(cleaned["name"])
+            except InvalidInput as error:
+                self.add_error(error.field, error.detail)
+        return cleaned
+
+
+@admin.register(ServiceAccount)
+class ServiceAccountAdmin(admin.ModelAdmin[ServiceAccount]):
+    """Owners of keys that are no persons. Their keys are made on the keys page of the person responsible."""
+
+    form = ServiceAccountForm
+    ordering = ("name",)
+    list_display = ("name", "email", "responsible", "is_active", "date_joined")
+    list_filter = ("is_active",)
+    list_select_related = ("responsible",)
+    search_fields = ("name", "email", "responsible__email")
+    readonly_fields = ("email", "date_joined")
+    fields = ("name", "email", "responsible", "is_active", "date_joined")
+
+    def get_fields(self, request: HttpRequest, obj: ServiceAccount | None = None) -> Any:
+        return self.fields if obj else ("name", "responsible")
+
+    def save_model(self, request: HttpRequest, obj: ServiceAccount, form: Any, change: bool) -> None:
+        if change:
+            obj.save()
+            return
+        made = services.make_service_account(form.cleaned_data["name"], form.cleaned_data["responsible"])
+        obj.pk = made.pk
+        obj.refresh_from_db()
 
 
 # Django's own page has two boxes to move permissions between, which a screen reader cannot make out.

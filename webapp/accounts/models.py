@@ -2,8 +2,12 @@ from typing import ClassVar
 
 from django.contrib.auth.models import AbstractUser, BaseUserManager, Group
 from django.db import models
+from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils.functional import cached_property
+
+# Of service accounts' addresses. Reserved (RFC 2606): no such domain will ever exist.
+SERVICE_DOMAIN = "service.invalid"
 
 
 class Role(models.TextChoices):
@@ -33,13 +37,26 @@ class UserManager(BaseUserManager["User"]):
 
 
 class User(AbstractUser):
-    """A person. Signs in with the e-mail address; there is no user name."""
+    """A person. Signs in with the e-mail address; there is no user name.
+
+    Or a service account, which owns API keys and what is done with them, and never signs in: a person is responsible
+    for it, looks after its keys and gets its mails. Its address is a name only; nothing can be delivered there.
+    """
 
     username = None  # type: ignore[assignment]  # Django's way to leave the field out
     first_name = None  # type: ignore[assignment]  # one `name` serves every culture
     last_name = None  # type: ignore[assignment]
     name = models.CharField(max_length=120, blank=True)
     email = models.EmailField("e-mail address", unique=True)
+    is_service = models.BooleanField("service account", default=False, editable=False)
+    responsible = models.ForeignKey(
+        "self",
+        models.PROTECT,  # hand the service account over first
+        null=True,
+        blank=True,
+        related_name="service_accounts",
+        help_text="Looks after the keys of the service account, and gets its mails.",
+    )
 
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
@@ -47,7 +64,18 @@ class User(AbstractUser):
     objects = UserManager()  # type: ignore[misc,assignment]  # narrower than AbstractUser's, on purpose
 
     class Meta:
-        constraints = [models.UniqueConstraint(Lower("email"), name="one_user_per_email_whatever_its_case")]
+        constraints = [
+            models.UniqueConstraint(Lower("email"), name="one_user_per_email_whatever_its_case"),
+            models.CheckConstraint(
+                condition=Q(is_service=False, responsible=None) | Q(is_service=True, responsible__isnull=False),
+                name="somebody_is_responsible_for_a_service",
+            ),
+            # "!" begins what no password ever fits.
+            models.CheckConstraint(
+                condition=Q(is_service=False) | Q(is_staff=False, is_superuser=False, password__startswith="!"),  # noqa: S106  # a look-up
+                name="a_service_never_signs_in",
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.email
@@ -74,8 +102,28 @@ class User(AbstractUser):
     def may_enter_admin(self) -> bool:
         return self.is_active and (self.is_staff or self.is_superuser or self.has_role)
 
+    @property
+    def mailbox(self) -> str:
+        """Where mails about what is theirs go; empty: nobody reads them any more."""
+        reader = self.responsible if self.is_service else self
+        return reader.email if reader is not None and reader.is_active else ""
+
     def get_full_name(self) -> str:
         return self.name
 
     def get_short_name(self) -> str:
         return self.name or self.email
+
+
+class ServiceAccountManager(UserManager):
+    def get_queryset(self) -> models.QuerySet[User]:
+        return super().get_queryset().filter(is_service=True)
+
+
+class ServiceAccount(User):
+    """The users that are service accounts: a page of their own in the admin, and rights of their own."""
+
+    objects = ServiceAccountManager()  # type: ignore[misc]  # as above
+
+    class Meta:
+        proxy = True
