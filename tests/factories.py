@@ -1,6 +1,6 @@
 """What tests start from: people and their keys, collections, models, history, pictures."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from importlib import import_module
 from io import BytesIO
 from types import SimpleNamespace
@@ -14,9 +14,11 @@ from django.utils import timezone
 from PIL import Image
 
 from webapp.accounts.models import User
+from webapp.accounts.services import make_service_account
 from webapp.faq.models import Collection, Entry
 from webapp.keys import services
-from webapp.keys.models import Scope
+from webapp.keys.models import ApiKey, Scope
+from webapp.keys.networks import read
 from webapp.keys.services import NewKey
 from webapp.registry.models import ScoringModel, Version
 from webapp.usage.models import ScoringRecord
@@ -38,10 +40,16 @@ def make_admin(email: str = "admin@example.com") -> User:
     return make_user(email, is_staff=True, is_superuser=True)
 
 
+def make_service(responsible: User, name: str = "Support bot") -> User:
+    """A service account that the person is responsible for."""
+    return make_service_account(name, responsible)
+
+
 def make_roles() -> None:
-    """What the migration of the roles does."""
-    migration = import_module("webapp.registry.migrations.0003_roles")
-    migration.make_roles(apps, SimpleNamespace(connection=connection))
+    """What the migrations do that give the roles their rights."""
+    editor = SimpleNamespace(connection=connection)
+    import_module("webapp.registry.migrations.0003_roles").make_roles(apps, editor)
+    import_module("webapp.accounts.migrations.0003_service_account_rights").give_rights(apps, editor)
 
 
 def make_member(role: str, email: str | None = None) -> User:
@@ -58,10 +66,17 @@ def make_key(
     *scopes: str,
     name: str = "Script",
     expires_at: datetime | None = None,
+    networks: str = "",
 ) -> NewKey:
     """A live key, for questions and pictures unless other scopes are named; `.secret` is what a client sends."""
     wanted = scopes or (Scope.FAQ.value, Scope.IMAGES.value)
-    return services.create(owner, name=name, scopes=wanted, expires_at=expires_at)
+    return services.create(owner, name=name, scopes=wanted, expires_at=expires_at, networks=read(networks))
+
+
+def rotate_key(key: NewKey, overlap: timedelta = timedelta(days=1), expires_at: datetime | None = None) -> NewKey:
+    """The key with a new secret; the one before works on for a day unless said otherwise."""
+    current = ApiKey.objects.get(pk=key.key.pk).current_secret
+    return services.rotate(key.key, seen=current.pk, overlap=overlap, expires_at=expires_at)
 
 
 def bearer(key: NewKey | str) -> dict[str, str]:

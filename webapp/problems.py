@@ -58,8 +58,9 @@ NOT_SIGNED_IN = Kind(
     "not-signed-in",
     401,
     "Sign-in is needed",
-    "The request has no API key, or one that is unknown, revoked or expired. These cases look alike on purpose.",
-    "Send a live key as `Authorization: Bearer sp_…`. Keys are made and revoked on the page “API keys”.",
+    "The request has no API key, or one that is unknown, revoked, expired, or not allowed from your network. These "
+    "cases look alike on purpose; only a key that is mistyped is called so.",
+    "Send a live key as `Authorization: Bearer sp_…`. The page “API keys” shows which are live, and where from.",
 )
 NOT_ALLOWED = Kind(
     "not-allowed",

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+import structlog
 from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.authentication import SessionAuthentication as DRFSessionAuthentication
@@ -14,12 +15,14 @@ from webapp.errors import NotAllowed, NotSignedIn
 from webapp.keys import limits, services
 from webapp.keys.models import ApiKey
 from webapp.keys.principal import Principal, principal_of, principal_of_key
-from webapp.network import client_network
+from webapp.keys.services import BadKey
+from webapp.network import client_address, client_network
 
 if TYPE_CHECKING:  # DRF's views import this module through its settings
     from rest_framework.views import APIView
 
-BAD_KEY = "This API key is not valid. It may be mistyped, revoked or expired."
+log = structlog.get_logger(__name__)
+
 NO_KEY = "Send an API key as `Authorization: Bearer sp_…`, or sign in."
 
 
@@ -28,17 +31,19 @@ class KeyAuthentication(BaseAuthentication):
 
     A request that names a key stands or falls with it: a bad one is not made good by a session. Bad ones are counted
     by network, after the look-up, so that somebody's broken script does not lock out their colleagues' good keys;
-    guessing is hopeless anyway against 256 random bits.
+    guessing is hopeless anyway against 256 random bits. Past that limit the log is spared, too.
     """
 
     def authenticate(self, request: Request) -> tuple[User, ApiKey] | None:
         text = key_in(request._request)
         if text is None:
             return None
-        key = services.recognise(text)
-        if key is None:
+        try:
+            key = services.recognise(text, client_address(request._request))
+        except BadKey as bad:
             limits.charge_bad_key(request._request, client_network(request._request))
-            raise NotSignedIn(BAD_KEY)
+            log.info("api_key_refused", reason=bad.reason, prefix=bad.prefix)  # the line has the network, too
+            raise
         return key.owner, key
 
     def authenticate_header(self, _request: Request) -> str:

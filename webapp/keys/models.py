@@ -1,9 +1,12 @@
 from collections.abc import Iterable
+from datetime import timedelta
 
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
+
+SOON = timedelta(days=14)  # from when on the end of a key is pointed out
 
 
 class Scope(models.TextChoices):
@@ -17,26 +20,39 @@ class Scope(models.TextChoices):
 
 
 class ApiKey(models.Model):
-    """A key of one person. The secret is shown once, at creation; we keep its HMAC.
+    """A key of one person or service account: a name, what it may do, and one or more secrets, of which we keep HMACs.
 
-    The whole key reads `sp_<prefix>_<secret>`. `scope` holds one or more scopes with a space between, as in OAuth.
+    `scope` holds one or more scopes with a space between, as in OAuth; `networks` likewise what a request may come
+    from, empty for anywhere.
     """
 
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="api_keys")
     name = models.CharField(max_length=80)
     prefix = models.CharField(max_length=8, unique=True)  # shown in lists, finds the row
-    digest = models.CharField(max_length=64)  # hexadecimal HMAC-SHA256
     scope = models.CharField(max_length=200)
+    networks = models.CharField(max_length=1000, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
-    last_used_at = models.DateTimeField(null=True, editable=False)  # up to a minute behind
+    reminded_days = models.PositiveSmallIntegerField(null=True, editable=False)  # before its end, at the last reminder
+    last_used_at = models.DateTimeField(null=True, editable=False)  # up to a minute behind, as the next three
+    last_used_from = models.CharField(max_length=43, blank=True, editable=False)  # an address, or an IPv6 /64
+    refused_at = models.DateTimeField(null=True, editable=False)  # when it came from another network than it may
+    refused_from = models.CharField(max_length=43, blank=True, editable=False)
     revoked_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:
         verbose_name = "API key"
         verbose_name_plural = "API keys"
         # The list of a person's keys, newest first.
-        indexes = [models.Index(fields=["owner", "-created_at"], name="keys_of_owner_newest_first")]
+        indexes = [
+            models.Index(fields=["owner", "-created_at"], name="keys_of_owner_newest_first"),
+            # Those that are about to expire, for the reminders.
+            models.Index(
+                fields=["expires_at"],
+                condition=Q(revoked_at=None, expires_at__isnull=False),
+                name="live_keys_by_expiry",
+            ),
+        ]
         constraints = [
             models.UniqueConstraint(
                 fields=["owner", "name"], condition=Q(revoked_at=None), name="one_live_key_per_name"
@@ -47,7 +63,7 @@ class ApiKey(models.Model):
             models.CheckConstraint(
                 condition=Q(expires_at=None) | Q(expires_at__gt=F("created_at")), name="expires_later"
             ),
-            models.CheckConstraint(condition=~Q(scope="") & ~Q(name="") & ~Q(digest=""), name="key_is_complete"),
+            models.CheckConstraint(condition=~Q(scope="") & ~Q(name=""), name="key_is_complete"),
         ]
 
     def __str__(self) -> str:
@@ -68,6 +84,11 @@ class ApiKey(models.Model):
         return [scope.label for scope in Scope if scope.value in self.scopes]
 
     @property
+    def network_list(self) -> list[str]:
+        """The networks it may be used from, as "192.0.2.0/24"; empty: from anywhere."""
+        return self.networks.split()
+
+    @property
     def state(self) -> str:
         """ "live", "expired" or "revoked"."""
         if self.revoked_at:
@@ -75,8 +96,49 @@ class ApiKey(models.Model):
         return "expired" if self.expires_at and self.expires_at <= timezone.now() else "live"
 
     @property
+    def ends_soon(self) -> bool:
+        """Whether its owner had better see to it: within two weeks."""
+        return self.expires_at is not None and self.expires_at <= timezone.now() + SOON
+
+    @property
     def is_live(self) -> bool:
         return self.state == "live"
+
+    @property
+    def current_secret(self) -> "KeySecret | None":
+        """The one that was made last, and works as long as the key."""
+        return next((secret for secret in self.secrets.all() if secret.ends_at is None), None)
+
+    @property
+    def old_secrets(self) -> "list[KeySecret]":
+        """Those before it that still work, the newest first."""
+        now = timezone.now()
+        old = [secret for secret in self.secrets.all() if secret.ends_at is not None and secret.ends_at > now]
+        return sorted(old, key=lambda secret: secret.created_at, reverse=True)
+
+
+class KeySecret(models.Model):
+    """What makes a key a key: shown once, kept as an HMAC. After a rotation the one before works on until it ends."""
+
+    key = models.ForeignKey(ApiKey, models.CASCADE, related_name="secrets")
+    digest = models.CharField(max_length=64)  # hexadecimal HMAC-SHA256
+    ending = models.CharField(max_length=4, blank=True)  # its last characters; empty where they were never kept
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    ends_at = models.DateTimeField(null=True, editable=False)  # None: with the key
+    last_used_at = models.DateTimeField(null=True, editable=False)  # up to a minute behind
+
+    class Meta:
+        verbose_name = "secret"
+        constraints = [
+            models.UniqueConstraint(fields=["key"], condition=Q(ends_at=None), name="one_current_secret_a_key"),
+            models.CheckConstraint(condition=~Q(digest=""), name="secret_is_complete"),
+            models.CheckConstraint(
+                condition=Q(ends_at=None) | Q(ends_at__gte=F("created_at")), name="secret_ends_later"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"…{self.ending}" if self.ending else f"of {self.created_at:%-d %B %Y}"
 
 
 class IdempotentCall(models.Model):

@@ -1,3 +1,4 @@
+from django import forms
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
@@ -5,12 +6,13 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from webapp.errors import InvalidInput
+from webapp.errors import Conflict, InvalidInput
 from webapp.keys import services
-from webapp.keys.forms import CreateKeyForm
+from webapp.keys.forms import CreateKeyForm, KeyForm, RotateForm
 from webapp.keys.limits import limited
 from webapp.keys.principal import principal_of
-from webapp.keys.queries import key_of, keys_of
+from webapp.keys.queries import key_of, keys_of, owners_for
+from webapp.network import client_network
 
 
 @login_required
@@ -18,34 +20,70 @@ from webapp.keys.queries import key_of, keys_of
 @require_http_methods(["GET", "HEAD", "POST"])
 @limited("other")
 def keys(request: HttpRequest) -> HttpResponse:
-    """The person's keys and the form for another. The answer that makes a key is the only one that ever shows it."""
-    user = principal_of(request).user
-    form = CreateKeyForm(request.POST or None, user=user)
-    new_key, status = None, 200
-    if request.method == "POST":
-        new_key, status = _create(request, form), 201
-        if new_key is None:
-            status = 422
+    """The keys a person looks after and the form for another. The answer that makes a key alone shows it, once."""
+    if request.method != "POST":
+        return _list(request)
+    form = _create_form(request, request.POST)
+    new_key = _create(form)
+    return _list(request, new_key=new_key, status=201) if new_key else _list(request, form=form, status=422)
+
+
+@login_required
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+@limited("other")
+def change(request: HttpRequest, key_id: int) -> HttpResponse:
+    """Another name, other networks."""
+    key = key_of(principal_of(request).user, key_id)
+    before = {"name": key.name, "networks": "\n".join(key.network_list)}
+    form = KeyForm(request.POST or None, initial=before, address=client_network(request))
+    if request.method == "POST" and form.is_valid():
+        try:
+            services.change(key, name=form.cleaned_data["name"], networks=form.cleaned_data["networks"])
+        except InvalidInput as error:
+            _say_in(form, error)
         else:
-            form = CreateKeyForm(user=user)
-    context = {"keys": keys_of(user), "form": form, "new_key": new_key}
-    return render(request, "keys/list.html", context, status=status)
+            messages.success(request, f"“{key.name}” is changed.")
+            return redirect("keys:list")
+    status = 422 if form.errors else 200
+    return render(request, "keys/change.html", {"key": key, "form": form, "title": before["name"]}, status=status)
 
 
-def _create(request: HttpRequest, form: CreateKeyForm) -> services.NewKey | None:
-    """The new key; None, with the reasons in the form, when what was chosen will not do."""
-    if not form.is_valid():
-        return None
+@login_required
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+@limited("other")
+def rotate(request: HttpRequest, key_id: int) -> HttpResponse:
+    """Says what a rotation will do, and does it. As with a new key, the answer to that alone shows the secret."""
+    key = key_of(principal_of(request).user, key_id)
+    form = RotateForm(request.POST or None, key=key)
+    if request.method != "POST" or not form.is_valid():
+        context = {"key": key, "form": form}
+        return render(request, "keys/rotate.html", context, status=422 if form.errors else 200)
     try:
-        return services.create(
-            principal_of(request).user,
-            name=form.cleaned_data["name"],
-            scopes=form.cleaned_data["scopes"],
-            expires_at=form.expires_at(),
+        new_key = services.rotate(
+            key, seen=form.cleaned_data["seen"], overlap=form.chosen_overlap(), expires_at=form.expires_at()
         )
-    except InvalidInput as error:
-        form.add_error(error.field if error.field in form.fields else None, error.detail)
-        return None
+    except Conflict as conflict:
+        messages.error(request, conflict.detail)
+        return redirect("keys:list")
+    return _list(request, new_key=new_key, rotated=True, status=201)
+
+
+@login_required
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+@limited("other")
+def end_old(request: HttpRequest, key_id: int) -> HttpResponse:
+    """Asks before old secrets of a key end earlier than was promised."""
+    key = key_of(principal_of(request).user, key_id)
+    if request.method != "POST":
+        return render(request, "keys/end_old.html", {"key": key})
+    if services.end_old_secrets(key):
+        messages.success(request, f"Only the newest secret of “{key.name}” works from now on.")
+    else:
+        messages.info(request, f"“{key.name}” had no old secret any more.")
+    return redirect("keys:list")
 
 
 @login_required
@@ -62,3 +100,48 @@ def revoke(request: HttpRequest, key_id: int) -> HttpResponse:
     else:
         messages.info(request, f"“{key.name}” was revoked before.")
     return redirect("keys:list")
+
+
+def _list(
+    request: HttpRequest,
+    *,
+    form: CreateKeyForm | None = None,
+    new_key: services.NewKey | None = None,
+    rotated: bool = False,
+    status: int = 200,
+) -> HttpResponse:
+    """The page. form: with what was wrong in it, else an empty one; new_key: made just now, or its secret was."""
+    form = form or _create_form(request)
+    context = {
+        "keys": keys_of(principal_of(request).user),
+        "form": form,
+        "new_key": new_key,
+        "rotated": rotated,
+        "has_services": "owner" in form.fields,
+    }
+    return render(request, "keys/list.html", context, status=status)
+
+
+def _create_form(request: HttpRequest, data: object = None) -> CreateKeyForm:
+    return CreateKeyForm(data, owners=owners_for(principal_of(request).user), address=client_network(request))
+
+
+def _create(form: CreateKeyForm) -> services.NewKey | None:
+    """The new key; None, with the reasons in the form, when what was chosen will not do."""
+    if not form.is_valid():
+        return None
+    try:
+        return services.create(
+            form.chosen_owner(),
+            name=form.cleaned_data["name"],
+            scopes=form.cleaned_data["scopes"],
+            expires_at=form.expires_at(),
+            networks=form.cleaned_data["networks"],
+        )
+    except InvalidInput as error:
+        _say_in(form, error)
+        return None
+
+
+def _say_in(form: forms.Form, error: InvalidInput) -> None:
+    form.add_error(error.field if error.field in form.fields else None, error.detail)

@@ -38,6 +38,12 @@ def image_calls(context: Context, filename: str, model: str = "", key: str = "")
     return file_calls(_address(context, "api:images-classify"), filename, model=model, key=key, shown=PREDICTIONS)
 
 
+@register.simple_tag(takes_context=True)
+def me_calls(context: Context, key: str = "") -> list[Call]:
+    """GET /api/v1/me, which any key may call."""
+    return json_calls(_address(context, "api:me"), key=key)
+
+
 @register.simple_tag
 def sheet_id(request_id: str, number: int) -> str:
     """An id for the sheet of the card with that number: pictures sent one by one share the page, not the request."""

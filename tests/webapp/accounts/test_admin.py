@@ -4,7 +4,8 @@ from allauth.mfa.totp.internal import auth as totp
 from django.contrib import admin as django_admin
 from django.urls import reverse
 
-from tests.factories import make_key
+from tests.factories import make_key, make_member, make_service, rotate_key
+from webapp.accounts.models import User
 from webapp.keys.models import ApiKey
 
 pytestmark = pytest.mark.django_db
@@ -56,12 +57,17 @@ def test_a_person_opens_with_their_rights(client, admin, owner):
     assert owner.password not in page
 
 
-def test_the_admin_shows_a_key_without_its_digest_and_can_only_revoke_it(client, admin, owner):
-    key = make_key(owner).key
+def test_the_admin_shows_a_key_without_its_digests_and_can_only_revoke_it(client, admin, owner):
+    made = make_key(owner, networks="192.0.2.0/24")
+    rotated, key = rotate_key(made), made.key
     client.force_login(admin)
     page = client.get(reverse("admin:keys_apikey_change", args=[key.pk])).content.decode()
     assert key.prefix in page
-    assert key.digest not in page
+    assert "192.0.2.0/24" in page
+    for secret, shown in zip(key.secrets.order_by("pk"), (made.secret, rotated.secret), strict=True):
+        assert secret.ending in page
+        assert secret.digest not in page
+        assert shown.rpartition("_")[2] not in page
     client.post(
         reverse("admin:keys_apikey_changelist"), {"action": "revoke_selected", "_selected_action": [str(key.pk)]}
     )
@@ -79,3 +85,40 @@ def test_an_administrator_adds_a_person(client, admin):
     client.logout()
     client.post(reverse("account_login"), {"login": "added@example.com", "password": password})
     assert client.get(reverse("accounts:profile")).status_code == 200
+
+
+# Service accounts -----------------------------------------------------------------------------------------------------
+
+
+def test_an_admin_makes_a_service_account_and_hands_it_over(client, owner, stranger):
+    client.force_login(make_member("admin"))
+    add = reverse("admin:accounts_serviceaccount_add")
+    assert client.post(add, {"name": "Night bot", "responsible": owner.pk}).status_code == 302
+    bot = User.objects.get(is_service=True)
+    assert (bot.name, bot.email, bot.responsible, bot.has_usable_password()) == (
+        "Night bot", "night-bot@service.invalid", owner, False,
+    )  # fmt: skip
+    page = reverse("admin:accounts_serviceaccount_change", args=[bot.pk])
+    client.post(page, {"name": "Night bot", "responsible": stranger.pk, "is_active": "on"})
+    assert User.objects.get(pk=bot.pk).responsible == stranger
+    people = client.get(reverse("admin:accounts_user_changelist")).context["cl"].queryset
+    assert bot not in people
+    assert client.get(reverse("admin:auth_user_password_change", args=[bot.pk])).status_code in {302, 404}
+
+
+def test_two_service_accounts_cannot_be_taken_for_each_other_and_none_answers_for_another(client, admin, owner):
+    bot = make_service(owner, "Night bot")
+    client.force_login(admin)
+    add = reverse("admin:accounts_serviceaccount_add")
+    answer = client.post(add, {"name": "Night-Bot", "responsible": owner.pk})
+    assert "already" in str(answer.context["adminform"].form.errors["name"])
+    answer = client.post(add, {"name": "Day bot", "responsible": bot.pk})
+    assert answer.context["adminform"].form.errors["responsible"]
+    assert User.objects.filter(is_service=True).count() == 1
+
+
+@pytest.mark.parametrize("role", ["viewer", "operator"])
+def test_others_neither_see_nor_make_service_accounts(client, role):
+    client.force_login(make_member(role))
+    assert client.get(reverse("admin:accounts_serviceaccount_changelist")).status_code == 403
+    assert client.get(reverse("admin:accounts_serviceaccount_add")).status_code == 403

@@ -1,9 +1,11 @@
+from datetime import timedelta
+
 import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from tests.factories import bearer, make_key
-from webapp.keys.models import ApiKey
+from tests.factories import bearer, make_key, make_service, rotate_key
+from webapp.keys.models import ApiKey, KeySecret
 
 pytestmark = pytest.mark.django_db
 LIST = "/keys/"
@@ -32,7 +34,7 @@ def test_the_key_expires_after_the_chosen_days(owner_client):
 
 def test_nothing_of_the_secret_is_kept(owner_client):
     secret = owner_client.post(LIST, WANTED).context["new_key"].secret
-    stored = " ".join(map(str, ApiKey.objects.values_list().get()))
+    stored = f"{ApiKey.objects.values_list().get()} {KeySecret.objects.values_list().get()}"
     assert secret not in stored
     assert secret.rpartition("_")[2] not in stored
 
@@ -46,6 +48,11 @@ def test_nothing_of_the_secret_is_kept(owner_client):
         ({"scopes": []}, "scopes"),
         ({"scopes": ["everything"]}, "scopes"),
         ({"lifetime": "99999"}, "lifetime"),
+        ({"networks": "everywhere"}, "networks"),
+        ({"networks": "192.0.2.7/24"}, "networks"),
+        ({"networks": "192.0.2.0/33"}, "networks"),
+        ({"networks": "::ffff:192.0.2.0/120"}, "networks"),
+        ({"networks": " ".join(f"192.0.2.{i}" for i in range(21))}, "networks"),
     ],
 )
 def test_what_will_not_do_is_named_and_what_was_typed_stays(owner_client, changed, field):
@@ -103,12 +110,15 @@ def test_revoking_twice_keeps_the_first_moment(owner_client, owner):
     assert ApiKey.objects.get().revoked_at == first
 
 
+@pytest.mark.parametrize("page", ["revoke", "rotate", "end-old", "change"])
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_a_strangers_key_is_not_found(client, stranger, owner, method):
-    key = make_key(owner).key
+def test_a_strangers_key_is_not_found(client, stranger, owner, method, page):
+    key = make_key(owner)
+    rotate_key(key)
+    before = list(ApiKey.objects.values()), list(KeySecret.objects.values())
     client.force_login(stranger)
-    assert getattr(client, method)(reverse("keys:revoke", args=[key.pk])).status_code == 404
-    assert ApiKey.objects.get().revoked_at is None
+    assert getattr(client, method)(reverse(f"keys:{page}", args=[key.key.pk])).status_code == 404
+    assert (list(ApiKey.objects.values()), list(KeySecret.objects.values())) == before
     assert list(client.get(LIST).context["keys"]) == []
 
 
@@ -122,3 +132,127 @@ def test_there_is_an_end_to_how_many_keys_one_can_have(owner_client, owner, monk
     monkeypatch.setattr(services, "MAX_LIVE_KEYS", 1)
     make_key(owner, name="First")
     assert "Revoke one" in str(owner_client.post(LIST, WANTED).context["form"].errors)
+
+
+# Networks -------------------------------------------------------------------------------------------------------------
+
+
+def test_networks_are_kept_as_they_are_meant_and_shown(owner_client):
+    page = owner_client.post(LIST, {**WANTED, "networks": "192.0.2.0/24,\n198.51.100.7/32  2001:DB8:0::/32"})
+    assert ApiKey.objects.get().network_list == ["192.0.2.0/24", "198.51.100.7", "2001:db8::/32"]
+    assert "192.0.2.0/24, 198.51.100.7, 2001:db8::/32" in page.content.decode()
+
+
+def test_a_wrong_network_says_how_it_should_be(owner_client):
+    said = owner_client.post(LIST, {**WANTED, "networks": "192.0.2.7/24"}).content.decode()
+    assert "192.0.2.0/24 for all of it" in said
+
+
+def test_the_form_says_where_one_is_so_that_nobody_shuts_themselves_out(owner_client):
+    assert "You are at <code>192.0.2.9</code> now" in owner_client.get(LIST, REMOTE_ADDR="192.0.2.9").content.decode()
+
+
+def test_name_and_networks_can_be_changed_later(owner_client, owner):
+    key = make_key(owner, networks="192.0.2.0/24").key
+    make_key(owner, name="Taken")
+    page = reverse("keys:change", args=[key.pk])
+    assert "192.0.2.0/24" in owner_client.get(page).content.decode()
+    taken = owner_client.post(page, {"name": "Taken", "networks": ""})
+    assert (taken.status_code, list(taken.context["form"].errors)) == (422, ["name"])
+    assert owner_client.post(page, {"name": "New name", "networks": "2001:db8::/32"})["Location"] == LIST
+    key.refresh_from_db()
+    assert (key.name, key.networks) == ("New name", "2001:db8::/32")
+
+
+# Rotation -------------------------------------------------------------------------------------------------------------
+
+
+def rotation_of(client, key) -> dict[str, object]:
+    """The form as the browser would send it."""
+    form = client.get(reverse("keys:rotate", args=[key.pk])).context["form"]
+    return {name: value for name, value in ((each.name, each.value()) for each in form) if value is not None}
+
+
+def test_a_rotation_shows_the_new_secret_once_and_lets_the_old_one_work_for_a_day(
+    owner_client, owner, client_of_nobody
+):
+    old = make_key(owner)
+    page = reverse("keys:rotate", args=[old.key.pk])
+    answer = owner_client.post(page, rotation_of(owner_client, old.key))
+    assert answer.status_code == 201
+    new = answer.context["new_key"].secret
+    assert new in answer.content.decode()
+    assert new not in owner_client.get(LIST).content.decode()
+    assert "no-store" in answer["Cache-Control"]
+    [ending] = ApiKey.objects.get().old_secrets
+    assert 23.9 < (ending.ends_at - timezone.now()).total_seconds() / 3600 <= 24
+    for secret in (old.secret, new):
+        assert client_of_nobody.get("/api/v1/me", headers=bearer(secret)).status_code == 200
+    shown = owner_client.get(LIST).content.decode()
+    assert f"…{old.secret[-4:]}" in shown
+    assert f"…{new[-4:]}" in shown
+
+
+def test_sending_the_same_rotation_again_does_nothing_twice(owner_client, owner):
+    key = make_key(owner).key
+    page, form = reverse("keys:rotate", args=[key.pk]), rotation_of(owner_client, key)
+    assert owner_client.post(page, form).status_code == 201
+    again = owner_client.post(page, form, follow=True)
+    assert "a moment ago" in again.content.decode()
+    assert KeySecret.objects.count() == 2
+
+
+def test_old_secrets_are_ended_at_once_after_asking(owner_client, owner, client_of_nobody):
+    old = make_key(owner)
+    new = rotate_key(old)
+    page = reverse("keys:end-old", args=[old.key.pk])
+    assert f"…{old.secret[-4:]}" in owner_client.get(page).content.decode()
+    owner_client.post(page)
+    assert [client_of_nobody.get("/api/v1/me", headers=bearer(key)).status_code for key in (old, new)] == [401, 200]
+    assert "no old secret any more" in owner_client.post(page, follow=True).content.decode()
+
+
+def test_a_key_that_ends_soon_is_offered_a_new_end_and_another_keeps_its_own(owner_client, owner):
+    soon = make_key(owner, name="soon", expires_at=timezone.now() + timedelta(days=5)).key
+    late = make_key(owner, name="late", expires_at=timezone.now() + timedelta(days=50)).key
+    assert rotation_of(owner_client, soon)["lifetime"] == "90"
+    owner_client.post(reverse("keys:rotate", args=[late.pk]), rotation_of(owner_client, late))
+    expires_at = late.expires_at
+    late.refresh_from_db()
+    assert late.expires_at == expires_at
+
+
+def test_a_revoked_key_is_not_rotated(owner_client, owner):
+    key = make_key(owner).key
+    form = rotation_of(owner_client, key)
+    owner_client.post(reverse("keys:revoke", args=[key.pk]))
+    answer = owner_client.post(reverse("keys:rotate", args=[key.pk]), form, follow=True)
+    assert "is revoked" in answer.content.decode()
+    assert KeySecret.objects.count() == 1
+
+
+# Service accounts -----------------------------------------------------------------------------------------------------
+
+
+def test_who_is_responsible_for_a_service_account_looks_after_its_keys(owner_client, owner, client_of_nobody):
+    bot = make_service(owner, "Night bot")
+    new = owner_client.post(LIST, {**WANTED, "owner": bot.pk}).context["new_key"]
+    assert new.key.owner == bot
+    assert "Night bot, service account" in owner_client.get(LIST).content.decode()
+    owner_client.post(reverse("keys:revoke", args=[new.key.pk]))
+    assert client_of_nobody.get("/api/v1/me", headers=bearer(new)).status_code == 401
+
+
+def test_nobody_else_makes_or_sees_them(client, owner, stranger, admin):
+    bot = make_service(owner, "Night bot")
+    key = make_key(bot, name="Nightly").key
+    for other in (stranger, admin):
+        client.force_login(other)
+        assert list(client.get(LIST).context["keys"]) == []
+        assert client.get(reverse("keys:rotate", args=[key.pk])).status_code == 404
+        client.post(LIST, {**WANTED, "owner": bot.pk})
+    assert [each.owner for each in ApiKey.objects.exclude(pk=key.pk)] == [stranger, admin]
+
+
+def test_who_has_no_service_account_is_not_asked_whose_key_it_is(owner_client):
+    assert "owner" not in owner_client.get(LIST).context["form"].fields

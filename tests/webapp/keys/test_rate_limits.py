@@ -103,6 +103,32 @@ def test_behind_a_trusted_proxy_clients_are_told_apart(client, settings, db):
     assert answer.status_code == 401
 
 
+def test_only_what_the_trusted_proxy_has_written_counts(client, settings, owner_key):
+    """It adds whom it saw at the end; what stands before is whatever the client has sent."""
+    settings.ALLAUTH_TRUSTED_PROXY_COUNT = 1
+    sent = [f"203.0.113.{i}, 198.51.100.1" for i in range(4)]
+    statuses = [client.get(ME, headers={**bearer("sp_nope"), "X-Forwarded-For": each}).status_code for each in sent]
+    assert statuses == [401, 401, 401, 429]
+    victim = client.get(ME, headers={**bearer("sp_nope"), "X-Forwarded-For": "203.0.113.0"})
+    assert victim.status_code == 401  # nobody was locked out by it
+    good = client.get(ME, headers={**bearer(owner_key), "X-Forwarded-For": sent[0]})
+    assert good.status_code == 200
+
+
+@pytest.mark.parametrize("forwarded", ["", "nonsense", "203.0.113.1", "203.0.113.1:4711, ", "[2001:db8::1]:80, x"])
+def test_a_forwarding_header_that_makes_no_sense_is_no_error(client, settings, owner_key, forwarded):
+    settings.ALLAUTH_TRUSTED_PROXY_COUNT = 2
+    assert client.get(ME, headers={**bearer("sp_nope"), "X-Forwarded-For": forwarded}).status_code == 401
+    assert client.get(ME, headers={**bearer(owner_key), "X-Forwarded-For": forwarded}).status_code == 200
+
+
+def test_ipv4_clients_of_a_server_that_listens_on_both_are_told_apart(client, db):
+    for _ in range(4):
+        client.get(ME, headers=bearer("sp_nope"), REMOTE_ADDR="::ffff:192.0.2.1")
+    assert client.get(ME, headers=bearer("sp_nope"), REMOTE_ADDR="192.0.2.1").status_code == 429
+    assert client.get(ME, headers=bearer("sp_nope"), REMOTE_ADDR="::ffff:192.0.2.2").status_code == 401
+
+
 def test_addresses_of_one_ipv6_network_count_together(client, db):
     for i in range(3):
         client.get(ME, headers=bearer("sp_nope"), REMOTE_ADDR=f"2001:db8::{i + 1}")

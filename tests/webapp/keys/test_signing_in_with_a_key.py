@@ -4,10 +4,12 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from tests.factories import bearer, make_key
+from tests.factories import bearer, make_key, make_user, rotate_key
 from tests.webapp.answers import assert_problem
-from webapp.keys import services
-from webapp.keys.models import ApiKey
+from webapp.errors import Conflict
+from webapp.keys import services, tokens
+from webapp.keys.models import ApiKey, KeySecret
+from webapp.keys.tokens import Token
 
 pytestmark = pytest.mark.django_db
 ME = "/api/v1/me"
@@ -70,17 +72,22 @@ def test_garbage_is_a_401(client, owner_key, text):
     assert_problem(client.get(ME, HTTP_X_API_KEY=raw), 401, "not-signed-in")
 
 
-def test_unknown_wrong_revoked_and_expired_keys_look_the_same(client, owner):
-    live = make_key(owner, name="live")
+def test_unknown_wrong_revoked_expired_and_elsewhere_used_keys_look_the_same_but_for_the_log(client, owner, caplog):
+    caplog.set_level("INFO")
     day = timedelta(days=1)
+    live = make_key(owner, name="live")
+    rotated = make_key(owner, name="rotated")
+    rotate_key(rotated, overlap=timedelta(0))
     bad = {
-        "unknown": "sp_zzzzzzzz_" + "a" * 43,
-        "wrong secret": live.secret[:-4] + ("aaaa" if not live.secret.endswith("aaaa") else "bbbb"),
-        "another's secret": f"sp_{live.prefix}_{make_key(owner, name='other').secret.rpartition('_')[2]}",
+        "unknown": str(tokens.new_token("zzzzzzzz")),
+        "wrong secret": str(tokens.new_token(live.prefix)),
         "revoked": aged(make_key(owner, name="revoked"), revoked_at=timezone.now() + day).secret,
         "expired": aged(
             make_key(owner, name="old"), created_at=timezone.now() - 2 * day, expires_at=timezone.now() - day
         ).secret,
+        "rotated out": rotated.secret,
+        "network": make_key(owner, name="elsewhere", networks="203.0.113.0/24").secret,
+        "owner not active": make_key(make_user("gone@example.com", is_active=False)).secret,
     }
     answers = {why: client.get(ME, headers=bearer(secret)) for why, secret in bad.items()}
     for answer in answers.values():
@@ -93,19 +100,36 @@ def test_unknown_wrong_revoked_and_expired_keys_look_the_same(client, owner):
         for answer in answers.values()
     }
     assert len(seen) == 1, seen
+    refused = [record.msg for record in caplog.records if "api_key_refused" in record.getMessage()]
+    assert [line["reason"] for line in refused] == list(bad)
+    assert {line["ip"] for line in refused} == {"127.0.0.1"}
+    assert not [secret for secret in bad.values() if secret in caplog.text]
+
+
+def test_a_mistyped_key_is_told_apart_from_one_that_is_not_known(client, owner_key):
+    for mistyped in (owner_key.secret[:-1], owner_key.secret.swapcase(), owner_key.secret + "x"):
+        problem = assert_problem(client.get(ME, headers=bearer(mistyped)), 401, "not-signed-in")
+        assert "mistyped" in problem["detail"]
 
 
 def test_every_refused_key_costs_one_digest_and_one_constant_time_comparison(client, owner, monkeypatch):
-    """Else the time an answer takes would tell which prefixes exist."""
+    """Else the time an answer takes would tell which prefixes exist. What is no key at all everybody can tell."""
     compared = []
     compare = services.hmac.compare_digest
     monkeypatch.setattr(services.hmac, "compare_digest", lambda a, b: compared.append((a, b)) or compare(a, b))
     live = make_key(owner)
-    for text in ("garbage", "sp_zzzzzzzz_" + "a" * 43, f"sp_{live.prefix}_" + "a" * 43, live.secret):
+    for text in ("sp_zzzzzzzz_" + "a" * 43, f"sp_{live.prefix}_" + "a" * 43, live.secret):
         before = len(compared)
         client.get(ME, headers=bearer(text))
         assert len(compared) == before + 1
         assert all(len(each) == 64 for each in compared[-1])
+
+
+def test_a_key_from_before_there_were_checks_works_on(client, owner_key):
+    old = Token(owner_key.prefix, "a" * 43)
+    KeySecret.objects.update(digest=services._digest(old), ending="")
+    assert client.get(ME, headers=bearer(str(old))).status_code == 200
+    assert client.get(ME, headers=bearer(owner_key.secret)).status_code == 401
 
 
 def test_a_401_says_how_to_sign_in(client, db):
@@ -145,21 +169,130 @@ def test_a_key_needs_no_csrf_token(owner_key):
     assert_problem(answer, 422, "invalid-input")
 
 
-def test_last_use_is_noted_at_most_once_a_minute(client, owner, owner_key):
-    client.get(ME, headers=bearer(owner_key))
-    first = ApiKey.objects.get().last_used_at
-    assert first is not None
-    client.get(ME, headers=bearer(owner_key))
-    assert ApiKey.objects.get().last_used_at == first
-    aged(owner_key, last_used_at=first - timedelta(minutes=1))
-    client.get(ME, headers=bearer(owner_key))
-    assert ApiKey.objects.get().last_used_at > first
+def test_last_use_and_where_it_came_from_are_noted_at_most_once_a_minute(
+    client, owner_key, django_assert_max_num_queries
+):
+    client.get(ME, headers=bearer(owner_key), REMOTE_ADDR="192.0.2.1")
+    first = ApiKey.objects.get()
+    assert (first.last_used_at is not None, first.last_used_from) == (True, "192.0.2.1")
+    with django_assert_max_num_queries(1):  # no write, and not even a transaction
+        client.get(ME, headers=bearer(owner_key), REMOTE_ADDR="192.0.2.2")
+    assert ApiKey.objects.get().last_used_at == first.last_used_at
+    aged(owner_key, last_used_at=first.last_used_at - timedelta(minutes=1))
+    client.get(ME, headers=bearer(owner_key), REMOTE_ADDR="2001:db8::1:2:3:4")
+    second = ApiKey.objects.get()
+    assert second.last_used_at > first.last_used_at
+    assert second.last_used_from == "2001:db8::/64"
 
 
 def test_recognising_a_key_is_one_query(owner_key, django_assert_num_queries):
     services.recognise(owner_key.secret)
     with django_assert_num_queries(1):
         assert services.recognise(owner_key.secret) == owner_key.key
+
+
+# Networks -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("networks", "address", "works"),
+    [
+        ("", "192.0.2.1", True),
+        ("192.0.2.0/24", "192.0.2.1", True),
+        ("192.0.2.0/24", "192.0.3.1", False),
+        ("203.0.113.5, 192.0.2.0/24", "203.0.113.5", True),
+        ("192.0.2.0/24", "::ffff:192.0.2.1", True),  # an IPv4 client of a server that listens on [::]
+        ("2001:db8::/32", "2001:db8:1::7", True),
+        ("2001:db8::/32", "2001:db9::7", False),
+        ("2001:db8::7", "2001:db8::8", False),
+        ("2001:db8::/32", "192.0.2.1", False),
+        ("0.0.0.0/0", "2001:db8::1", False),
+        ("0.0.0.0/0", "", False),  # a local socket: from nowhere
+    ],
+)
+def test_a_key_works_from_its_networks_only(client, owner, networks, address, works):
+    key = make_key(owner, networks=networks)
+    assert (client.get(ME, headers=bearer(key), REMOTE_ADDR=address).status_code == 200) == works
+
+
+def test_a_forwarded_address_opens_a_network_only_behind_trusted_proxies(client, owner, settings):
+    key = make_key(owner, networks="203.0.113.0/24")
+    forged = {**bearer(key), "X-Forwarded-For": "203.0.113.1"}
+    assert client.get(ME, headers=forged).status_code == 401
+    settings.ALLAUTH_TRUSTED_PROXY_COUNT = 1
+    assert client.get(ME, headers=forged).status_code == 200
+    behind = {**bearer(key), "X-Forwarded-For": "203.0.113.1, 198.51.100.1"}  # the proxy adds whom it saw at the end
+    assert client.get(ME, headers=behind).status_code == 401
+    settings.ALLAUTH_TRUSTED_PROXY_COUNT = 2
+    assert client.get(ME, headers=behind).status_code == 200
+    assert client.get(ME, headers=forged).status_code == 401  # it came past one of the proxies
+
+
+def test_that_a_key_was_tried_elsewhere_is_noted_for_its_owner(client, owner):
+    key = make_key(owner, networks="203.0.113.0/24")
+    client.get(ME, headers=bearer(key), REMOTE_ADDR="198.51.100.7")
+    client.get(ME, headers=bearer(key), REMOTE_ADDR="198.51.100.8")
+    noted = ApiKey.objects.get()
+    assert (noted.refused_from, noted.refused_at is not None, noted.last_used_at) == ("198.51.100.7", True, None)
+
+
+# Rotation -------------------------------------------------------------------------------------------------------------
+
+
+def test_after_a_rotation_both_secrets_work_until_the_old_one_ends(client, owner_key):
+    new = rotate_key(owner_key, overlap=timedelta(hours=1))
+    assert (new.prefix, new.name, new.scopes) == (owner_key.prefix, owner_key.name, owner_key.scopes)
+    assert [client.get(ME, headers=bearer(key)).status_code for key in (owner_key, new)] == [200, 200]
+    KeySecret.objects.exclude(ends_at=None).update(
+        created_at=timezone.now() - timedelta(hours=2), ends_at=timezone.now() - timedelta(seconds=1)
+    )
+    assert [client.get(ME, headers=bearer(key)).status_code for key in (owner_key, new)] == [401, 200]
+
+
+def test_each_secret_says_when_it_was_last_used(client, owner_key):
+    new = rotate_key(owner_key)
+    client.get(ME, headers=bearer(owner_key))
+    key = ApiKey.objects.get()
+    assert key.old_secrets[0].last_used_at is not None
+    assert key.current_secret.last_used_at is None
+    client.get(ME, headers=bearer(new))  # within the same minute: another secret's use is noted all the same
+    assert ApiKey.objects.get().current_secret.last_used_at is not None
+
+
+def test_a_second_rotation_does_not_break_what_the_first_promised(client, owner_key):
+    second = rotate_key(owner_key)
+    third = rotate_key(second)
+    assert [client.get(ME, headers=bearer(key)).status_code for key in (owner_key, second, third)] == [200] * 3
+
+
+def test_old_secrets_do_not_pile_up(owner_key):
+    for _ in range(services.MAX_OLD_SECRETS):
+        rotate_key(owner_key)
+    with pytest.raises(Conflict, match="End them"):
+        rotate_key(owner_key)
+    services.end_old_secrets(owner_key.key)
+    rotate_key(owner_key)
+    KeySecret.objects.exclude(ends_at=None).update(
+        created_at=timezone.now() - timedelta(days=50), ends_at=timezone.now() - timedelta(days=40)
+    )
+    rotate_key(owner_key, overlap=timedelta(0))
+    assert KeySecret.objects.count() == 2
+
+
+def test_renewing_an_expired_key_does_not_revive_its_old_secret(client, owner_key):
+    now, day = timezone.now(), timedelta(days=1)
+    KeySecret.objects.update(created_at=now - 9 * day)
+    aged(owner_key, created_at=now - 9 * day, expires_at=now - day)
+    owner_key.key.refresh_from_db()
+    new = rotate_key(owner_key, overlap=7 * day, expires_at=now + 90 * day)
+    assert [client.get(ME, headers=bearer(key)).status_code for key in (owner_key, new)] == [401, 200]
+
+
+def test_an_old_secret_ends_with_the_key_as_it_was_if_that_is_sooner(owner):
+    soon = timezone.now() + timedelta(hours=2)
+    key = make_key(owner, expires_at=soon)
+    rotate_key(key, overlap=timedelta(days=7), expires_at=timezone.now() + timedelta(days=90))
+    assert ApiKey.objects.get().old_secrets[0].ends_at == soon
 
 
 def test_another_hmac_secret_kills_the_keys_and_another_secret_key_does_not(client, owner_key, settings):
