@@ -18,7 +18,7 @@ from django.utils import timezone
 from webapp import queues
 from webapp.celery import stopping
 from webapp.errors import StoreError
-from webapp.registry import queries, services
+from webapp.registry import queries, services, trials
 from webapp.registry.models import Event, Rollout, ScoringModel, Version
 from webapp.registry.podwatch import LOAD_RETRY
 from webapp.registry.publishing import publish, publish_on_commit
@@ -175,13 +175,14 @@ def _cannot_load(pod: PodProgress) -> str:
 
 
 def _install(rollout: Rollout) -> None:
+    figures = trials.canary_figures(rollout.model)  # may be many rows, for which no lock is held
     with transaction.atomic():
         fresh = _still(rollout, Rollout.State.LOADING)
         if fresh is None:
             return
         fresh.state, fresh.problem, fresh.switched_at = Rollout.State.SWITCHING, "", timezone.now()
         fresh.save(update_fields=["state", "problem", "switched_at"])
-        services.install(fresh, by=services.Actor.of(fresh))
+        services.install(fresh, by=services.Actor.of(fresh), figures=figures)
         publish_on_commit(fresh.model)
 
 

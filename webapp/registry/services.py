@@ -18,7 +18,7 @@ from django.utils import timezone
 from webapp import queues
 from webapp.accounts.models import User
 from webapp.errors import Conflict, InvalidInput, StoreError
-from webapp.registry import hindrances, queries
+from webapp.registry import hindrances, queries, trials
 from webapp.registry.models import MOST_CANARY, Check, Event, Rollout, ScoringModel, Version
 from webapp.registry.publishing import publish_on_commit
 from webapp.scoring import store
@@ -327,6 +327,7 @@ def roll_back(model: ScoringModel, *, by: Who, reason: str = "", expected: str =
 
     expected: the name of the version that whoever asks believes to be it; empty: whichever it is.
     """
+    figures = trials.canary_figures(model)  # may be many rows, for which no lock is held
     with transaction.atomic():
         model = locked(model)
         standby, champion = queries.standby_of(model), queries.champion_of(model)
@@ -347,16 +348,17 @@ def roll_back(model: ScoringModel, *, by: Who, reason: str = "", expected: str =
             switched_at=now,
             **_starter(by),
         )
-        install(rollout, by=by)
+        install(rollout, by=by, figures=figures)
         publish_on_commit(model)
         _send_on_commit("registry.drive", rollout.pk)
     return rollout
 
 
-def install(rollout: Rollout, *, by: Who) -> None:
+def install(rollout: Rollout, *, by: Who, figures: Mapping[str, Any]) -> None:
     """Makes the rollout's version champion. Called with the model's row locked.
 
     The champion before becomes the standby of a promotion; after a rollback it has no role. Canary and shadow end.
+    figures: of the canary, as trials.canary_figures had them a moment ago.
     """
     model = rollout.model
     in_role = queries.by_role(model)
@@ -367,7 +369,7 @@ def install(rollout: Rollout, *, by: Who) -> None:
         told.append(_Told(Kind.REPLACED, champion, champion.state, {"role": Role.STANDBY.value if promoted else ""}))
     for role, kind in ((Role.CANARY, Kind.CANARY_ENDED), (Role.SHADOW, Kind.SHADOW_ENDED)):
         if trial := in_role.get(role):
-            told.append(_Told(kind, trial, trial.state, {"percent": trial.percent}))
+            told.append(_Told(kind, trial, trial.state, {"percent": trial.percent, **_about(trial, figures)}))
             _put(trial, state=State.READY, role=Role.NONE)
     if standby := in_role.get(Role.STANDBY):
         _put(standby, role=Role.NONE)
@@ -422,6 +424,11 @@ def fail_promotion(rollout: Rollout, reason: str, *, at_fault: bool) -> None:
         record_event(model, ended, by=None, version=version, reason=reason, details={"percent": share})
 
 
+def _about(trial: Version, figures: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Those figures of a canary, if they are the version's: another one may be on trial by now."""
+    return figures if figures.get("canary", {}).get("version") == trial.name else {}
+
+
 @dataclass(frozen=True)
 class _Told:
     """What an event says that can be recorded only when all rows are as they shall be."""
@@ -462,10 +469,14 @@ def end_canary(
     by: Who,
     reason: str = "",
     aborted: bool = False,
-    details: Mapping[str, Any] | None = None,
+    figures: Mapping[str, Any] | None = None,
 ) -> None:
-    """Gives the canary's share back to the champion. aborted: by itself (trials.py); details: the figures then."""
-    _end_trial(model, CANARY, Kind.CANARY_ABORTED if aborted else None, by=by, reason=reason.strip(), details=details)
+    """Gives the canary's share back to the champion. aborted: by itself (aborts.py).
+
+    figures: how it did, for the history; by default as they are now.
+    """
+    found = trials.canary_figures(model) if figures is None else figures
+    _end_trial(model, CANARY, Kind.CANARY_ABORTED if aborted else None, by=by, reason=reason.strip(), figures=found)
 
 
 def start_shadow(version: Version, percent: int, *, by: Who, reason: str = "") -> None:
@@ -475,7 +486,7 @@ def start_shadow(version: Version, percent: int, *, by: Who, reason: str = "") -
 
 def end_shadow(model: ScoringModel, *, by: Who, reason: str = "") -> None:
     """Ends the second scoring."""
-    _end_trial(model, SHADOW, None, by=by, reason=reason.strip())
+    _end_trial(model, SHADOW, None, by=by, reason=reason.strip(), figures={})
 
 
 @dataclass(frozen=True)
@@ -527,7 +538,7 @@ def _end_trial(
     *,
     by: Who,
     reason: str,
-    details: Mapping[str, Any] | None = None,
+    figures: Mapping[str, Any],
 ) -> None:
     with transaction.atomic():
         model = locked(model)
@@ -544,7 +555,7 @@ def _end_trial(
             from_state=before,
             to_state=version.state,
             reason=reason,
-            details={"percent": share, **(details or {})},
+            details={"percent": share, **_about(version, figures)},
         )
         publish_on_commit(model)
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from webapp import queues
 from webapp.errors import AppError
-from webapp.registry import adoption, evaluation_sets, gate, publishing, rollouts, trials
+from webapp.registry import aborts, adoption, evaluation_sets, gate, publishing, rollouts
 from webapp.registry import shadow as shadows
 from webapp.registry.models import Check, Pulse, ScoringModel
 from webapp.scoring import store
@@ -47,7 +47,7 @@ def watch() -> None:
             _beat,
             rollouts.resume_unattended,
             _resume_silent_checks,
-            trials.judge_all,
+            aborts.judge_all,
             traffic.merge,
             adoption.adopt_store,
             _publish_all,

@@ -1,4 +1,4 @@
-"""Whether a canary does as well as its champion, and its end when it does not.
+"""Whether a canary does as well as its champion.
 
 Both are judged by the traffic that chose no version, over the canary's last day and over its last minutes: a version
 that goes bad after good hours would else hide behind them.
@@ -10,18 +10,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-import structlog
-from django.db import transaction
 from django.utils import timezone
 
-from webapp.registry import services
 from webapp.registry.models import ScoringModel, Version
 from webapp.usage import traffic
 from webapp.usage.latencies import longer_than
 from webapp.usage.remembered import Remembered
 from webapp.usage.traffic import Totals
-
-log = structlog.get_logger(__name__)
 
 LONGEST = timedelta(days=1)
 RECENT = timedelta(minutes=10)
@@ -95,25 +90,10 @@ def canary_report(model: ScoringModel) -> CanaryReport | None:
     )
 
 
-def judge_all() -> None:
-    """Ends each canary that is worse than its champion. What goes wrong with one model holds up no other."""
-    for model in ScoringModel.objects.filter(versions__role=Version.Role.CANARY):
-        try:
-            _judge(model)
-        except Exception:  # the other models' canaries must still be judged
-            log.exception("canary_not_judged", model=model.name)
-
-
-def _judge(model: ScoringModel) -> None:
+def canary_figures(model: ScoringModel) -> dict[str, Any]:
+    """What the history keeps of the model's canary when it ends; empty when it has none."""
     report = canary_report(model)
-    if report is None or report.verdict != Verdict.WORSE:
-        return
-    with transaction.atomic():
-        # Somebody may have ended it meanwhile, and begun another.
-        services.locked(model)
-        same = {"pk": report.canary.pk, "role": Version.Role.CANARY, "role_since": report.canary.role_since}
-        if Version.objects.filter(**same).exists():
-            services.end_canary(model, by=None, reason=report.sentence, aborted=True, details=report.figures())
+    return report.figures() if report else {}
 
 
 def _both(

@@ -40,7 +40,8 @@ def test_a_canary_gets_its_share_and_gives_it_back(model, candidate, owner):
     assert versions_of(model)["2"] == ("serving", "canary")
     assert store.read_routing(model.name) == Routing(champion="1", challenger=Challenger("2", 10))
 
-    services.end_canary(model, by=owner, reason="Seen enough.", details={"canary": {"requests": 7}})
+    figures = {"canary": {"version": "2", "requests": 7}}
+    services.end_canary(model, by=owner, reason="Seen enough.", figures=figures)
     assert versions_of(model)["2"] == ("ready", "")
     assert store.read_routing(model.name) == Routing(champion="1")
     started, ended = model.events.order_by("pk")
@@ -53,7 +54,7 @@ def test_a_canary_gets_its_share_and_gives_it_back(model, candidate, owner):
     assert (ended.kind, ended.actor, ended.details) == (
         "canary_ended",
         owner.email,
-        {"percent": 10, "canary": {"requests": 7}},
+        {"percent": 10, **figures},
     )
 
 

@@ -343,6 +343,12 @@ def test_a_promotion_ends_the_canary_and_the_shadow(model, new, operator):
         "converged",
     ]
     assert {event.serving["champion"] for event in model.events.order_by("pk")[3:]} == {"2"}
+    ended = model.events.get(kind="canary_ended")
+    assert (ended.details["percent"], ended.details["canary"]["version"], ended.details["canary"]["requests"]) == (
+        10,
+        "2",
+        0,
+    )
 
 
 def test_a_second_click_promotes_nothing_twice(model, new, operator):

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tests.factories import make_model, make_version
-from webapp.registry import trials
+from webapp.registry import aborts, services, trials
 from webapp.registry.models import Event, ScoringModel, Version
 from webapp.registry.trials import Verdict
 from webapp.usage import traffic
@@ -64,7 +64,7 @@ def test_nothing_is_concluded_from_few_requests(model):
 def test_a_canary_as_good_as_its_champion_is_fine_and_goes_on(model):
     ask("1", 400, errors=2, confidence=0.9)
     ask("2", 100, errors=1, confidence=0.7)
-    trials.judge_all()
+    aborts.judge_all()
     found = report(model)
     assert found.verdict == Verdict.FINE
     assert (found.champion_totals.requests, found.canary_totals.requests) == (400, 100)
@@ -75,7 +75,7 @@ def test_a_canary_as_good_as_its_champion_is_fine_and_goes_on(model):
 def test_a_canary_that_fails_too_often_ends_by_itself_with_the_reason_and_the_figures(model):
     ask("1", 400, errors=2)
     ask("2", 120, errors=24)
-    trials.judge_all()
+    aborts.judge_all()
     canary = model.versions.get(name="2")
     assert (canary.state, canary.role, canary.percent) == (Version.State.READY, "", 0)
     event = Event.objects.get()
@@ -86,6 +86,15 @@ def test_a_canary_that_fails_too_often_ends_by_itself_with_the_reason_and_the_fi
     assert event.details["canary"]["errors"] == 24
     assert event.details["champion"]["requests"] == 400
     assert event.serving["canary"] is None
+
+
+def test_whoever_ends_a_canary_its_figures_are_in_the_history(model):
+    ask("1", 400, errors=2)
+    ask("2", 120, errors=1)
+    services.end_canary(model, by=None, reason="Seen enough.")
+    ended = Event.objects.get()
+    assert (ended.kind, ended.details["percent"]) == (Event.Kind.CANARY_ENDED, 20)
+    assert (ended.details["champion"]["requests"], ended.details["canary"]["requests"]) == (400, 120)
 
 
 def test_a_canary_that_fails_every_request_need_not_wait_for_a_hundred(model):
@@ -108,7 +117,7 @@ def test_errors_that_champion_and_canary_share_are_not_the_canarys_fault(model):
 
 def test_a_canary_with_all_the_callers_ends_when_most_of_their_requests_fail(model):
     ask("2", 50, errors=45)
-    trials.judge_all()
+    aborts.judge_all()
     assert Event.objects.get().reason == "90 % of the canary's 50 requests failed; the champion had none."
 
 
@@ -121,7 +130,7 @@ def test_a_canary_that_is_slower_by_more_than_the_factor_ends_by_itself(model):
     ask("1", 400, ms=20)
     ask("2", 80, ms=20)
     ask("2", 20, ms=60)
-    trials.judge_all()
+    aborts.judge_all()
     event = Event.objects.get()
     assert event.kind == Event.Kind.CANARY_ABORTED
     assert "95th percentile of latency" in event.reason
@@ -246,7 +255,7 @@ def test_another_models_canary_is_judged_even_when_one_cannot_be(model, monkeypa
                 traffic.note(model=name, version=version, ms=10, failed=number < errors)
     traffic.write()
     Traffic.objects.filter(model="faq-javascript").update(latency={"not a bucket": 1})
-    trials.judge_all()
+    aborts.judge_all()
     assert list(Version.objects.filter(role="canary").values_list("model__name", flat=True)) == ["faq-javascript"]
 
 
