@@ -30,10 +30,9 @@ from django.db import transaction
 from PIL import Image, UnidentifiedImageError
 
 from webapp import queues
-from webapp.accounts.models import User
 from webapp.errors import InvalidInput
 from webapp.registry.models import Event, ScoringModel
-from webapp.registry.services import locked, record_event
+from webapp.registry.services import Who, locked, record_event
 from webapp.registry.zips import Damaged, unzipping
 from webapp.scoring import store
 from webapp.scoring.store import StoreUnavailable
@@ -242,7 +241,7 @@ def opened(path: Path, kind: str) -> Iterator[EvaluationSet]:
         yield QuestionSet(file) if kind == ScoringModel.Kind.FAQ else PictureSet(file)
 
 
-def replace(model: ScoringModel, path: Path, *, by: User | None) -> int:
+def replace(model: ScoringModel, path: Path, *, by: Who) -> int:
     """Makes the file at `path` the model's evaluation set, and returns how many inputs it has.
 
     Raises InvalidInput, with the rows that are wrong; then the set before stays.
@@ -354,7 +353,7 @@ def _checked(path: Path, kind: str) -> int:
         return found.count
 
 
-def _note(model: ScoringModel, name: str, digest: str, count: int, *, by: User | None) -> None:
+def _note(model: ScoringModel, name: str, digest: str, count: int, *, by: Who) -> None:
     """Writes the set into the model's row, with an event; does nothing when it is there already."""
     row = locked(model)
     if (row.evaluation_file, row.evaluation_digest) != (name, digest):

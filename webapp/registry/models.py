@@ -308,14 +308,15 @@ class Event(models.Model):
         SHADOW_ENDED = "shadow_ended", "Shadow ended"
         RETIRED = "retired", "Retired"
         ARTIFACT_DELETED = "artifact_deleted", "Artifact deleted"
-        EVALUATION_SET = "evaluation_set", "Evaluation set replaced"
+        EVALUATION_SET = "evaluation_set", "Evaluation set changed"
         SETTINGS = "settings", "Settings changed"
 
     model = models.ForeignKey(ScoringModel, models.PROTECT, related_name="events")
     version = models.ForeignKey(Version, models.PROTECT, null=True, blank=True, related_name="events")
     kind = models.CharField(max_length=24, choices=Kind)
     at = models.DateTimeField(default=timezone.now)
-    actor = models.CharField(max_length=254, blank=True)  # e-mail address; empty: the system itself
+    # E-mail address, or who ran a command; empty: the system itself.
+    actor = models.CharField(max_length=254, blank=True)
     actor_id = models.BigIntegerField(null=True, blank=True)
     from_state = models.CharField(max_length=10, blank=True)  # of the version
     to_state = models.CharField(max_length=10, blank=True)

@@ -4,6 +4,8 @@ events that tell of it, and publishes when the transaction has ended.
 What no longer fits is a Conflict with a sentence for people: a second click does nothing twice.
 """
 
+import os
+import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,10 +33,22 @@ SETTINGS = ("title", "quality_tolerance", "latency_tolerance", "error_factor", "
 
 @dataclass(frozen=True)
 class Actor:
-    """A person as a row remembers them; their account may be gone by now."""
+    """A person as a row remembers them; their account may be gone by now.
+
+    email: or who they are at the command line, where nobody signs in.
+    """
 
     email: str
     pk: int | None
+
+    @classmethod
+    def at_command_line(cls) -> "Actor":
+        """Whoever runs this command, by the name that the system knows them by."""
+        try:
+            name = pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:  # a container's user may have none
+            name = f"user {os.getuid()}"
+        return cls(f"{name} at the command line", None)
 
     @classmethod
     def of(cls, rollout: Rollout) -> "Actor | None":

@@ -1,5 +1,7 @@
 """`manage.py register_version`, and what happens when an upload is registered."""
 
+import os
+import pwd
 from io import StringIO
 
 import pytest
@@ -35,6 +37,8 @@ def test_a_zip_becomes_the_next_version_and_its_check_starts(model, model_store,
     assert not list((model_store / model.name).glob(".staged-*"))
     events = [(event.kind, event.from_state, event.to_state) for event in model.events.order_by("pk")]
     assert events == [("registered", "", "registered"), ("check_started", "registered", "checking")]
+    user = pwd.getpwuid(os.getuid()).pw_name
+    assert {event.actor for event in model.events.all()} == {f"{user} at the command line"}
 
 
 def test_a_folder_makes_a_new_model_when_its_kind_and_pool_are_named(model_store, tmp_path):

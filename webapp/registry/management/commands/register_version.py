@@ -38,7 +38,11 @@ class Command(BaseCommand):
 
 def register(options: Mapping[str, Any]) -> Version:
     """The version, from wherever the options say it is. Raises AppError."""
-    how: dict[str, Any] = {"by": None, "notes": options["notes"], "check": not options["no_check"]}
+    how: dict[str, Any] = {
+        "by": services.Actor.at_command_line(),
+        "notes": options["notes"],
+        "check": not options["no_check"],
+    }
     if options["stored"]:
         return services.register_stored(model_of(options), options["stored"], **how)
     source: Path = options["zip"] or options["folder"]
@@ -59,4 +63,6 @@ def model_of(options: Mapping[str, Any]) -> ScoringModel:
         return found
     if not (options["kind"] and options["pool"]):
         raise InvalidInput(f"There is no model {options['model']} yet. Name --kind and --pool to make it.")
-    return services.create_model(name=options["model"], kind=options["kind"], pool=options["pool"], by=None)
+    return services.create_model(
+        name=options["model"], kind=options["kind"], pool=options["pool"], by=services.Actor.at_command_line()
+    )

@@ -3,7 +3,7 @@ from pathlib import Path
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from webapp.errors import AppError
-from webapp.registry import evaluation_sets
+from webapp.registry import evaluation_sets, services
 from webapp.registry.models import ScoringModel
 
 
@@ -25,7 +25,7 @@ class Command(BaseCommand):
         if not file.is_file():
             raise CommandError(f"There is no file {file}.")
         try:
-            inputs = evaluation_sets.replace(row, file, by=None)
+            inputs = evaluation_sets.replace(row, file, by=services.Actor.at_command_line())
         except AppError as error:
             raise CommandError(f"{file}: {error.detail}") from error
         if verbosity:
