@@ -14,6 +14,8 @@ from webapp.templatetags.ui import milliseconds, percent
 
 Report = Mapping[str, Any]
 
+LEAST_CHANCE = 0.0001  # the report has rounded what lies below to 0, which it never is
+
 
 @dataclass(frozen=True)
 class Row:
@@ -95,7 +97,8 @@ class ReportView:
         chance = paired["chance"]
         if chance < 0.05:
             return (
-                f"{said} Between equally good versions that happens in {percent(chance)} of cases, so it is no chance."
+                f"{said} Between equally good versions that happens in {percent(max(chance, LEAST_CHANCE))} of cases, "
+                "so it is no chance."
             )
         return f"{said} Equally good versions differ as much in {percent(chance)} of cases: it may be chance."
 
@@ -175,6 +178,12 @@ class ReportView:
     def disagreement_counts(self) -> Mapping[str, int]:
         found: Mapping[str, int] = self.report.get("disagreements") or {}
         return found
+
+    @property
+    def disagreements_in_all(self) -> int:
+        """How many there are, of which the report keeps some."""
+        counts = self.disagreement_counts
+        return sum(counts.get(kind, 0) for kind in ("lost", "won", "different"))
 
     @property
     def failures(self) -> Sequence[Mapping[str, str]]:

@@ -178,6 +178,8 @@ class VersionLive(LivingView, VersionView):
         check = self._check()
         context: dict[str, Any] = {
             "version": self.version,
+            "registered_by": queries.registered_by(self.version),
+            "last_passed": queries.last_passed(self.version),
             "check": check,
             "report": ReportView(check) if check else None,
             "is_latest": check is not None and check == self.version.checks.first(),

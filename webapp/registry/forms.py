@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import UploadedFile
 
 from webapp.registry.models import MOST_CANARY, Event, ScoringModel
+from webapp.registry.queries import NOT_YET, has_come
 from webapp.templatetags.ui import megabytes
 
 _KIND = Event.Kind
@@ -208,9 +209,12 @@ class MomentForm(forms.Form):
     def clean_at(self) -> datetime:
         at: datetime = self.cleaned_data["at"]
         try:
-            return at.astimezone(UTC)
+            at = at.astimezone(UTC)
         except OverflowError as error:  # the first or the last hours of the calendar, elsewhere in the world
             raise ValidationError(self.fields["at"].error_messages["invalid"]) from error
+        if not has_come(at):
+            raise ValidationError(NOT_YET)
+        return at
 
 
 class HistoryForm(forms.Form):

@@ -3,12 +3,13 @@
 import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from threading import Lock
 from typing import Any
 
 from django.db import Error as DatabaseError
 from django.db.models import Prefetch, QuerySet
+from django.utils import timezone
 
 from webapp.paging import Page, page_of
 from webapp.registry.models import Check, Event, Rollout, ScoringModel, Version
@@ -19,6 +20,8 @@ Role = Version.Role
 ACTIVE = (Rollout.State.LOADING, Rollout.State.SWITCHING)
 PAGE_SIZE = 50
 SHADOWS_KEPT = 2.0  # seconds
+AHEAD = timedelta(minutes=1)
+NOT_YET = "This moment has not come yet. Ask for one in the past."
 
 
 # Now ------------------------------------------------------------------------------------------------------------------
@@ -86,6 +89,16 @@ def worse_than_champion(version: Version) -> list[str]:
 def reason_needed(version: Version) -> str:
     """The same in one string; empty: promoting the version needs no reason."""
     return " ".join(worse_than_champion(version))
+
+
+def registered_by(version: Version) -> str | None:
+    """Who registered the version, as the history keeps it; None: nobody did, it was found in the model store."""
+    return version.events.filter(kind=Event.Kind.REGISTERED).values_list("actor", flat=True).first()
+
+
+def last_passed(version: Version) -> datetime | None:
+    """When the version last passed a check; None: never."""
+    return version.checks.filter(state=Check.State.PASSED).values_list("finished_at", flat=True).first()
 
 
 def pinnable(model_name: str) -> list[str]:
@@ -230,6 +243,11 @@ class ServedAt:
     event: Event
     converged_at: datetime | None
     switching_from: str | None
+
+
+def has_come(moment: datetime) -> bool:
+    """Whether anything can be known of the moment. Clocks of those who ask for now may be a little ahead."""
+    return moment <= timezone.now() + AHEAD
 
 
 def served_at(model: ScoringModel, moment: datetime) -> ServedAt | None:

@@ -1,11 +1,13 @@
 """The registry's part of the API, as JSON."""
 
+from datetime import datetime
 from typing import Any
 
 from rest_framework import serializers
 
 from webapp.keys.api import PageAskSerializer, PageSerializer
 from webapp.registry.models import Event, Version
+from webapp.registry.queries import NOT_YET, has_come
 
 
 class VersionSerializer(serializers.Serializer[Version]):
@@ -16,7 +18,9 @@ class VersionSerializer(serializers.Serializer[Version]):
     )
     percent = serializers.IntegerField(help_text="Of the requests, for a canary or shadow; else 0.")
     registered_at = serializers.DateTimeField()
-    ready_at = serializers.DateTimeField(allow_null=True, help_text="When it last passed its check.")
+    ready_at = serializers.DateTimeField(
+        allow_null=True, help_text="When it last passed its check, or was found in service."
+    )
     metrics = serializers.DictField(help_text="What its last check measured.")
 
 
@@ -57,7 +61,9 @@ class EventSerializer(serializers.Serializer[Event]):
     at = serializers.DateTimeField()
     kind = serializers.ChoiceField(choices=Event.Kind.choices)
     version = serializers.CharField(source="version.name", default=None, allow_null=True)
-    actor = serializers.CharField(help_text="Who did it; empty for the system itself.")
+    actor = serializers.CharField(
+        help_text="Who did it: an address, or who ran a command; empty for the system itself."
+    )
     from_state = serializers.CharField(help_text="Of the version.")
     to_state = serializers.CharField()
     reason = serializers.CharField()
@@ -89,3 +95,8 @@ class HistoryAskSerializer(PageAskSerializer):
         required=False,
         help_text="What served at this moment, and the events up to it: RFC 3339, such as 2026-11-23T08:00:00Z.",
     )
+
+    def validate_at(self, at: datetime) -> datetime:
+        if not has_come(at):
+            raise serializers.ValidationError(NOT_YET)
+        return at

@@ -45,7 +45,9 @@ def milliseconds(duration: float) -> str:
 
 @register.filter
 def megabytes(size: int) -> str:
-    """A size in bytes as megabytes: "10 MB", "12.3 MB"."""
+    """A size in bytes as people read it: "10 MB", "12.3 MB", from a thousand of them on "1 GB", "1.5 GB"."""
+    if size >= 999_950_000:
+        return f"{size / 1_000_000_000:.1f}".removesuffix(".0") + " GB"
     return f"{size / 1_000_000:.1f}".removesuffix(".0") + " MB"
 
 

@@ -190,6 +190,9 @@ def test_what_served_at_a_moment(viewer, model, champion):
     assert "history begins later" in page(viewer, "?at=2020-01-01T00:00")
     for nonsense in ("yesterday", "0001-01-01T00:00:00%2B14:00"):
         assert "Write it as 2026-01-31T14:05:00" in page(viewer, f"?at={nonsense}")
+    tomorrow = page(viewer, f"?at={now + timedelta(days=1):%Y-%m-%dT%H:%M:%S}")
+    assert "This moment has not come yet." in tomorrow
+    assert "answered 90 %" not in tomorrow
 
 
 def test_the_history_is_filtered_and_paged(viewer, model, champion):
@@ -255,13 +258,45 @@ def test_a_check_is_shown_while_it_runs_and_the_page_rests_when_it_is_done(viewe
     assert "data-every" not in shown
 
 
+def test_a_version_says_who_registered_it_and_when_it_last_passed(viewer, model, champion, owner):
+    services.record_event(model, Event.Kind.ADOPTED, by=None, version=champion)
+    shown = page(viewer, "versions/1/")
+    assert "found in the model store" in shown
+    assert '<dt>Last passed</dt><dd><span class="quiet">never</span>' in shown  # though it serves
+
+    version = make_version(model, "2")
+    now = timezone.now()
+    check_of(version, "passed", started_at=now, finished_at=now)
+    services.record_event(model, Event.Kind.REGISTERED, by=owner, version=version)
+    address = owner.email
+    owner.delete()
+    shown = page(viewer, "versions/2/")
+    assert f"</time> by {address}" in shown
+    assert "found in the model store" not in shown
+    assert "<dt>Last passed</dt><dd><time" in shown
+
+
 def test_a_report_is_shown_side_by_side(viewer, model, champion):
     check_of(make_version(model, "2"), "passed", champion=champion, report=MEASURED)
     shown = page(viewer, "versions/2/")
     for words in ("−2.0 points", "more than tolerated", "−0.4 ms", "0.900", "Accuracy@1 is 93 %, 2.0 points below",
                   "so it is no chance", "The pod gave no answer.", "how do I &lt;b&gt;clone&lt;/b&gt; it"):  # fmt: skip
         assert words in shown
+    assert "The first 1 are shown" in shown, "of ten disagreements"
     assert '<td class="number difference-">±0.000</td>' in shown, "too small to be read, so neither better nor worse"
+
+
+def test_of_many_disagreements_ten_are_open(viewer, model, champion):
+    counts = MEASURED["disagreements"]
+    examples = [{**counts["examples"][0], "input": f"question {number}"} for number in range(12)]
+    report = {**MEASURED, "paired": {"won": 0, "lost": 221, "chance": 0.0},
+              "disagreements": {**counts, "lost": 220, "examples": examples}}  # fmt: skip
+    check_of(make_version(model, "2"), "passed", champion=champion, report=report)
+    shown = page(viewer, "versions/2/")
+    assert "The first 12 are shown" in shown
+    before, _, folded = shown.partition("<summary>2 more</summary>")
+    assert ("question 9<" in before, "question 10<" in before, "question 10<" in folded) == (True, False, True)
+    assert "that happens in &lt; 0.1 % of cases, so it is no chance" in shown
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,13 @@ def test_the_history_comes_in_pages(client, viewer_key, history):
 
 @pytest.mark.parametrize(
     ("asked", "field"),
-    [({"at": "yesterday"}, "at"), ({"limit": 0}, "limit"), ({"limit": 101}, "limit"), ({"cursor": "x"}, "cursor")],
+    [
+        ({"at": "yesterday"}, "at"),
+        ({"at": "9000-01-01T00:00:00Z"}, "at"),
+        ({"limit": 0}, "limit"),
+        ({"limit": 101}, "limit"),
+        ({"cursor": "x"}, "cursor"),
+    ],
 )
 def test_a_parameter_that_makes_no_sense_is_named(client, viewer_key, history, asked, field):
     problem = assert_problem(client.get(HISTORY, asked, headers=bearer(viewer_key)), 422, "invalid-input")

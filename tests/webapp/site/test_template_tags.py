@@ -101,3 +101,11 @@ def test_a_probability_bar_is_a_meter_without_inline_style():
     assert 'aria-valuetext="87.3 %"' in html
     assert 'width="87.3%"' in html
     assert "style=" not in html
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [(10_000_000, "10 MB"), (12_340_000, "12.3 MB"), (999_960_000, "1 GB"), (10**9, "1 GB"), (1_540_000_000, "1.5 GB")],
+)
+def test_sizes_are_read_in_megabytes_and_from_a_thousand_of_them_in_gigabytes(size, words):
+    assert ui.megabytes(size) == words

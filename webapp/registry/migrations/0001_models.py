@@ -301,7 +301,7 @@ class Migration(migrations.Migration):
                             ("shadow_ended", "Shadow ended"),
                             ("retired", "Retired"),
                             ("artifact_deleted", "Artifact deleted"),
-                            ("evaluation_set", "Evaluation set replaced"),
+                            ("evaluation_set", "Evaluation set changed"),
                             ("settings", "Settings changed"),
                         ],
                         max_length=24,
