@@ -115,8 +115,10 @@ INSTALLED_APPS = [
     "allauth",
     "allauth.account",
     "allauth.mfa",
+    "corsheaders",
     "csp",
     "django_htmx",
+    "django_http_compression",
     "django_structlog",
     "drf_spectacular",
     "rest_framework",
@@ -126,9 +128,11 @@ MIDDLEWARE = [
     "webapp.middleware.HealthMiddleware",
     "webapp.middleware.AccessLogMiddleware",
     "webapp.middleware.SafetyHeadersMiddleware",
+    "corsheaders.middleware.CorsMiddleware",  # before all that answers: errors need its headers, too
     "csp.middleware.CSPMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",  # has its files packed beside them
+    "webapp.compression.CompressionMiddleware",
     "webapp.middleware.RateLimitHeadersMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -333,6 +337,23 @@ RATE_LIMITS_PER_USER = {
     "other": env_int("RATE_LIMIT_OTHER_PER_USER", 600),
 }
 RATE_LIMIT_BAD_KEYS = env_int("RATE_LIMIT_BAD_KEYS", 30)  # a minute and network address
+
+# Which pages of other sites may call the API from a browser: with a key that their visitor brings, never by cookies.
+_origins = env_list("CORS_ALLOWED_ORIGINS")
+CORS_ALLOW_ALL_ORIGINS = _origins == ["*"]
+CORS_ALLOWED_ORIGINS = [] if CORS_ALLOW_ALL_ORIGINS else _origins
+CORS_URLS_REGEX = r"^(/api/v1/.*|/score)$"
+CORS_ALLOW_CREDENTIALS = False
+CORS_ALLOW_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+CORS_ALLOW_HEADERS = [
+    *("accept", "authorization", "content-type", "idempotency-key", "if-none-match", "prefer"),
+    *("x-api-key", "x-request-id"),
+]
+CORS_EXPOSE_HEADERS = [
+    *("Content-Disposition", "Deprecation", "ETag", "Idempotency-Replayed", "Link", "Location", "Preference-Applied"),
+    *("RateLimit", "RateLimit-Policy", "Retry-After", "Sunset", "X-Request-ID"),
+]
+CORS_PREFLIGHT_MAX_AGE = 3600  # seconds
 
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": [

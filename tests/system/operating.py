@@ -89,7 +89,7 @@ class Operator:
 
     def events(self) -> list[dict[str, Any]]:
         """What happened to the model, newest first."""
-        return self._get(f"/api/v1/models/{self.model}/history")["events"]
+        return self._get(f"/api/v1/models/{self.model}/history?limit=100")["data"]
 
     def kinds(self, version: str) -> list[str]:
         """What happened to the version, oldest first."""
