@@ -13,13 +13,14 @@ from typing import Literal
 
 from webapp.templatetags.ui import megabytes, milliseconds, percent
 
-Form = Literal["number", "percent", "ms", "bytes", "time", "ago"]
+Form = Literal["number", "percent", "ms", "bytes", "time", "day", "ago"]
 Tone = Literal["accent", "quiet", "good", "warn", "bad", "guide"]
 Number = float | int | datetime
 
 UNITS = 1000  # of the stretched picture, either way
 _MINUTE = 60.0
 _TIME_STEPS = (*(n * _MINUTE for n in (1, 5, 10, 15, 30)), *(n * 60 * _MINUTE for n in (1, 3, 6, 12, 24, 72, 168, 720)))
+_DAY_STEPS = tuple(n * 86_400.0 for n in (1, 2, 7, 14, 28, 91, 182))
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,8 @@ def say(value: float, form: Form) -> str:
         return megabytes(int(value))
     if form == "time":
         return f"{datetime.fromtimestamp(value, UTC):%-d %b %H:%M}"
+    if form == "day":
+        return f"{datetime.fromtimestamp(value, UTC):%-d %b}"
     if form == "ago":
         return "now" if value > -30 else _span(-value) + " ago"
     if value == int(value):
@@ -192,7 +195,9 @@ def _step(least: float) -> float:
 def ticks_of(axis: Axis, about: int) -> list[float]:
     """Round figures on the axis, at most about that many."""
     span = axis.high - axis.low
-    if axis.form in {"time", "ago"}:
+    if axis.form == "day":
+        step = next((step for step in _DAY_STEPS if span / step < about - 0.5), _DAY_STEPS[-1])
+    elif axis.form in {"time", "ago"}:
         step = next((step for step in _TIME_STEPS if span / step < about - 0.5), _TIME_STEPS[-1])
     else:
         step = _step(span / about)

@@ -14,6 +14,7 @@ const modules = {
   "password-reveal": () => import("./modules/password-reveal.js"),
   "record-list": () => import("./modules/record-list.js"),
   "section-nav": () => import("./modules/section-nav.js"),
+  "submit-on-change": () => import("./modules/submit-on-change.js"),
   tabs: () => import("./modules/tabs.js"),
   "theme-switch": () => import("./modules/theme-switch.js"),
 };

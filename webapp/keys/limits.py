@@ -13,7 +13,8 @@ from typing import Any, TypeVar, cast
 
 import structlog
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from limits import RateLimitItemPerMinute
 from limits.errors import StorageError
 from limits.storage import storage_from_string
@@ -23,7 +24,7 @@ from webapp.errors import RateLimited
 from webapp.keys.principal import Principal, principal_of
 
 log = structlog.get_logger(__name__)
-V = TypeVar("V", bound=Callable[..., HttpResponse])
+V = TypeVar("V", bound=Callable[..., HttpResponseBase])
 WINDOW = 60  # seconds
 PAUSE = 5  # seconds without counting after the store failed, so that not every request waits for it
 
@@ -85,7 +86,7 @@ def limited(bucket: str) -> Callable[[V], V]:
 
     def decorate(view: V) -> V:
         @wraps(view)
-        def counted(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        def counted(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             charge(request, principal_of(request), bucket)
             return view(request, *args, **kwargs)
 

@@ -34,8 +34,8 @@ def line_chart(
     """Lines over a common x.
 
     x, y: how figures are written: "number", "percent" (of shares from 0 to 1), "ms", "bytes", and for datetimes "time"
-    (in UTC) or "ago". y_min, y_max: where the axis begins and ends, else at zero and a round figure. dots: mark each
-    point. note: one sentence below the title. id: where two charts share a title.
+    or "day" (in UTC) or "ago". y_min, y_max: where the axis begins and ends, else at zero and a round figure. dots:
+    mark each point. note: one sentence below the title. id: where two charts share a title.
     """
     since = (now or timezone.now()) if x == "ago" else None
     return _context(title, charts.lines(series, x=x, y=y, y_min=y_min, y_max=y_max, dots=dots, now=since), note, id)

@@ -1,12 +1,19 @@
 from typing import Any
 
+from django.http import StreamingHttpResponse
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.response import Response
 
-from webapp.errors import NotFound
+from webapp.errors import NotAllowed, NotFound
 from webapp.keys.api import ApiRequest, ApiView, parse
-from webapp.usage import feedback
-from webapp.usage.serializers import FeedbackAskSerializer, FeedbackSerializer
+from webapp.keys.models import Scope
+from webapp.usage import feedback, ledger
+from webapp.usage.exports import figures_of
+from webapp.usage.forms import may_see_all
+from webapp.usage.ledger import Wanted
+from webapp.usage.serializers import FeedbackAskSerializer, FeedbackSerializer, UseAskSerializer, UseSerializer
+from webapp.usage.views import csv_answer
 
 SAID = {"request_id": "0b4e1c5a-7a9f-4a53-9d0e-2f1f6f1f7c11", "verdict": "wrong"}
 NOTED = {**SAID, "id": "js-020", "model": "faq-javascript", "version": "1"}
@@ -36,3 +43,64 @@ class FeedbackView(ApiView):
         judged, item = feedback.answer_to(user, ask["request_id"], ask.get("id", ""))
         noted = feedback.say(user, judged, item, right=ask["verdict"] == "right")
         return Response(FeedbackSerializer(noted).data)
+
+
+DAY = "2026-11-01"
+USE = {"requests": 120, "rows": 150, "errors": 1, "p50_ms": 8.1, "p95_ms": 21.4}
+
+
+class UseView(ApiView):
+    @extend_schema(
+        operation_id="usage",
+        tags=["Account"],
+        summary="Say how much was asked",
+        description=(
+            "Requests, rows, errors and latency of your own use, by day, key, model and version. A second behind. "
+            "As CSV at `/api/v1/usage.csv`."
+        ),
+        parameters=[UseAskSerializer],
+        responses={200: UseSerializer},
+        examples=[
+            OpenApiExample(
+                "By day",
+                value={
+                    "since": "2026-11-01",
+                    "until": "2026-11-01",
+                    "total": USE,
+                    "data": [{"day": "2026-11-01", **USE}],
+                },
+                response_only=True,
+            )
+        ],
+    )
+    def get(self, request: ApiRequest) -> Response:
+        ask = parse(UseAskSerializer, request.query_params)
+        wanted = wanted_by(request, ask)
+        data = [
+            {**dict(zip(ask.parts, line.names, strict=True)), **figures_of(line.counts)}
+            for line in ledger.lines(wanted, ask.parts)
+        ]
+        total = figures_of(ledger.total(wanted))
+        return Response({"since": wanted.since, "until": wanted.until, "total": total, "data": data})
+
+
+class UseCsvView(ApiView):
+    @extend_schema(
+        operation_id="usage_csv",
+        tags=["Account"],
+        summary="Save how much was asked as CSV",
+        description="The same with a line for each day, key, way, model and version; `group_by` changes nothing here.",
+        parameters=[UseAskSerializer],
+        responses={(200, "text/csv"): OpenApiTypes.STR},
+    )
+    def get(self, request: ApiRequest) -> StreamingHttpResponse:
+        return csv_answer(wanted_by(request, parse(UseAskSerializer, request.query_params)))
+
+
+def wanted_by(request: ApiRequest, ask: UseAskSerializer) -> Wanted:
+    """The use asked for. Raises NotAllowed for everybody's without the right and the scope to see it."""
+    who = request.auth_principal
+    wanted = ask.wanted(who.user)
+    if wanted.user is None and not (may_see_all(who.user) and Scope.ADMIN in who.scopes):
+        raise NotAllowed(f"To see everybody's use needs the group admin, and a key with `{Scope.ADMIN.value}`.")
+    return wanted

@@ -1,5 +1,9 @@
 from django.urls import path
 
-from webapp.usage.api import FeedbackView
+from webapp.usage.api import FeedbackView, UseCsvView, UseView
 
-urlpatterns = [path("feedback", FeedbackView.as_view(), name="feedback")]
+urlpatterns = [
+    path("feedback", FeedbackView.as_view(), name="feedback"),
+    path("usage", UseView.as_view(), name="usage"),
+    path("usage.csv", UseCsvView.as_view(), name="usage-csv"),
+]

@@ -1,6 +1,7 @@
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -9,9 +10,12 @@ from webapp.errors import InvalidInput, NotFound
 from webapp.keys.limits import limited
 from webapp.keys.principal import principal_of
 from webapp.partials import render_page, wants_part
-from webapp.usage import feedback, queries, services
+from webapp.usage import exports, feedback, queries, services
+from webapp.usage.forms import UseForm, may_see_all
+from webapp.usage.ledger import Wanted
 from webapp.usage.models import ScoringRecord
 from webapp.usage.serializers import VERDICTS
+from webapp.usage.use_page import UsePage
 
 
 @require_safe
@@ -25,6 +29,34 @@ def history(request: HttpRequest) -> HttpResponse:
     page = queries.history_of(principal_of(request).user, kind, request.GET.get("before"))
     context = {"records": page.records, "kind": kind, "next_cursor": page.next_cursor}
     return render_page(request, "usage/history.html", "usage/_records.html", context)
+
+
+@require_safe
+@login_required
+@never_cache
+def use(request: HttpRequest) -> HttpResponse:
+    """How much the person asked, or everybody: figures, charts by day, and a table by what they choose."""
+    user = principal_of(request).user
+    form = UseForm(request.GET, user=user)
+    context = {"form": form, "use": UsePage.of(form.wanted(), form.part), "may_see_all": may_see_all(user)}
+    return render(request, "usage/use.html", context)
+
+
+@require_safe
+@login_required
+@never_cache
+@limited("other")
+def use_csv(request: HttpRequest) -> HttpResponseBase:
+    """The same use, as a file with all that is known."""
+    wanted = UseForm(request.GET, user=principal_of(request).user).wanted()
+    return csv_answer(wanted)
+
+
+def csv_answer(wanted: Wanted) -> StreamingHttpResponse:
+    """The file as an answer to save."""
+    name = f"scorepod-usage-{wanted.since}-{wanted.until}.csv"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return StreamingHttpResponse(exports.lines(wanted), content_type="text/csv; charset=utf-8", headers=headers)
 
 
 @require_POST
