@@ -48,7 +48,7 @@ POD_PORT = {"faq": "SCORING_CPU_PORT", "images": "SCORING_GPU_PORT"}
 
 
 def main() -> None:
-    options = parse_arguments()
+    options = parse_arguments(__doc__)
     if not shutil.which("wrk"):
         sys.exit("This needs wrk: apt-get install wrk")
     with tempfile.TemporaryDirectory(prefix="scorepod-bench-") as folder:
@@ -67,8 +67,8 @@ def main() -> None:
         options.out.write_text(json.dumps(rows, indent=1) + "\n")
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def parse_arguments(about: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
     parser.add_argument("--seconds", type=int, default=10, help="length of each measurement (default 10)")
     parser.add_argument("--only", default="faq,images", help="faq, images or both (default both)")
     parser.add_argument("--out", type=Path, help="write the figures as JSON, too")

@@ -3,6 +3,9 @@
 An idle version scores at once; while it is busy, and for a moment after, arrivals gather into the next batch, so
 batching adds no wait of its own under low load. The queue is bounded. Every caller gets exactly one answer or error,
 whatever happens to the others.
+
+Rows of low priority wait in a queue of their own, so that they take no place from others, and are scored while no
+others wait, in calls short enough that whoever comes meanwhile waits little (docs/decisions/0008).
 """
 
 import asyncio
@@ -30,6 +33,13 @@ from scoring_service.runtimes.base import Row, RowResult
 
 GATHER_SHARE = 0.1  # of the last batch's time
 GATHER_MOST = 0.05  # seconds
+
+LOW_SHARE = 0.5  # of the queue's length: how many rows of low priority may wait beside it
+# How long a call with rows of low priority may take: so many times as long as one with a single row, or these seconds.
+LOW_TIMES, LOW_SECONDS = 4, 0.005
+PROBE_EVERY = 32  # low calls at most: then one has a single row, unless a single row has come by itself
+LOOP_TURNS = 4  # of the event loop, from a request that has arrived to its rows in the queue, or from results to answer
+AVERAGED = 10  # measurements
 
 
 @dataclass(eq=False, slots=True)
@@ -77,8 +87,121 @@ class Totals:
     model_seconds: float = 0.0
 
 
+class Queue:
+    """Rows of one priority that wait, oldest first, and what is counted of them."""
+
+    def __init__(self, priority: str, most: int, metrics: Metrics, labels: tuple[str, str]) -> None:
+        """most: rows that may wait."""
+        self.most = most
+        self.jobs: deque[Job] = deque()
+        self.counted = {
+            outcome: metrics.rows.labels(*labels, outcome, priority)
+            for outcome in ("scored", "bad", "failed", "dropped")
+        }
+        self.wait = metrics.queue_wait.labels(*labels, priority)
+        self._called = "" if priority == "normal" else f" of {priority} priority"
+        self._waiting = metrics.queued.labels(*labels, priority)
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+    def add(self, call: Call) -> None:
+        """Raises Overloaded when there is no room for all its rows now, BadRequest when there never is."""
+        rows = len(call.rows)
+        if rows > self.most:
+            raise BadRequest(f"{rows} rows{self._called} in one request; this pod takes at most {self.most}")
+        if (
+            len(self) + rows > self.most
+        ):  # rows that nobody waits for would else hold their place until it is their turn
+            self.jobs = deque(self.wanted(list(self.jobs)))
+        if len(self) + rows > self.most:
+            raise Overloaded(f"the queue of {self.most} rows{self._called} is full")
+        self.jobs.extend(Job(call, index) for index in range(rows))
+        self._waiting.set(len(self))
+
+    def wanted(self, jobs: list[Job]) -> list[Job]:
+        """Those that somebody still waits for."""
+        waiting = [job for job in jobs if job.call.waits]
+        self.counted["dropped"].inc(len(jobs) - len(waiting))
+        return waiting
+
+    def take(self, most: int, totals: Totals) -> list[Job]:
+        """The next rows that somebody still waits for, oldest first."""
+        batch: list[Job] = []
+        now = time.monotonic()
+        while self.jobs and len(batch) < most:
+            job = self.jobs.popleft()
+            if job.call.waits and job.call.expires_at <= now:
+                job.call.future.set_exception(DeadlineExpired("the deadline passed while the rows waited"))
+            if not job.call.waits:
+                self.counted["dropped"].inc()
+                continue
+            wait = now - job.call.arrived_at
+            self.wait.observe(wait)
+            totals.queue_seconds += wait
+            if job.index == 0:
+                job.call.queue_seconds = wait
+            batch.append(job)
+        self._waiting.set(len(self))
+        return batch
+
+
+class Average:
+    """Of the first measurements all the same, later of the last ones above all."""
+
+    def __init__(self) -> None:
+        self.value = 0.0
+        self._count = 0
+
+    def add(self, value: float) -> None:
+        self._count = min(self._count + 1, AVERAGED)
+        self.value += (value - self.value) / self._count
+
+
+class Pace:
+    """How many rows of low priority one call of the model may have, learned from how long calls take."""
+
+    def __init__(self, max_rows: int) -> None:
+        self._max_rows = max_rows
+        self._single = Average()  # seconds of a call with one row
+        self._each = Average()  # seconds a row of a full low call
+        self._since_single = 0  # low calls
+        self._probe_after = 0  # so many of them; at first one call has hardly told what the next one will take
+
+    @property
+    def longest(self) -> float:
+        """Seconds that a call with rows of low priority may take."""
+        return max(LOW_TIMES * self._single.value, LOW_SECONDS)
+
+    @property
+    def rows(self) -> int:
+        """For the next call."""
+        each = self._each.value or self._single.value
+        if self._since_single >= self._probe_after or not each:
+            return 1
+        return max(1, min(int(self.longest / each), self._max_rows))
+
+    def note_normal(self, rows: int, seconds: float) -> None:
+        """A call with normal rows has ended."""
+        if rows == 1:
+            self._single.add(seconds)
+            self._since_single = 0
+            self._probe_after = min(2 * self._probe_after + 1, PROBE_EVERY)
+
+    def note_low(self, rows: int, seconds: float, most: int) -> None:
+        """A call with rows of low priority has ended; it might have had `most`.
+
+        With fewer it says little of what so many take, unless they took too long already.
+        """
+        self._since_single += 1
+        if rows == 1:
+            self.note_normal(rows, seconds)
+        elif rows == most or seconds > self.longest:
+            self._each.add(seconds / rows)
+
+
 class Batcher:
-    """The queue in front of one loaded version. All methods belong to the event loop's thread."""
+    """The queues in front of one loaded version. All methods belong to the event loop's thread."""
 
     def __init__(
         self,
@@ -95,8 +218,9 @@ class Batcher:
         self._score = score
         self._executor = executor
         self._max_rows = max_rows
-        self._queue_rows = queue_rows
-        self._queue: deque[Job] = deque()
+        self._normal = Queue("normal", queue_rows, metrics, labels)
+        self._low = Queue("low", max(1, int(queue_rows * LOW_SHARE)), metrics, labels)
+        self._pace = Pace(max_rows)
         self._arrived = asyncio.Event()
         self._closing = False
         self._expected = 0  # rows, when the last batch's callers come back
@@ -104,39 +228,27 @@ class Batcher:
         self._worker = asyncio.create_task(self._work())
         self._on_device_lost = on_device_lost
         self.totals = Totals()
-        self._rows_metric = {
-            outcome: metrics.rows.labels(*labels, outcome) for outcome in ("scored", "bad", "failed", "dropped")
-        }
-        self._wait_metric = metrics.queue_wait.labels(*labels)
         self._model_metric = metrics.model_time.labels(*labels)
         self._batch_metric = metrics.batch_rows.labels(*labels)
-        self._queued_metric = metrics.queued.labels(*labels)
 
     @property
     def takes_more(self) -> bool:
         """False once the version is being unloaded."""
         return not self._closing
 
-    def submit(self, rows: Sequence[Row], expires_at: float) -> Call:
+    def submit(self, rows: Sequence[Row], expires_at: float, *, low: bool = False) -> Call:
         """Queues the rows of one request; cancel the call's future when nobody waits for it any more.
 
-        expires_at: when the answer becomes worthless, on the monotonic clock.
+        expires_at: when the answer becomes worthless, on the monotonic clock. low: whether all others go first.
         Raises Overloaded when there is no room for all of them now, BadRequest when there never is, NotReady once the
         version is being unloaded.
         """
         if self._closing:
             raise NotReady("this version is being unloaded")
-        if len(rows) > self._queue_rows:
-            raise BadRequest(f"{len(rows)} rows in one request; this pod takes at most {self._queue_rows}")
-        if len(self._queue) + len(rows) > self._queue_rows:
-            self._drop_abandoned()
-        if len(self._queue) + len(rows) > self._queue_rows:
-            raise Overloaded(f"the queue of {self._queue_rows} rows is full")
         call = Call(rows, expires_at, asyncio.get_running_loop().create_future(), time.monotonic())
+        (self._low if low else self._normal).add(call)
         if not rows:
             call.future.set_result([])
-        self._queue.extend(Job(call, index) for index in range(len(rows)))
-        self._queued_metric.set(len(self._queue))
         self._arrived.set()
         return call
 
@@ -148,19 +260,24 @@ class Batcher:
 
     async def _work(self) -> None:
         while True:
-            while not self._queue:
+            while not (self._normal or self._low):
                 if self._closing:
                     return
                 self._arrived.clear()
                 await self._arrived.wait()
-            await self._gather()
-            batch = self._take()
-            if batch:
-                began = time.monotonic()
-                await self._settle(batch)
-                self._last_ended = time.monotonic()
-                self._last_took = self._last_ended - began
-                self._expected = len(self._queue) + len(batch)
+            if self._normal:
+                await self._gather()
+            else:
+                await self._let_others_in()
+            # Low rows neither join waiting normal ones, which would wait for their results too, nor go before them.
+            if batch := self._normal.take(self._max_rows, self.totals):
+                took = await self._settle_timed(batch, self._normal)
+                self._pace.note_normal(len(batch), took)
+                self._last_ended, self._last_took = time.monotonic(), took
+                self._expected = len(self._normal) + len(batch)
+            elif batch := self._low.take(most := self._pace.rows, self.totals):
+                took = await self._settle_timed(batch, self._low)
+                self._pace.note_low(len(batch), took, most)
 
     async def _gather(self) -> None:
         """Right after a batch, waits a moment for its callers to ask again, to join those that wait already.
@@ -170,42 +287,26 @@ class Batcher:
         """
         until = self._last_ended + min(GATHER_SHARE * self._last_took, GATHER_MOST)
         expected = min(self._expected, self._max_rows)
-        while len(self._queue) < expected and not self._closing and (left := until - time.monotonic()) > 0:
+        while len(self._normal) < expected and not self._closing and (left := until - time.monotonic()) > 0:
             self._arrived.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._arrived.wait(), left)
 
-    def _take(self) -> list[Job]:
-        """The next rows that somebody still waits for, oldest first."""
-        batch: list[Job] = []
-        now = time.monotonic()
-        while self._queue and len(batch) < self._max_rows:
-            job = self._queue.popleft()
-            if job.call.waits and job.call.expires_at <= now:
-                job.call.future.set_exception(DeadlineExpired("the deadline passed while the rows waited"))
-            if not job.call.waits:
-                self._rows_metric["dropped"].inc()
-                continue
-            wait = now - job.call.arrived_at
-            self._wait_metric.observe(wait)
-            self.totals.queue_seconds += wait
-            if job.index == 0:
-                job.call.queue_seconds = wait
-            batch.append(job)
-        self._queued_metric.set(len(self._queue))
-        return batch
+    async def _let_others_in(self) -> None:
+        """Lets the event loop finish what it has begun: normal rows on their way in, and answers on their way out.
 
-    def _drop_abandoned(self) -> None:
-        """Makes room: rows that nobody waits for any more would else hold their place until the model is free."""
-        self._queue = deque(self._wanted(list(self._queue)))
+        Once the model runs, each waits until its thread lets another one compute.
+        """
+        for _ in range(LOOP_TURNS):
+            await asyncio.sleep(0)
 
-    def _wanted(self, jobs: list[Job]) -> list[Job]:
-        """Those that somebody still waits for."""
-        waiting = [job for job in jobs if job.call.waits]
-        self._rows_metric["dropped"].inc(len(jobs) - len(waiting))
-        return waiting
+    async def _settle_timed(self, batch: list[Job], queue: Queue) -> float:
+        """Settles the batch; returns the seconds it took."""
+        began = time.monotonic()
+        await self._settle(batch, queue)
+        return time.monotonic() - began
 
-    async def _settle(self, batch: list[Job]) -> None:
+    async def _settle(self, batch: list[Job], queue: Queue) -> None:
         """Gives each waiting caller its rows' results or an error. Rows whose caller has left are skipped."""
         began = time.monotonic()
         try:
@@ -215,14 +316,14 @@ class Batcher:
         except OutOfDeviceMemory as error:
             if len(batch) > 1:
                 half = len(batch) // 2
-                await self._settle(batch[:half])
-                if rest := self._wanted(batch[half:]):
-                    await self._settle(rest)
+                await self._settle(batch[:half], queue)
+                if rest := queue.wanted(batch[half:]):
+                    await self._settle(rest, queue)
             else:
-                self._fail(batch, error)
+                self._fail(batch, queue, error)
             return
         except ServiceError as error:
-            self._fail(batch, error)
+            self._fail(batch, queue, error)
             if isinstance(error, DeviceLost):
                 self._on_device_lost()
             return
@@ -230,8 +331,8 @@ class Batcher:
         self._model_metric.observe(seconds)
         self._batch_metric.observe(len(batch))
         bad = sum(isinstance(result, BadRow) for result in results)
-        self._rows_metric["bad"].inc(bad)
-        self._rows_metric["scored"].inc(len(batch) - bad)
+        queue.counted["bad"].inc(bad)
+        queue.counted["scored"].inc(len(batch) - bad)
         self.totals.batches += 1
         self.totals.rows += len(batch)
         self.totals.bad_rows += bad
@@ -263,8 +364,8 @@ class Batcher:
             raise ServiceError("the model failed on this batch") from error
         return results
 
-    def _fail(self, batch: list[Job], error: ServiceError) -> None:
-        self._rows_metric["failed"].inc(len(batch))
+    def _fail(self, batch: list[Job], queue: Queue, error: ServiceError) -> None:
+        queue.counted["failed"].inc(len(batch))
         self.totals.failed_rows += len(batch)
         for job in batch:
             if job.call.waits:

@@ -5,6 +5,7 @@ import math
 import platform
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import metadata as distribution
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -196,37 +197,65 @@ def tensor_metadata(spec: TensorSpec) -> contract.TensorMetadata:
 # Inference ------------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Handling:
+    """What a request's parameters say to the pod, not to the model (contract.py)."""
+
+    routing_key: str | None
+    low: bool  # priority
+    row_errors: bool
+
+    @classmethod
+    def taken_out_of(cls, parameters: dict[str, Any]) -> "Handling":
+        """Removes from the parameters what is not the model's. Raises BadRequest."""
+        routing_key = parameters.pop("routing_key", None)
+        if routing_key is not None and not (isinstance(routing_key, str) and len(routing_key) <= LONGEST_ROUTING_KEY):
+            raise BadRequest(f"parameter routing_key must be text of at most {LONGEST_ROUTING_KEY} characters")
+        priority = parameters.pop("priority", 0)
+        if type(priority) is not int or priority < 0:
+            raise BadRequest("parameter priority must be a whole number: 0 (as usual), 1 (highest), 2 or more (lower)")
+        row_errors = parameters.pop("row_errors", False)
+        if not isinstance(row_errors, bool):
+            raise BadRequest("parameter row_errors must be true or false")
+        return cls(routing_key, priority >= contract.LOW_PRIORITY, row_errors)
+
+
 async def infer(request: Request) -> Response:
     expires_at = expiry(request)
     body = await read_body(request, expires_at)
     json_length = request.headers.get(contract.JSON_LENGTH_HEADER)
     large = len(body) > SMALL_BODY
     asked = await aside(contract.decode_request, body, json_length, large=large)
-    version, outputs, rows = await prepare(request, asked, large=large)
-    results, times = await score(request, version, rows, expires_at)
-    scored = all_good(results, lambda number: f"input {asked.inputs[0].name!r}, row {number}")
+    handling = Handling.taken_out_of(asked.parameters)
+    version, outputs, rows = await prepare(request, asked, handling, large=large)
+    readable = [row for row in rows if isinstance(row, Row)]
+    results, times = await score(request, version, readable, expires_at, low=handling.low)
+    outcomes = in_order(rows, results)
+    told: dict[str, Any] = {**times}
+    if handling.row_errors:
+        scored, reasons = apart(outcomes)
+        told["row_errors"] = contract.row_errors_parameter(reasons)
+    else:
+        scored = all_good(outcomes, row_named(asked.inputs[0].name))
     values = sum(len(result[spec.name]) for spec in outputs for result in scored)
-    return await aside(infer_answer, asked, version, outputs, scored, times, large=values > SMALL_ANSWER)
+    return await aside(infer_answer, asked, version, outputs, scored, told, large=values > SMALL_ANSWER)
 
 
 async def prepare(
-    request: Request, asked: InferRequest, *, large: bool
-) -> tuple[Version, Sequence[TensorSpec], Sequence[Row]]:
+    request: Request, asked: InferRequest, handling: Handling, *, large: bool
+) -> tuple[Version, Sequence[TensorSpec], Sequence[Row | BadRow]]:
     """The version that answers now, the outputs and the rows for it.
 
     Once more when another version has taken over while large rows were read: the one it replaced takes nothing more.
     """
-    routing_key = asked.parameters.pop("routing_key", None)
-    if routing_key is not None and not (isinstance(routing_key, str) and len(routing_key) <= LONGEST_ROUTING_KEY):
-        raise BadRequest(f"parameter routing_key must be text of at most {LONGEST_ROUTING_KEY} characters")
     while True:
         if "version" in request.path_params:
             version = noted(request, asked_version(request))
         else:
-            version = drawn_version(request, request.path_params["model"], routing_key)
+            version = drawn_version(request, request.path_params["model"], handling.routing_key)
         signature = version.runtime.signature
         outputs = wanted_outputs(asked, signature)
-        rows = await aside(rows_of, asked, signature, outputs, large=large)
+        rows = await aside(rows_of, asked, signature, outputs, handling.row_errors, large=large)
         if version.batcher.takes_more:
             return version, outputs, rows
 
@@ -236,14 +265,17 @@ def infer_answer(
     version: Version,
     outputs: Sequence[TensorSpec],
     scored: Sequence[RowResult],
-    times: dict[str, float],
+    told: dict[str, Any],
 ) -> Response:
-    """The rows' results as the protocol has them. Raises WrongAnswer when the rows are not of one length."""
+    """The rows' results as the protocol has them. told: more parameters of the answer.
+
+    Raises WrongAnswer when the rows are not of one length.
+    """
     answer = InferResponse(
         model_name=version.manifest.model,
         model_version=version.manifest.version,
         id=asked.id,
-        parameters={**version.runtime.parameters, **times},
+        parameters={**version.runtime.parameters, **told},
         outputs=[stack(spec, [result[spec.name] for result in scored]) for spec in outputs],
     )
     encoded, headers = contract.encode_response(
@@ -253,14 +285,14 @@ def infer_answer(
 
 
 async def score(
-    request: Request, version: Version, rows: Sequence[Row], expires_at: float
+    request: Request, version: Version, rows: Sequence[Row], expires_at: float, *, low: bool = False
 ) -> tuple[list[RowResult | BadRow], dict[str, float]]:
-    """The rows' results in their order, and how long they waited and took, in milliseconds.
+    """The rows' results in their order, and how long they waited and took, in milliseconds. low: after all others.
 
     Raises DeadlineExpired at `expires_at` (monotonic clock), ClientDisconnect when the client has gone; either way the
     rows that are still queued are not scored.
     """
-    call = version.batcher.submit(rows, expires_at)
+    call = version.batcher.submit(rows, expires_at, low=low)
     watcher: asyncio.Future[Any] | None = None
     try:
         left = expires_at - time.monotonic()
@@ -296,8 +328,14 @@ def wanted_outputs(asked: InferRequest, signature: Signature) -> list[TensorSpec
     return [known[output.name] for output in asked.outputs]
 
 
-def rows_of(asked: InferRequest, signature: Signature, outputs: Sequence[TensorSpec]) -> list[Row]:
-    """The request's rows. Raises BadRequest when an input is missing, unknown, or of another type or shape."""
+def rows_of(
+    asked: InferRequest, signature: Signature, outputs: Sequence[TensorSpec], row_errors: bool
+) -> list[Row | BadRow]:
+    """The request's rows; with `row_errors`, a BadRow for each that cannot be read.
+
+    Raises BadRequest when an input is missing, unknown, or of another type or shape, and without `row_errors` for the
+    first row that cannot be read.
+    """
     given = {tensor.name: tensor for tensor in asked.inputs}
     known = [spec.name for spec in signature.inputs]
     if len(given) != len(asked.inputs) or set(given) != set(known):
@@ -305,15 +343,24 @@ def rows_of(asked: InferRequest, signature: Signature, outputs: Sequence[TensorS
     columns = [elements_of(given[spec.name], spec) for spec in signature.inputs]
     if len({len(column) for column in columns}) != 1:
         raise BadRequest("all inputs must have the same number of rows")
+    for name, column in zip(known, columns, strict=True):
+        if not row_errors:
+            all_good(column, row_named(name))
     parameters = {name: value for name, value in asked.parameters.items() if name != "binary_data_output"}
     top_k = parameters.get("top_k", 0)
     if not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 0:
         raise BadRequest("parameter top_k must be a whole number, 0 for all")
     optional = frozenset(spec.name for spec in outputs if spec.optional)
-    return [Row(values, parameters, optional) for values in zip(*columns, strict=True)]
+    rows = zip(*columns, strict=True)
+    return [first_bad(values) or Row(values, parameters, optional) for values in rows]
+
+
+def first_bad(values: Sequence[Any]) -> BadRow | None:
+    return next((value for value in values if isinstance(value, BadRow)), None)
 
 
 def elements_of(tensor: Tensor, spec: TensorSpec) -> list[Any]:
+    """What the model is given for each row; a BadRow for an element that cannot be read."""
     if tensor.datatype != spec.datatype:
         raise BadRequest(f"input {tensor.name!r} must be {spec.datatype}, not {tensor.datatype}")
     if not tensor.shape or math.prod(tensor.shape[1:]) != 1:
@@ -322,16 +369,33 @@ def elements_of(tensor: Tensor, spec: TensorSpec) -> list[Any]:
     if spec.datatype != "BYTES":
         return data
     decode = contract.bytes_of if spec.encoding == "base64" else contract.text_of
-    elements = []
-    for number, element in enumerate(data):
+    elements: list[Any] = []
+    for element in data:
         try:
             elements.append(decode(element))
         except contract.ContractError as error:
-            raise BadRequest(f"input {tensor.name!r}, row {number}: {error}") from error
+            elements.append(BadRow(str(error)))
     return elements
 
 
-def all_good(results: Sequence[RowResult | BadRow], name_of: Callable[[int], str]) -> list[RowResult]:
+def in_order(rows: Sequence[Row | BadRow], results: Sequence[RowResult | BadRow]) -> list[RowResult | BadRow]:
+    """What became of each row, when those that could be read have these results."""
+    scored = iter(results)
+    return [row if isinstance(row, BadRow) else next(scored) for row in rows]
+
+
+def apart(outcomes: Sequence[RowResult | BadRow]) -> tuple[list[RowResult], dict[int, str]]:
+    """The good rows' results, and why the others have none, by number."""
+    scored, reasons = [], {}
+    for number, outcome in enumerate(outcomes):
+        if isinstance(outcome, BadRow):
+            reasons[number] = str(outcome)
+        else:
+            scored.append(outcome)
+    return scored, reasons
+
+
+def all_good(results: Sequence[T | BadRow], name_of: Callable[[int], str]) -> list[T]:
     """The results, when all rows have one. Raises BadRequest that names the first bad row."""
     good = []
     for number, result in enumerate(results):
@@ -339,6 +403,11 @@ def all_good(results: Sequence[RowResult | BadRow], name_of: Callable[[int], str
             raise BadRequest(f"{name_of(number)}: {result}")
         good.append(result)
     return good
+
+
+def row_named(input_name: str) -> Callable[[int], str]:
+    """What errors call the rows of an input."""
+    return lambda number: f"input {input_name!r}, row {number}"
 
 
 def stack(spec: TensorSpec, rows: list[list[Any]]) -> Tensor:

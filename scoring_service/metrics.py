@@ -18,9 +18,15 @@ class Metrics:
         self.duration = Histogram(
             "scoring_request_seconds", "From request to answer", ("route",), buckets=SECONDS, registry=self.registry
         )
-        self.rows = Counter("scoring_rows", "Rows by outcome", (*of_version, "outcome"), registry=self.registry)
+        self.rows = Counter(
+            "scoring_rows", "Rows by outcome", (*of_version, "outcome", "priority"), registry=self.registry
+        )
         self.queue_wait = Histogram(
-            "scoring_queue_seconds", "A row's wait for its batch", of_version, buckets=SECONDS, registry=self.registry
+            "scoring_queue_seconds",
+            "A row's wait for its batch",
+            (*of_version, "priority"),
+            buckets=SECONDS,
+            registry=self.registry,
         )
         self.model_time = Histogram(
             "scoring_model_seconds", "One call of the model", of_version, buckets=SECONDS, registry=self.registry
@@ -28,7 +34,9 @@ class Metrics:
         self.batch_rows = Histogram(
             "scoring_batch_rows", "Rows in one call of the model", of_version, buckets=ROWS, registry=self.registry
         )
-        self.queued = Gauge("scoring_queued_rows", "Rows waiting now", of_version, registry=self.registry)
+        self.queued = Gauge(
+            "scoring_queued_rows", "Rows waiting now", (*of_version, "priority"), registry=self.registry
+        )
         self.loaded = Gauge("scoring_version_loaded", "1: ready to answer", of_version, registry=self.registry)
         self.load_time = Gauge(
             "scoring_version_load_seconds", "Verifying, loading, warming up", of_version, registry=self.registry

@@ -1,6 +1,7 @@
 """The batcher on its own: arrivals, departures, failures and shutdown in every order hypothesis thinks of."""
 
 import asyncio
+import statistics
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoring_service.batching import Batcher
+from scoring_service.batching import Batcher, Pace
 from scoring_service.errors import BadRow, DeadlineExpired, NotReady, OutOfDeviceMemory, Overloaded, ServiceError
 from scoring_service.metrics import Metrics
 from scoring_service.runtimes.base import Row
@@ -41,7 +42,7 @@ class Model:
         return results[:-1] if any(text.startswith("miscount") for text in texts) else results
 
 
-def batcher_for(model, executor, *, max_rows=4, queue_rows=8) -> Batcher:
+def batcher_for(model, executor, *, max_rows=4, queue_rows=12) -> Batcher:
     return Batcher(
         model,
         executor,
@@ -63,6 +64,7 @@ CALLS = st.tuples(
     st.sampled_from([0.0, ENOUGH, ENOUGH, ENOUGH]),  # seconds until its deadline
     st.booleans(),  # whether its caller leaves at once
     st.integers(0, 2),  # turns of the loop before the next call arrives
+    st.booleans(),  # whether it is of low priority
 )
 
 
@@ -85,13 +87,13 @@ def test_every_caller_gets_its_own_rows_or_one_error_whatever_the_others_do(call
                 model.go_on.clear()
             closing = None
             waiting, refusals = [], []
-            for number, (kinds, seconds, leaves, turns) in enumerate(calls):
+            for number, (kinds, seconds, leaves, turns, low) in enumerate(calls):
                 if number == closes_after:
                     closing = asyncio.create_task(batcher.close())
                     await asyncio.sleep(0)
-                texts = [f"{kind} {number}.{row}" for row, kind in enumerate(kinds)]
+                texts = [f"{kind} {number}.{row} {'low' if low else ''}" for row, kind in enumerate(kinds)]
                 try:
-                    call = batcher.submit(rows(*texts), time.monotonic() + seconds)
+                    call = batcher.submit(rows(*texts), time.monotonic() + seconds, low=low)
                 except (Overloaded, NotReady) as error:
                     refusals.append((type(error), closing is not None))
                     continue
@@ -110,6 +112,7 @@ def test_every_caller_gets_its_own_rows_or_one_error_whatever_the_others_do(call
         scored = [text for batch in model.batches for text in batch]
         assert len(scored) == len(set(scored)), "no row is scored twice"
         assert all(len(batch) <= min(max_rows, fits) for batch in model.batches)
+        assert all(len({text.endswith("low") for text in batch}) == 1 for batch in model.batches), "nobody is mixed"
 
     asyncio.run(play())
 
@@ -202,3 +205,79 @@ def test_a_lone_caller_is_scored_at_once_however_often_it_asks():
         return [len(batch) for batch in model.batches]
 
     assert asyncio.run(play()) == [1, 1, 1, 1, 1]
+
+
+def test_a_normal_row_waits_for_one_call_with_low_rows_at_most():
+    async def play() -> list[list[str]]:
+        model = Model()
+        with ThreadPoolExecutor(1) as executor:
+            batcher = batcher_for(model, executor)
+            model.go_on.clear()
+            low = batcher.submit(rows(*(f"low {number}" for number in range(6))), time.monotonic() + ENOUGH, low=True)
+            await asyncio.sleep(0.01)
+            normal = [batcher.submit(rows(text), time.monotonic() + ENOUGH) for text in ("first", "second")]
+            model.go_on.set()
+            await asyncio.gather(low.future, *(call.future for call in normal))
+            await batcher.close()
+        return model.batches
+
+    before, *rest = asyncio.run(play())
+    assert before == ["low 0"], "a version that knows nothing yet of its model begins with one row"
+    assert rest[0] == ["first", "second"]
+    assert [text for batch in rest[1:] for text in batch] == [f"low {number}" for number in range(1, 6)]
+
+
+def low_calls(call: float, row: float, *, max_rows: int = 32, calls: int = 200) -> list[int]:
+    """How many rows the low calls of a model have that takes so many seconds a call and a row, when many rows wait."""
+    pace = Pace(max_rows)
+    sizes = []
+    for _ in range(calls):
+        sizes.append(pace.rows)
+        pace.note_low(pace.rows, call + row * pace.rows, most=pace.rows)
+    return sizes
+
+
+def usual(sizes: list[int]) -> int:
+    return statistics.mode(sizes[len(sizes) // 2 :])
+
+
+def test_a_call_with_low_rows_lasts_four_times_as_long_as_one_with_a_single_row():
+    assert usual(low_calls(0.010, 0.002)) == 18, "46 ms; one takes 12"
+
+
+def test_where_a_row_costs_hardly_anything_a_call_with_low_rows_is_as_large_as_any():
+    assert usual(low_calls(0.010, 0.0001, max_rows=16)) == 16
+
+
+def test_where_a_call_costs_nothing_but_its_rows_four_are_scored_together():
+    assert usual(low_calls(0.0, 0.1)) == 4
+
+
+def test_a_call_with_low_rows_may_last_some_milliseconds_however_quick_one_row_is():
+    assert usual(low_calls(0.0, 0.0002)) == 25
+
+
+def test_a_single_row_is_measured_anew_now_and_then_at_first_more_often():
+    sizes = low_calls(0.010, 0.002)
+    assert [number for number, size in enumerate(sizes) if size == 1] == [0, 2, 6, 14, 30, 62, 95, 128, 161, 194]
+
+
+def test_normal_calls_tell_what_a_single_row_takes():
+    pace = Pace(32)
+    for _ in range(20):
+        pace.note_normal(1, 0.012)
+    sizes = []
+    for _ in range(30):
+        sizes.append(pace.rows)
+        pace.note_low(pace.rows, 0.010 + 0.002 * pace.rows, most=pace.rows)
+    assert 1 not in sizes
+    assert sizes[-1] == 18
+
+
+def test_calls_that_last_too_long_get_smaller_even_where_they_might_have_had_more_rows():
+    pace = Pace(32)
+    pace.note_low(1, 0.001, most=1)
+    pace.note_low(32, 0.005, most=32)
+    for _ in range(20):
+        pace.note_low(20, 0.200, most=32)
+    assert pace.rows <= 2

@@ -1,6 +1,7 @@
 """Clients of others, Triton's and the reference's, against the running product's pods with the sample models."""
 
 import base64
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,6 +116,22 @@ def test_top_k_says_how_many(client, served):
     assert infer(client, served, binary=True, parameters={"top_k": 2}).as_numpy("probability").shape == (2, 2)
     every = infer(client, served, binary=True, parameters={"top_k": 0}).as_numpy("probability").shape[1]
     assert every >= 10
+
+
+def test_rows_of_low_priority_are_scored_as_any_others(client, served):
+    low, normal = (infer(client, served, binary=True, priority=priority) for priority in (2, 0))
+    np.testing.assert_allclose(low.as_numpy("probability"), normal.as_numpy("probability"), atol=1e-6)
+
+
+def test_bad_rows_are_told_apart_from_good_ones(client, served):
+    tensor = triton.InferInput(served.input, [2], "BYTES")
+    tensor.set_data_from_numpy(np.array([b"", served.elements[0]], dtype=object), binary_data=True)
+    wanted = [triton.InferRequestedOutput(name, binary_data=True) for name in served.outputs]
+    result = client.infer(
+        served.model, [tensor], outputs=wanted, headers=served.headers, priority=2, parameters={"row_errors": True}
+    )
+    assert list(json.loads(result.get_response()["parameters"]["row_errors"])) == ["0"]
+    assert result.as_numpy("probability").shape[0] == 1
 
 
 def test_statistics_count_what_was_scored(client, served):
