@@ -1,4 +1,4 @@
-"""The product as it runs in a cluster: the site, its worker, and two CPU pods behind one address, each a process.
+"""The product as it runs in a cluster: the site, its workers, and two CPU pods behind one address, each a process.
 
 Whatever ends is not started again by itself: a test does that, as a kubelet would.
 """
@@ -7,15 +7,17 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx2 as httpx
+import psycopg
 
 from tests.product import ROOT, free_ports
 from webapp import embedded
@@ -109,6 +111,14 @@ class Cluster:
         assert done.returncode == 0, f"manage.py {' '.join(arguments)}: {done.stderr}"
         return done.stdout
 
+    def rows(self, query: str) -> list[tuple[object, ...]]:
+        """What the database answers, without a process of its own for the question."""
+        if url := self.env.get("DATABASE_URL"):
+            with psycopg.connect(url) as connection:
+                return connection.execute(query.encode()).fetchall()
+        with closing(sqlite3.connect(self.var / "db.sqlite3")) as connection:
+            return connection.execute(query).fetchall()
+
 
 def status_of(url: str) -> int:
     """The status of an answer, 0 where nobody answers."""
@@ -119,11 +129,14 @@ def status_of(url: str) -> int:
 
 
 @contextmanager
-def cluster(var: Path, model: Path, *, pod: Sequence[str] = OBEDIENT, **env: str) -> Iterator[Cluster]:
+def cluster(
+    var: Path, model: Path, *, pod: Sequence[str] = OBEDIENT, workers: int = 1, web: bool = True, **env: str
+) -> Iterator[Cluster]:
     """Starts everything with one FAQ model, `model` its folder in a store, and ends it on the way out.
 
     Of the model version 1 is taken, and the beginning of its evaluation set, so that checks are short. pod: arguments
-    of Python; those by default also have the tests' own runtime. env: more of the environment of all processes.
+    of Python; those by default also have the tests' own runtime. workers: worker, worker-2 and so on; the first has the
+    schedule. web: whether the site runs, too. env: more of the environment of all processes.
     """
     ports = dict(zip(("PORT", "SCORING_CPU_PORT", "SCORING_GPU_PORT", *PODS), free_ports(5), strict=True))
     pod_urls = {name: f"http://127.0.0.1:{ports[name]}" for name in PODS}
@@ -146,6 +159,11 @@ def cluster(var: Path, model: Path, *, pod: Sequence[str] = OBEDIENT, **env: str
     running.manage("prepare")
     commands = {service.name: (service.command, service.env) for service in embedded.services(ports, settings)}
     commands = {name: command for name, command in commands.items() if not name.startswith("scoring-")}
+    for number in range(2, workers + 1):
+        command, own = commands["worker"]
+        commands[f"worker-{number}"] = (command, {**own, "WORKER_BEAT": "off"})
+    if not web:
+        del commands["web"]
     for name in PODS:
         own = {"SCORING_POOL": "cpu", "SCORING_PORT": str(ports[name]), "SCORING_NOT_READY_S": "1"}
         commands[name] = ([sys.executable, *pod], {**settings, **own})

@@ -8,23 +8,20 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from tests.environment import SCRATCH
 from tests.product import Product, running
-
-# Where Debian puts PostgreSQL's programs: not on the PATH.
-POSTGRESQL = os.pathsep.join([*map(str, Path("/usr/lib/postgresql").glob("*/bin")), os.environ["PATH"]])
+from tests.servers import POSTGRESQL
 
 
 @dataclass(frozen=True)
 class Group:
-    """Tests below one folder that need a program which pip cannot install."""
+    """Tests at one place, a folder or a file, that need a program which pip cannot install."""
 
     name: str
-    folder: str
+    place: str
     program: str
     install: str
 
@@ -33,14 +30,14 @@ class Group:
         return shutil.which(self.program, path=POSTGRESQL) is None
 
     def holds(self, item: pytest.Item) -> bool:
-        return f"tests/{self.folder}/" in item.path.as_posix()
+        return f"tests/{self.place}" in item.path.as_posix()
 
 
 GROUPS = (
-    Group("browser tests", folder="browser", program="chromium", install="apt-get install chromium"),
-    Group("Redis tests", folder="redis", program="redis-server", install="apt-get install redis-server"),
-    Group("PostgreSQL tests", folder="postgresql", program="initdb", install="apt-get install postgresql"),
-    Group("frontend tests", folder="frontend", program="node", install="apt-get install nodejs"),
+    Group("browser tests", place="browser/", program="chromium", install="apt-get install chromium"),
+    Group("Redis tests", place="redis/", program="redis-server", install="apt-get install redis-server"),
+    Group("PostgreSQL tests", place="postgresql/", program="initdb", install="apt-get install postgresql"),
+    Group("frontend tests", place="frontend/", program="node", install="apt-get install nodejs"),
 )
 LEFT_OUT = pytest.StashKey[list[Group]]()
 
