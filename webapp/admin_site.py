@@ -50,6 +50,7 @@ class AdminSite(admin.AdminSite):
 
     # What Django's lists are about, by app: people's own data lie in four apps.
     SUBJECTS = {
+        "batch": "API",
         "accounts": "People",
         "account": "People",
         "auth": "People",

@@ -233,7 +233,10 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False  # logs go our way
 CELERY_WORKER_REDIRECT_STDOUTS = False
 CELERY_TIMEZONE = "UTC"
 # These run all the time; they get no line in the log each.
-QUIET_TASKS = ("registry.watch", "registry.shadow", "usage.merge", "webhooks.watch")
+QUIET_TASKS = (
+    *("registry.watch", "registry.shadow", "usage.merge", "webhooks.watch"),
+    *("batch.watch", "batch.work", "batch.validate"),
+)
 CELERY_WORKER_BEAT = env_bool("WORKER_BEAT", default=False)  # ours: this worker sends what the schedule below says
 CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # keeps no file that a kill could damage
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
@@ -245,7 +248,20 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "usage.prune": {"task": "usage.prune", "schedule": crontab(minute="23"), "options": {"expires": 3600}},
     "webhooks.watch": {"task": "webhooks.watch", "schedule": 5.0, "options": {"expires": 10}},
     "webhooks.prune": {"task": "webhooks.prune", "schedule": crontab(minute="27"), "options": {"expires": 3600}},
+    "batch.watch": {"task": "batch.watch", "schedule": 2.0, "options": {"expires": 10}},
+    "batch.retain": {"task": "batch.retain", "schedule": crontab(minute="37"), "options": {"expires": 3600}},
 }
+
+# Batch jobs -----------------------------------------------------------------------------------------------------------
+
+# Requests of one worker that the pods may have at the same time: enough to keep two pods busy.
+BATCH_REQUESTS_AT_ONCE = env_int("BATCH_REQUESTS_AT_ONCE", 4)
+# What the batch jobs of one person may come to.
+BATCH_OPEN_JOBS = env_int("BATCH_OPEN_JOBS", 10)
+BATCH_ROWS = env_int("BATCH_ROWS", 1_000_000)  # of one job
+BATCH_BYTES = env_int("BATCH_BYTES", 20_000_000_000)  # stored in all
+BATCH_COMPLETE_WITHIN_H = env_int("BATCH_COMPLETE_WITHIN_H", 24)  # then what is not scored is left out
+BATCH_KEPT_DAYS = env_int("BATCH_KEPT_DAYS", 30)  # after its end a job's files are kept so long
 
 # People ---------------------------------------------------------------------------------------------------------------
 

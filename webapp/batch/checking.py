@@ -29,11 +29,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Checked:
-    """What an upload holds: its chunks, and how many rows, of which `refused` cannot be scored."""
+    """What an upload holds: its chunks, and how many rows, of which `refused` cannot be scored; problem: why the first
+    of those cannot.
+    """
 
     parts: list[Part] = field(default_factory=list)
     total: int = 0
     refused: int = 0
+    problem: str = ""
 
 
 def validate(job: Job, beat: Callable[[], object], *, most: int) -> Checked:
@@ -42,12 +45,21 @@ def validate(job: Job, beat: Callable[[], object], *, most: int) -> Checked:
     beat: called every second or so; what it raises ends the validation. Raises InvalidInput for a file that cannot be
     read, has too many rows or not one that can be scored; FilesError.
     """
+    checked = cut(job, _rows_of(job), beat, most=most)
+    if not checked.total:
+        raise reading.bad("It has not one row below its header.")
+    if checked.refused == checked.total:
+        raise reading.bad(f"Not one of its {checked.total:,} rows can be scored. The first: {checked.problem}")
+    return checked
+
+
+def cut(job: Job, rows: Iterator[InputRow], beat: Callable[[], object], *, most: int) -> Checked:
+    """Writes the rows as the row files of a job. Raises InvalidInput for more rows than it may have; FilesError."""
     heart = _Heart(beat)
     parts: list[Part] = []
     written: list[Path] = []
     total = refused = 0
     problem = ""
-    rows = _rows_of(job)
     while chunk := list(islice(rows, ROWS_A_CHUNK[job.kind])):
         heart.beat()
         bad = [row for row in chunk if row.error]
@@ -58,14 +70,10 @@ def validate(job: Job, beat: Callable[[], object], *, most: int) -> Checked:
         refused += len(bad)
         if total > most:
             raise reading.bad(f"It has more than {most:,} rows, the most of one batch. Send it as several.")
-    if not total:
-        raise reading.bad("It has not one row below its header.")
-    if refused == total:
-        raise reading.bad(f"Not one of its {total:,} rows can be scored. The first: {problem}")
     for path in written:  # at once, when most of them are on the disk already
         heart.beat()
         files.sync(path)
-    return Checked(parts, total, refused)
+    return Checked(parts, total, refused, problem)
 
 
 def _rows_of(job: Job) -> Iterator[InputRow]:

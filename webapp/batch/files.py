@@ -21,7 +21,7 @@ import uuid
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -423,6 +423,20 @@ def read_result(job: Job, name: str) -> list[ResultRow]:
 def discard_result(job: Job, name: str) -> None:
     """Removes what somebody made of a chunk that others have committed."""
     (folder(job) / "results" / name).unlink(missing_ok=True)
+
+
+def has_result(job: Job, name: str) -> bool:
+    """Whether the file of a chunk's results is there. Raises FilesError when nobody can tell."""
+    with disk_errors():
+        return bool(name) and (folder(job) / "results" / name).is_file()
+
+
+def keep_results(job: Job, names: Collection[str]) -> None:
+    """Removes all results but these: what workers made that came late, or were killed. Raises FilesError."""
+    with disk_errors():
+        for path in _inside(folder(job) / "results"):
+            if path.name not in names:
+                path.unlink(missing_ok=True)
 
 
 class Done(Protocol):

@@ -72,6 +72,7 @@ class Job(models.Model):
     reserved = models.PositiveIntegerField(default=0)  # rows of the month's quota that it holds until it ends
     task_token = models.UUIDField(null=True, blank=True)  # of the worker that validates
     heartbeat_at = models.DateTimeField(null=True, blank=True)  # of that worker
+    attempts = models.PositiveSmallIntegerField(default=0)  # to validate it
     claimed_at = models.DateTimeField(null=True, blank=True)  # when a chunk was last begun: jobs take turns
 
     created_at = models.DateTimeField(default=timezone.now)

@@ -58,6 +58,7 @@ class Migration(migrations.Migration):
                 ("reserved", models.PositiveIntegerField(default=0)),
                 ("task_token", models.UUIDField(blank=True, null=True)),
                 ("heartbeat_at", models.DateTimeField(blank=True, null=True)),
+                ("attempts", models.PositiveSmallIntegerField(default=0)),
                 ("claimed_at", models.DateTimeField(blank=True, null=True)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
                 ("started_at", models.DateTimeField(blank=True, null=True)),

@@ -1,0 +1,97 @@
+"""Who validates a job: one worker at a time, and another one when that is silent."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from tests.webapp.batch.conftest import after
+from webapp.batch import checking, services, tasks, validation
+from webapp.batch.models import Chunk, Job
+
+
+def fall_silent() -> None:
+    Job.objects.update(heartbeat_at=timezone.now() - timedelta(seconds=31))
+
+
+def test_a_message_that_comes_twice_is_done_once(answering, create, monkeypatch):
+    job = create(3)
+    real, again = checking.validate, []
+
+    def validate(*arguments, **options):
+        again.append(validation.run(job.pk))  # as another worker would
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(checking, "validate", validate)
+    validation.run(job.pk)
+    validation.run(job.pk)
+    assert (after(job).state, after(job).total, Chunk.objects.count(), len(again)) == ("in_progress", 3, 1, 1)
+
+
+def test_what_a_lost_message_was_about_is_found(answering, create, lose_messages, work):
+    job = create(3)
+    lose_messages()
+    tasks.watch()
+    work()
+    assert after(job).state == "completed"
+
+
+def test_a_worker_that_falls_silent_is_replaced_and_comes_too_late(answering, create, monkeypatch):
+    job = create(450)
+    real = checking.validate
+
+    def validate(*arguments, **options):
+        checked = real(*arguments, **options)
+        monkeypatch.setattr(checking, "validate", real)
+        fall_silent()
+        validation.run(job.pk)
+        Chunk.objects.filter(number=1).update(state="running")
+        return checked
+
+    monkeypatch.setattr(checking, "validate", validate)
+    validation.run(job.pk)
+    assert (after(job).state, after(job).total) == ("in_progress", 450)
+    assert list(Chunk.objects.order_by("number").values_list("state", flat=True)) == ["waiting", "running", "waiting"]
+
+
+def test_a_worker_that_is_told_to_end_hands_the_job_on(answering, create, monkeypatch, work):
+    job = create(3)
+    with monkeypatch.context() as ending:
+        ending.setattr(validation, "stopping", lambda: True)
+        validation.run(job.pk)
+    assert (after(job).state, after(job).heartbeat_at, after(job).attempts) == ("validating", None, 0)
+    work()
+    assert after(job).state == "completed"
+
+
+def test_what_is_cancelled_while_it_is_read_stays_so(answering, create, monkeypatch):
+    job = create(3)
+    real = checking.validate
+
+    def validate(*arguments, **options):
+        services.cancel(after(job))
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(checking, "validate", validate)
+    validation.run(job.pk)
+    assert (after(job).state, Chunk.objects.count()) == ("cancelled", 0)
+
+
+def test_a_file_that_kills_its_workers_is_given_up_and_said_so(answering, create, monkeypatch):
+    job = create(3)
+    monkeypatch.setattr(checking, "validate", lambda *_arguments, **_options: (_ for _ in ()).throw(SystemExit))
+    for _ in range(validation.MOST_ATTEMPTS):
+        with pytest.raises(SystemExit):
+            validation.run(job.pk)
+        fall_silent()
+    validation.run(job.pk)
+    assert after(job).state == "failed"
+    assert "8 workers ended" in after(job).reason
+
+
+def test_an_error_of_ours_fails_the_job_without_its_text(answering, create, monkeypatch):
+    job = create(3)
+    monkeypatch.setattr(checking, "validate", lambda *_arguments, **_options: 1 / 0)
+    validation.run(job.pk)
+    assert after(job).state == "failed"
+    assert "division" not in after(job).reason

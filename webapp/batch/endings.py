@@ -1,0 +1,110 @@
+"""How jobs end: completed, failed, expired or cancelled; each once, in one transaction with all that goes with it."""
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from webapp.batch import files
+from webapp.batch.models import Chunk, Job
+from webapp.webhooks import events
+
+log = structlog.get_logger(__name__)
+State = Job.State
+
+LATE = "It was not done within {hours} hours. What was scored by then is in the results; the rest can be tried again."
+
+
+def end(job_id: UUID, state: State, *, was: Sequence[State], reason: str = "") -> bool:
+    """Ends a job that is in one of the states `was`; False when it is not, or no longer."""
+    now = timezone.now()
+    with transaction.atomic():
+        ended = Job.objects.filter(pk=job_id, state__in=was).update(
+            state=state,
+            reason=reason,
+            problem="",
+            ended_at=now,
+            kept_until=now + timedelta(days=settings.BATCH_KEPT_DAYS),
+            task_token=None,
+            heartbeat_at=None,
+        )
+        if not ended:
+            return False
+        job = Job.objects.select_related("owner").get(pk=job_id)
+        events.emit(job.owner, f"batch.{state}", _told(job))
+    seconds = (now - (job.started_at or job.created_at)).total_seconds()
+    log.info(
+        "batch_ended", batch=str(job_id), state=str(state), rows=job.total, failed=job.failed, seconds=round(seconds, 1)
+    )
+    return True
+
+
+def _told(job: Job) -> dict[str, object]:
+    """What webhooks say of it: enough to decide whether to fetch the rest."""
+    return {
+        "id": job.pk,
+        "object": "batch",
+        "status": job.state,
+        "name": job.name,
+        "metadata": job.metadata,
+        "request_counts": {"total": job.total, "completed": job.completed, "failed": job.failed},
+        "reason": job.reason,
+    }
+
+
+def finalize(job_id: UUID) -> None:
+    """Completes a job all of whose chunks are done; one whose results have got lost is scored again."""
+    job = Job.objects.filter(pk=job_id, state=State.FINALIZING).first()
+    if job is None:
+        return
+    chunks = list(job.chunks.order_by("number"))
+    if lost := [chunk for chunk in chunks if not files.has_result(job, chunk.result)]:
+        log.error("batch_results_lost", batch=str(job_id), chunks=len(lost))
+        _reopen(job, lost)
+        return
+    if end(job_id, State.COMPLETED, was=[State.FINALIZING]):
+        files.keep_results(job, {chunk.result for chunk in chunks})
+
+
+def expire_late() -> None:
+    """Ends what has taken too long. Its chunks that are done keep their results."""
+    late = Job.objects.filter(state__in=[State.VALIDATING, State.IN_PROGRESS], expires_at__lt=timezone.now())
+    for job_id in late.values_list("pk", flat=True):
+        reason = LATE.format(hours=settings.BATCH_COMPLETE_WITHIN_H)
+        end(job_id, State.EXPIRED, was=[State.VALIDATING, State.IN_PROGRESS], reason=reason)
+
+
+def finish_cancelling() -> None:
+    """Ends what is being cancelled and has no chunk at work any more."""
+    for job_id in Job.objects.filter(state=State.CANCELLING).values_list("pk", flat=True):
+        finish_cancelling_of(job_id)
+
+
+def finish_cancelling_of(job_id: UUID) -> None:
+    # No new chunk can be begun: a claim asks for a job in progress.
+    if not Chunk.objects.filter(job=job_id, state=Chunk.State.RUNNING).exists():
+        end(job_id, State.CANCELLED, was=[State.CANCELLING])
+
+
+def _reopen(job: Job, lost: Iterable[Chunk]) -> None:
+    """Has the chunks scored once more, and counts their rows no longer."""
+    with transaction.atomic():
+        completed = failed = 0
+        for chunk in lost:
+            done = Chunk.objects.filter(pk=chunk.pk, state=Chunk.State.DONE, result=chunk.result)
+            if done.update(
+                state=Chunk.State.WAITING, token=None, result="", completed=0, failed=0, confidences=[], done_at=None
+            ):
+                completed, failed = completed + chunk.completed, failed + chunk.failed
+        if not Job.objects.filter(pk=job.pk, state=State.FINALIZING).update(
+            state=State.IN_PROGRESS,
+            finalizing_at=None,
+            completed=F("completed") - completed,
+            failed=F("failed") - failed,
+        ):
+            transaction.set_rollback(True)

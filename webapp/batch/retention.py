@@ -1,0 +1,63 @@
+"""How long files of jobs are kept, and telling their owners before they go."""
+
+from datetime import timedelta
+from itertools import groupby
+
+import structlog
+from allauth.account.adapter import get_adapter
+from django.db.models import Max
+from django.utils import timezone
+
+from webapp.accounts.models import User
+from webapp.batch import files
+from webapp.batch.models import Chunk, Job
+
+log = structlog.get_logger(__name__)
+
+NOTICE = timedelta(days=3)  # before the files go
+NOTICE_EVERY = timedelta(hours=20)  # a person gets one mail a day, whatever hour the first came at
+JUST_ENDED = timedelta(days=1)  # where files are kept for less than the notice, nobody is told at once
+DRAFTS_KEPT = timedelta(days=1)
+AT_ONCE = 200  # jobs
+
+
+def delete_old() -> None:
+    """Deletes the files of jobs whose time has come, and drafts that nobody started. The jobs' rows stay."""
+    now = timezone.now()
+    for job in Job.objects.filter(kept_until__lt=now, deleted_at=None, state__in=Job.ENDED)[:AT_ONCE]:
+        # First what tells people that they are gone: should this end half way, files.tidy would not find them, but
+        # whoever comes next does.
+        files.delete(job)
+        Chunk.objects.filter(job=job).delete()
+        Job.objects.filter(pk=job.pk).update(deleted_at=now)
+        log.info("batch_files_deleted", batch=str(job.pk))
+    for job in Job.objects.filter(state=Job.State.DRAFT, created_at__lt=now - DRAFTS_KEPT)[:AT_ONCE]:
+        if Job.objects.filter(pk=job.pk, state=Job.State.DRAFT).delete()[0]:  # it may be started just now
+            files.delete(job)
+
+
+def send_notices() -> None:
+    """Tells each owner in one mail a day which jobs' files go within three days."""
+    now = timezone.now()
+    going = Job.objects.filter(
+        deleted_at=None,
+        notice_sent_at=None,
+        kept_until__range=(now, now + NOTICE),
+        ended_at__lt=now - JUST_ENDED,
+        owner__is_active=True,
+    )
+    for owner_id, jobs in groupby(going.order_by("owner_id", "kept_until"), key=lambda job: job.owner_id):
+        last = Job.objects.filter(owner=owner_id).aggregate(at=Max("notice_sent_at"))["at"]
+        if last is None or last < now - NOTICE_EVERY:
+            _send_notice(User.objects.get(pk=owner_id), list(jobs))
+
+
+def _send_notice(owner: User, jobs: list[Job]) -> None:
+    """Sends, and then notes that it did: cut short in between, a person is told twice rather than never."""
+    try:
+        get_adapter().send_mail("batch/email/results_go", owner.email, {"person": owner, "jobs": jobs})
+    except OSError as error:  # smtplib's errors are, too; the next hour tries again
+        log.warning("batch_notice_not_sent", user_id=owner.pk, error=type(error).__name__)
+        return
+    Job.objects.filter(pk__in=[job.pk for job in jobs]).update(notice_sent_at=timezone.now())
+    log.info("batch_notice_sent", user_id=owner.pk, jobs=len(jobs))

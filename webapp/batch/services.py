@@ -1,0 +1,285 @@
+"""What people and programs do with batch jobs: upload, start, cancel, try again, delete.
+
+Nothing is scored here: each of these changes rows of the database and leaves the work to workers (tasks.py).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Sum
+from django.utils import timezone
+
+from webapp.accounts.models import User
+from webapp.batch import endings, files, reading, retries, validation
+from webapp.batch.files import StoredUpload
+from webapp.batch.models import Job
+from webapp.errors import Conflict, InvalidInput, NotFound, ScoringUnavailable
+from webapp.faq.queries import collection_called
+from webapp.images.queries import image_model
+from webapp.keys.models import Scope
+from webapp.keys.principal import Principal, principal_of_key
+from webapp.registry.models import ScoringModel
+from webapp.registry.pins import require_pinnable
+
+log = structlog.get_logger(__name__)
+State = Job.State
+
+MOST_TOP_K = 20
+LONGEST_NAME = 200  # characters
+MOST_METADATA, LONGEST_METADATA_NAME, LONGEST_METADATA_TEXT = 16, 64, 512  # entries, characters, characters
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is to be done with an upload.
+
+    kind: "faq" or "image", None for what the upload is. collection: its slug, "" for the default one. model: of
+    pictures, "" for the one offered first. version: "" for whichever serves. column: of the questions, "" where the
+    format has none or there is no doubt.
+    """
+
+    kind: str | None = None
+    collection: str = ""
+    model: str = ""
+    version: str = ""
+    top_k: int = 5
+    column: str = ""
+
+
+def create(
+    who: Principal,
+    *,
+    upload: StoredUpload,
+    options: Options,
+    name: str = "",
+    metadata: Mapping[str, str] | None = None,
+) -> Job:
+    """Takes the upload and starts. The upload is the job's afterwards, or as it was when this raises.
+
+    Raises what `create_draft` and `start` raise.
+    """
+    job = create_draft(who, upload=upload, name=name, metadata=metadata, check=options)
+    return start(job, options=options)
+
+
+def create_draft(
+    who: Principal,
+    *,
+    upload: StoredUpload,
+    name: str = "",
+    metadata: Mapping[str, str] | None = None,
+    check: Options | None = None,
+) -> Job:
+    """A job that waits to be told what to do. The upload is its own afterwards.
+
+    name: for people, by default the file's. metadata: the caller's own short texts. check: with which it will be
+    started; then what is wrong with them is said before anything is kept. Raises InvalidInput for what cannot be read,
+    Conflict when the person has too much, FilesError.
+    """
+    found = reading.detect(upload.path, upload.name)
+    job = Job(
+        owner=who.user,
+        key=who.key,
+        kind=found.kind,
+        name=(name.strip() or upload.name)[:LONGEST_NAME],
+        metadata=_checked_metadata(metadata or {}),
+        format=found.format,
+        size=upload.size,
+        digest=upload.digest,
+        reading=found.kept(),
+    )
+    if check:
+        _apply(job, check)
+        _require_room(job, opening=True)
+    with transaction.atomic():
+        _lock(who.user)
+        _require_room(job, opening=check is not None)
+        job.save(force_insert=True)
+        files.adopt(job, upload)
+    return job
+
+
+def start(job: Job, *, options: Options) -> Job:
+    """Has the draft validated and scored. Raises InvalidInput naming the field, NotAllowed, or Conflict."""
+    _apply(job, options)
+    now = timezone.now()
+    with transaction.atomic():
+        _lock(job.owner)
+        _require_room(job, opening=True)
+        started = Job.objects.filter(pk=job.pk, state=State.DRAFT).update(
+            state=State.VALIDATING,
+            kind=job.kind,
+            collection=job.collection,
+            model=job.model,
+            version=job.version,
+            top_k=job.top_k,
+            column=job.column,
+            started_at=now,
+            expires_at=now + timedelta(hours=settings.BATCH_COMPLETE_WITHIN_H),
+        )
+        if not started:
+            raise Conflict("This batch has been started already.")
+        transaction.on_commit(validation.send)
+    log.info("batch_started", batch=str(job.pk), kind=job.kind, model=job.model, bytes=job.size)
+    job.refresh_from_db()
+    return job
+
+
+def cancel(job: Job) -> Job:
+    """Scores no more of it; what is scored stays. Raises Conflict when it is over, but not when it was cancelled."""
+    now = timezone.now()
+    running = Job.objects.filter(pk=job.pk, state=State.IN_PROGRESS)
+    validating = Job.objects.filter(pk=job.pk, state=State.VALIDATING)
+    # Either may turn into the next while we look: from the earlier to the later, so that none is missed.
+    if validating.update(state=State.CANCELLING, cancelling_at=now) or running.update(
+        state=State.CANCELLING, cancelling_at=now
+    ):
+        endings.finish_cancelling_of(job.pk)
+    job.refresh_from_db()
+    if job.state not in {State.CANCELLING, State.CANCELLED}:
+        raise Conflict(
+            "This batch has not been started. Delete it."
+            if job.state == State.DRAFT
+            else "This batch has all its rows already and is being completed."
+            if job.state == State.FINALIZING
+            else "This batch has ended already."
+        )
+    return job
+
+
+def retry_failed(job: Job, who: Principal) -> Job:
+    """A new job of the rows that have no answer: those that failed, and those that were never scored.
+
+    Rows that were refused when the file was read stay away: they would be again. Raises Conflict while the job is open,
+    when its files are gone, or when no row is left to try.
+    """
+    if not job.has_ended:
+        raise Conflict("This batch has not ended yet. Cancel it, or wait for its end, and try again.")
+    if job.deleted_at:
+        raise Conflict("The files of this batch have been deleted. Upload it again.")
+    if job.total and job.completed == job.total:
+        raise Conflict("Every row of this batch has its answer.")
+    if not job.total:
+        raise Conflict("This batch has no rows that could be tried again. Mend the file and upload it.")
+    now = timezone.now()
+    again = Job(
+        owner=job.owner,
+        key=who.key,
+        kind=job.kind,
+        name=job.name,
+        metadata=job.metadata,
+        retry_of=job,
+        format=job.format,
+        size=job.size,
+        digest=job.digest,
+        column=job.column,
+        reading=retries.marked(job.reading),
+        collection=job.collection,
+        model=job.model,
+        version=job.version,
+        top_k=job.top_k,
+        state=State.VALIDATING,
+        started_at=now,
+        expires_at=now + timedelta(hours=settings.BATCH_COMPLETE_WITHIN_H),
+    )
+    with transaction.atomic():
+        _lock(job.owner)
+        _require_room(again, opening=True)
+        again.save(force_insert=True)
+        files.lend_upload(again, job)
+        transaction.on_commit(validation.send)
+    log.info("batch_started", batch=str(again.pk), kind=again.kind, model=again.model, retry_of=str(job.pk))
+    return again
+
+
+def delete(job: Job) -> None:
+    """Deletes the job with all that is known of it. Raises Conflict while it is open."""
+    over = Job.objects.filter(pk=job.pk, state__in=[State.DRAFT, *Job.ENDED])
+    with transaction.atomic():
+        if not over.select_for_update().exists():
+            raise Conflict("This batch is still at work. Cancel it first.")
+        job.delete()
+    # Should this end half way, files.tidy finds a folder without a job.
+    files.delete(job)
+    log.info("batch_deleted", batch=str(job.pk))
+
+
+# What is checked ------------------------------------------------------------------------------------------------------
+
+
+def _apply(job: Job, options: Options) -> None:
+    """Puts the options into the job. Raises InvalidInput or NotAllowed."""
+    if options.kind and options.kind != job.kind:
+        what = {Job.Kind.FAQ: "questions", Job.Kind.IMAGE: "pictures"}
+        raise InvalidInput(f"What was uploaded are {what[Job.Kind(job.kind)]}.", field="kind")
+    if not 1 <= options.top_k <= MOST_TOP_K:
+        raise InvalidInput(f"Ask for 1 to {MOST_TOP_K} answers.", field="top_k")
+    if job.kind == Job.Kind.FAQ:
+        try:
+            collection = collection_called(options.collection or None)
+        except NotFound as error:
+            raise InvalidInput(error.detail, field="collection") from error
+        job.collection, job.model = collection.slug, collection.model_name
+    else:
+        job.collection, job.model = "", _image_model(options.model)
+    job.column = reading.column_of(reading.reading_of(job), options.column)
+    if options.version:
+        require_pinnable(job.model, options.version, _principal_of(job))
+    job.version, job.top_k = options.version, options.top_k
+
+
+def _image_model(name: str) -> str:
+    """The name of the model; where no pod answers, of one that has served before. Raises InvalidInput."""
+    try:
+        return image_model(name or None).name
+    except NotFound as error:
+        raise InvalidInput(error.detail, field="model") from error
+    except ScoringUnavailable:
+        known = ScoringModel.objects.filter(kind=ScoringModel.Kind.IMAGE, versions__role="champion")
+        found = (known.filter(name=name) if name else known).order_by("name").first()
+        if found is None:
+            raise
+        return found.name
+
+
+def _principal_of(job: Job) -> Principal:
+    return principal_of_key(job.key) if job.key else Principal(job.owner, None, frozenset(Scope.values))
+
+
+def _checked_metadata(metadata: Mapping[str, Any]) -> dict[str, str]:
+    if len(metadata) > MOST_METADATA:
+        raise InvalidInput(f"At most {MOST_METADATA} entries.", field="metadata")
+    for name, text in metadata.items():
+        if not 0 < len(name) <= LONGEST_METADATA_NAME or not isinstance(text, str) or len(text) > LONGEST_METADATA_TEXT:
+            raise InvalidInput(
+                f"Each entry is a name of 1 to {LONGEST_METADATA_NAME} characters with a text of at most "
+                f"{LONGEST_METADATA_TEXT}.",
+                field="metadata",
+            )
+    return dict(metadata)
+
+
+def _lock(user: User) -> None:
+    """Two uploads at the same moment must not both find the last room: the second waits here for the first."""
+    User.objects.select_for_update().values_list("pk").get(pk=user.pk)
+
+
+def _require_room(job: Job, *, opening: bool) -> None:
+    """Raises Conflict when the job is more than its owner may have."""
+    others = Job.objects.filter(owner=job.owner, deleted_at=None).exclude(pk=job.pk)
+    if opening and others.filter(state__in=Job.OPEN).count() >= settings.BATCH_OPEN_JOBS:
+        raise Conflict(
+            f"You have {settings.BATCH_OPEN_JOBS} batches at work, as many as you may at once. Wait for one to end, or "
+            "cancel one."
+        )
+    stored = others.aggregate(bytes=Sum("size", default=0))["bytes"]
+    if stored + job.size > settings.BATCH_BYTES:
+        raise Conflict(
+            f"With this upload your batches would hold {(stored + job.size) / 1e9:.1f} GB, and "
+            f"{settings.BATCH_BYTES / 1e9:.1f} GB is the most. Delete some that you no longer need."
+        )
