@@ -9,4 +9,5 @@ urlpatterns = [
     path("faq/", include("webapp.faq.api_urls")),
     path("images/", include("webapp.images.api_urls")),
     path("", include("webapp.usage.api_urls")),
+    path("", include("webapp.webhooks.api_urls")),
 ]

@@ -397,6 +397,8 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SERVE_INCLUDE_SCHEMA": False,
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": r"/api/v[0-9]",
+    # Fields of one name with other choices each.
+    "ENUM_NAME_OVERRIDES": {"DeliveryState": "webapp.webhooks.models.Delivery.State"},
 }
 
 # Webhooks -------------------------------------------------------------------------------------------------------------

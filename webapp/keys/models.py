@@ -15,6 +15,7 @@ class Scope(models.TextChoices):
     FAQ = "faq:read", "Match questions"
     IMAGES = "images:read", "Classify images"
     BATCH = "batch", "Run batch jobs"
+    WEBHOOKS = "webhooks", "Look after webhooks"
     PIN = "models:pin", "Ask for a model version"
     ADMIN = "admin:read", "Read the models’ history"
 

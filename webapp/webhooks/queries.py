@@ -1,17 +1,14 @@
 """Reads of webhooks and their deliveries. Each starts from a person, so a stranger's is simply not found."""
 
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
+from webapp import paging
 from webapp.accounts.models import User
-from webapp.errors import InvalidInput, NotFound
+from webapp.errors import NotFound
+from webapp.paging import Page, page_of
 from webapp.webhooks.models import Delivery, Endpoint
-
-PAGE_SIZE = 50
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def endpoints_of(user: User) -> QuerySet[Endpoint]:
@@ -36,42 +33,14 @@ def delivery_of(user: User, endpoint_id: UUID, delivery_id: UUID) -> Delivery:
     return delivery
 
 
-@dataclass(frozen=True)
-class DeliveryPage:
-    """Deliveries, newest first; `next_cursor` leads to older ones, None at the end."""
-
-    deliveries: list[Delivery]
-    next_cursor: str | None
-
-
 def deliveries_of(
-    endpoint: Endpoint, *, state: str = "", before: str | None = None, size: int = PAGE_SIZE
-) -> DeliveryPage:
-    """One page of the endpoint's deliveries. before: the `next_cursor` of the page above. state: only those.
+    endpoint: Endpoint, *, state: str = "", cursor: str | None = None, limit: int = paging.LIMIT
+) -> Page[Delivery]:
+    """One page of the endpoint's deliveries, newest first, without their bodies. state: only those in it.
 
     Raises InvalidInput for a cursor that was not made here.
     """
     found = Delivery.objects.filter(endpoint=endpoint).defer("body")
     if state:
         found = found.filter(state=state)
-    if before:
-        moment, pk = _read_cursor(before)
-        # The first condition alone bounds the index scan; the second settles deliveries of the same microsecond.
-        found = found.filter(Q(created_at__lt=moment) | Q(created_at=moment, pk__lt=pk), created_at__lte=moment)
-    rows = list(found.order_by("-created_at", "-pk")[: size + 1])
-    page = rows[:size]
-    return DeliveryPage(page, _cursor_after(page[-1]) if len(rows) > size else None)
-
-
-def _cursor_after(delivery: Delivery) -> str:
-    return f"{(delivery.created_at - _EPOCH) // timedelta(microseconds=1)}-{delivery.pk.hex}"
-
-
-def _read_cursor(cursor: str) -> tuple[datetime, UUID]:
-    try:
-        microseconds, _, pk = cursor.partition("-")
-        return _EPOCH + timedelta(microseconds=int(microseconds)), UUID(pk)
-    except (ValueError, OverflowError) as error:
-        raise InvalidInput(
-            "This page of the log does not exist. Start again from the newest.", field="before"
-        ) from error
+    return page_of(found, cursor=cursor, limit=limit)

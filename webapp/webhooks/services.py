@@ -12,6 +12,7 @@ from webapp.accounts.models import User
 from webapp.errors import Conflict, InvalidInput
 from webapp.webhooks import deliveries, events, sealing, signing, targets
 from webapp.webhooks.models import Delivery, Endpoint, EventType
+from webapp.webhooks.targets import Checked
 
 log = structlog.get_logger(__name__)
 
@@ -29,16 +30,15 @@ class NewSecret:
     before_until: datetime | None = None
 
 
-def create(owner: User, *, url: str, event_types: Collection[str], description: str = "") -> NewSecret:
-    """Makes an endpoint. Raises InvalidInput naming the field: an address that will not do, no event type, too many."""
+def create(owner: User, *, url: Checked, event_types: Collection[str], description: str = "") -> NewSecret:
+    """Makes an endpoint. Raises InvalidInput for no or an unknown event type, Conflict when there are ten."""
     wanted = _known(event_types)
-    kept = targets.checked(url)
     secret = signing.new_secret()
     with transaction.atomic():
         User.objects.select_for_update().values_list("pk").get(pk=owner.pk)  # two at once must not both be the tenth
         if Endpoint.objects.filter(owner=owner).count() >= MOST:
             raise Conflict(f"You have {MOST} webhooks. Delete one that you no longer need.")
-        endpoint = Endpoint.objects.create(owner=owner, url=kept, events=wanted, description=description)
+        endpoint = Endpoint.objects.create(owner=owner, url=url, events=wanted, description=description)
         endpoint.secrets.create(sealed=sealing.seal(secret))
     log.info("webhook_created", webhook=str(endpoint.pk), owner_id=owner.pk)
     return NewSecret(endpoint, secret)

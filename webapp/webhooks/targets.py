@@ -9,6 +9,7 @@ import re
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NewType
 
 import httpx2 as httpx
 from django.conf import settings
@@ -64,17 +65,23 @@ class Target:
         return host if self.port == (443 if self.secure else 80) else f"{host}:{self.port}"
 
 
-def checked(url: str) -> str:
-    """The address as it is kept. Raises InvalidInput, naming the field `url`, when events cannot go there."""
+Checked = NewType("Checked", str)  # an address that has been looked up, and may be kept
+
+
+def checked(url: str) -> Checked:
+    """Looks the address up. Raises InvalidInput, naming the field `url`, when events cannot go there.
+
+    That takes as long as the system's resolver does: never call it in a transaction.
+    """
     try:
         find(url.strip())
     except Refused as error:
         raise InvalidInput(str(error), field="url") from error
-    return url.strip()
+    return Checked(url.strip())
 
 
 def find(url: str) -> Target:
-    """Looks up where the address leads. Raises Refused. Takes as long as the system's resolver does."""
+    """Looks up where the address leads. Raises Refused."""
     parsed = _parsed(url)
     port = parsed.port or (443 if parsed.scheme == "https" else 80)
     host = parsed.raw_host.decode("ascii")

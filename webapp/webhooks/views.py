@@ -15,7 +15,7 @@ from webapp.errors import AppError, Conflict, InvalidInput
 from webapp.keys.limits import limited
 from webapp.keys.principal import principal_of
 from webapp.partials import render_page
-from webapp.webhooks import queries, services
+from webapp.webhooks import queries, services, targets
 from webapp.webhooks.forms import EndpointForm
 from webapp.webhooks.models import Delivery, Endpoint
 
@@ -46,7 +46,8 @@ def _create(user: User, form: EndpointForm) -> services.NewSecret | None:
     if not form.is_valid():
         return None
     try:
-        return services.create(user, **form.cleaned_data)
+        asked = {**form.cleaned_data, "url": targets.checked(form.cleaned_data["url"])}
+        return services.create(user, **asked)
     except (InvalidInput, Conflict) as error:
         _tell(form, error)
         return None
@@ -69,16 +70,16 @@ def _page(request: HttpRequest, shown: Endpoint, new: services.NewSecret | None 
     if state not in Delivery.State:
         state = ""
     before = request.GET.get("before")
-    page = queries.deliveries_of(shown, state=state, before=before)
+    page = queries.deliveries_of(shown, state=state, cursor=before)
     context = {
         "endpoint": shown,
         "new": new,
-        "deliveries": page.deliveries,
+        "deliveries": page.items,
         "next_cursor": page.next_cursor,
         "state": state,
         "states": Delivery.State.choices,
         # What is tried for the first time ends within seconds: the page then looks again by itself.
-        "moving": not before and any(each.state == "pending" and not each.tries for each in page.deliveries),
+        "moving": not before and any(each.state == "pending" and not each.tries for each in page.items),
     }
     return render_page(request, "webhooks/endpoint.html", "webhooks/_deliveries.html", context)
 

@@ -66,7 +66,13 @@ def test_what_will_not_do_is_named_and_what_was_typed_stays(owner_client, change
 def test_what_few_keys_need_is_not_chosen_beforehand(owner_client):
     form = owner_client.get(LIST).context["form"]
     assert set(form["scopes"].value()) == {"faq:read", "images:read"}
-    assert [value for value, _ in form.fields["scopes"].choices] == ["faq:read", "images:read", "batch", "models:pin"]
+    assert [value for value, _ in form.fields["scopes"].choices] == [
+        "faq:read",
+        "images:read",
+        "batch",
+        "webhooks",
+        "models:pin",
+    ]
 
 
 def test_only_who_may_read_the_history_of_models_is_offered_its_scope(owner_client, client, admin):

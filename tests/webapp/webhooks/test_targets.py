@@ -17,7 +17,7 @@ from tests.factories import WEBHOOK_SECRET, make_webhook
 from tests.webapp.webhooks.receiver import receiving
 from webapp.errors import InvalidInput
 from webapp.webhooks import deliveries, sending, services, targets
-from webapp.webhooks.models import Delivery, Endpoint
+from webapp.webhooks.models import Delivery
 
 pytestmark = pytest.mark.django_db
 PUBLIC = "93.184.215.14"
@@ -90,30 +90,30 @@ def test_some_addresses_are_nobodys_to_tell(address, private, settings):
         "https://localhost/",
     ],
 )
-def test_an_address_that_will_not_do_is_refused_at_once(owner, url):
+def test_an_address_that_will_not_do_is_refused_at_once(url):
     with pytest.raises(InvalidInput) as refusal:
-        services.create(owner, url=url, event_types=["batch.completed"])
+        targets.checked(url)
     assert refusal.value.field == "url"
-    assert not Endpoint.objects.exists()
 
 
-def test_a_name_that_leads_to_us_is_refused_without_saying_where(owner, names):
+def test_a_name_that_leads_to_us_is_refused_without_saying_where(names):
     names["inside.example.com"] = [[PUBLIC, "10.1.2.3"]]
     with pytest.raises(InvalidInput) as refusal:
-        services.create(owner, url="https://inside.example.com/", event_types=["batch.completed"])
+        targets.checked("https://inside.example.com/")
     assert refusal.value.detail == "inside.example.com does not lead to a public address."
 
 
-def test_a_name_that_leads_nowhere_is_told(owner, names):
+def test_a_name_that_leads_nowhere_is_told(names):
     with pytest.raises(InvalidInput, match="cannot be found"):
-        services.create(owner, url="https://nowhere.example.com/", event_types=["batch.completed"])
+        targets.checked("https://nowhere.example.com/")
 
 
 def test_a_name_that_leads_elsewhere_later_is_refused_when_it_is_sent(owner, names, happens):
     """DNS rebinding: public when the webhook is made, ours when the event is sent."""
     with receiving() as inside:
         names["rebind.example.com"] = [[PUBLIC], ["127.0.0.1"]]
-        services.create(owner, url=f"https://rebind.example.com:{inside.port}/", event_types=["batch.completed"])
+        url = targets.checked(f"https://rebind.example.com:{inside.port}/")
+        services.create(owner, url=url, event_types=["batch.completed"])
         happens(owner)
         deliveries.deliver_next()
     assert inside.received == []
