@@ -352,7 +352,7 @@ def discard(upload: StoredUpload) -> None:
 def adopt(job: Job, upload: StoredUpload) -> None:
     """Moves the upload into the job's folder. Raises FilesError."""
     with disk_errors():
-        folder(job).mkdir(mode=0o700, exist_ok=True)
+        folder(job).mkdir(mode=0o700, parents=True, exist_ok=True)
         upload.path.rename(upload_of_job(job))
 
 
@@ -360,7 +360,7 @@ def lend_upload(job: Job, original: Job) -> None:
     """Gives the job the upload of another one, which may then be deleted. Raises FilesError."""
     target = upload_of_job(job)
     with disk_errors():
-        target.parent.mkdir(mode=0o700, exist_ok=True)
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
         try:
             target.hardlink_to(upload_of_job(original))

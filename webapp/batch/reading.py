@@ -1,4 +1,4 @@
-"""Reads questions out of what people upload: tables (CSV, TSV, XLSX), JSON lines, and texts with a question a line.
+"""Reads what people upload: tables (CSV, TSV, XLSX), JSON lines, texts with a question a line, zips of pictures.
 
 `detect` looks at the beginning of a file and says how it is to be read; `rows` reads all of it, one row at a time. A
 row that cannot be asked comes with its reason and spoils no other. What is wrong with the whole file is an
@@ -13,16 +13,18 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
+from itertools import dropwhile, islice
 from pathlib import Path
 from typing import IO, Any
 
 import msgspec
 
+from webapp.batch import archives, pictures, sheets
 from webapp.batch.models import Job
 from webapp.batch.rows import InputRow
 from webapp.errors import InvalidInput
 from webapp.faq.services import MAX_QUESTION
+from webapp.registry.zips import Damaged
 
 MAX_LINE = 2**20  # characters
 MAX_ID = 200  # characters
@@ -32,7 +34,7 @@ SHOWN_CELL = 200  # characters
 SHOWN_COLUMNS = 50
 GUESSED_FROM = 200  # rows
 SAMPLE = 2**18  # bytes that delimiter and header are guessed from
-DECODED = 2**25  # bytes that the encoding is guessed from
+DECODED = 2**23  # bytes that the encoding is guessed from
 DELIMITERS = ",;\t|"
 ONE_COLUMN = "\x1f"  # a delimiter that stands in no text: the whole line is one cell
 
@@ -86,7 +88,10 @@ def detect(path: Path, name: str, *, header: bool | None = None, delimiter: str 
     """
     suffix = Path(name).suffix.lower()
     with path.open("rb") as file:
-        start = file.read(DECODED)
+        start = file.read(4)
+        if archives.is_zip(start):
+            return _packed(path, header)
+        start += file.read(DECODED)
     if not start.strip(b"\xef\xbb\xbf \t\r\n"):
         raise bad("The file is empty.")
     if said := _other_format(start):
@@ -104,6 +109,8 @@ def detect(path: Path, name: str, *, header: bool | None = None, delimiter: str 
 def preview(path: Path, reading: Reading) -> list[list[str]]:
     """The first rows below the header, their cells cut to what can be shown; of JSON lines a cell for each column."""
     match reading.format:
+        case "zip":
+            return pictures.preview(path, SHOWN_ROWS)
         case "txt":
             with opened(path, reading.encoding) as text:
                 found: list[list[str]] = [[line.strip()] for line in islice(_lines(text), SHOWN_ROWS) if line.strip()]
@@ -114,7 +121,7 @@ def preview(path: Path, reading: Reading) -> list[list[str]]:
                     found.append(_shown_object(line, reading.columns))
         case _:
             with _cells(path, reading) as cells:
-                found = [row for _line, row in islice(cells, SHOWN_ROWS + reading.header)][reading.header :]
+                found = [row for _line, row in islice(_body(cells, reading.header), SHOWN_ROWS)]
     return [[cell[:SHOWN_CELL] for cell in row[:SHOWN_COLUMNS]] for row in found]
 
 
@@ -145,6 +152,8 @@ def rows(path: Path, reading: Reading, column: str) -> Iterator[InputRow]:
     Memory does not grow with the file. Raises InvalidInput at a line from which on it cannot be read.
     """
     match reading.format:
+        case "zip":
+            return pictures.rows(path)
         case "txt":
             return _text_rows(path, reading)
         case "jsonl":
@@ -228,6 +237,29 @@ def _lines(text: IO[str]) -> Iterator[str]:
                 pass
 
 
+# Zip files ------------------------------------------------------------------------------------------------------------
+
+
+def _packed(path: Path, header: bool | None) -> Reading:
+    """A workbook, or a zip of pictures."""
+    names = _first_names(path)
+    if sheets.WORKBOOK in names:
+        with sheets.opened(path) as sheet:
+            first = [cells for _number, cells in islice(sheet.rows, GUESSED_FROM) if not _is_empty(cells)]
+            return with_columns(Reading(format="xlsx", sheet=sheet.name), first, header)
+    if {"[Content_Types].xml", "mimetype"} & names:
+        raise bad("This is a document of an office program. Save the questions as .xlsx or CSV.")
+    return Reading(format="zip", count=pictures.count(path))
+
+
+def _first_names(path: Path) -> set[str]:
+    try:
+        with path.open("rb") as file:
+            return {member.name for member in islice(archives.members(file), GUESSED_FROM)}
+    except Damaged:
+        return set()  # whoever reads it says what is wrong
+
+
 # Tables ---------------------------------------------------------------------------------------------------------------
 
 
@@ -283,7 +315,8 @@ def _parsed(sample: str, delimiter: str) -> list[list[str]]:
     lines = _lines_of(sample)
     whole = lines[:-1] if len(sample) == SAMPLE and len(lines) > 1 else lines
     try:
-        return list(islice(filter(None, csv.reader(whole, delimiter=delimiter or ONE_COLUMN)), GUESSED_FROM))
+        table = csv.reader(whole, delimiter=delimiter or ONE_COLUMN)
+        return list(islice((row for row in table if not _is_empty(row)), GUESSED_FROM))
     except csv.Error:
         return []
 
@@ -341,8 +374,22 @@ def _wordiest(names: list[str], body: list[list[str]]) -> str:
 @contextmanager
 def _cells(path: Path, reading: Reading) -> Iterator[Iterator[tuple[int, list[str]]]]:
     """The table's rows with the line each begins in, the header too."""
-    with opened(path, reading.encoding) as text:
-        yield _csv_cells(text, reading.delimiter or ONE_COLUMN)
+    if reading.format == "xlsx":
+        with sheets.opened(path) as sheet:
+            yield sheet.rows
+    else:
+        with opened(path, reading.encoding) as text:
+            yield _csv_cells(text, reading.delimiter or ONE_COLUMN)
+
+
+def _body(cells: Iterator[tuple[int, list[str]]], header: bool) -> Iterator[tuple[int, list[str]]]:
+    """The rows from the first that is not empty, or from the one below it where that is the header."""
+    rows = dropwhile(lambda each: _is_empty(each[1]), cells)
+    return islice(rows, int(header), None)
+
+
+def _is_empty(row: list[str]) -> bool:
+    return not any(map(str.strip, row))
 
 
 def _csv_cells(text: IO[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
@@ -389,9 +436,9 @@ def _table_rows(path: Path, reading: Reading, column: str) -> Iterator[InputRow]
     width = len(reading.columns)
     empty: list[int] = []  # lines whose cells are all empty; at the end they are no rows
     with _cells(path, reading) as cells:
-        for line, row in islice(cells, int(reading.header), None):
+        for line, row in _body(cells, reading.header):
             question = row[place] if place < len(row) else ""
-            if not question and not any(map(str.strip, row)):
+            if not question and _is_empty(row):
                 empty.append(line)
                 continue
             for each in empty:

@@ -1,0 +1,361 @@
+"""Reads the first sheet of an Excel workbook (XLSX), one row at a time, as people see it there.
+
+The libraries for it keep all texts of a workbook, or all of its cells, in memory. Here the texts wait in a temporary
+file, and the XML passes through expat in pieces: without document types, so without entities, and with a bound on
+everything that could grow.
+"""
+
+import os
+import re
+import tempfile
+from array import array
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import IO, Any
+from xml.parsers import expat
+
+from webapp.batch import archives
+from webapp.batch.archives import Member
+from webapp.errors import InvalidInput
+from webapp.registry.zips import Damaged
+
+MAX_MEMBERS = 10_000
+MAX_UNPACKED = 2_000_000_000  # bytes of the sheet, and of its texts
+MAX_PART = 10_000_000  # bytes of the small parts: what sheets and styles there are
+MAX_CELL = 40_000  # characters that are kept; Excel itself has no longer ones
+MAX_COLUMNS = 500
+QUIET = 4_000_000  # bytes in which a tag must end
+
+WORKBOOK, RELATIONS = "xl/workbook.xml", "xl/_rels/workbook.xml.rels"
+TEXTS, STYLES = "xl/sharedStrings.xml", "xl/styles.xml"
+# Number formats that Excel has without writing them down.
+DATES, TIMES, BOTH, PERCENTS = {14, 15, 16, 17}, {18, 19, 20, 21, 45, 46, 47}, {22}, {9, 10}
+ESCAPED = re.compile("_x([0-9A-Fa-f]{4})_")
+
+Row = tuple[int, list[str]]  # its number in the sheet, from 1, and its cells
+
+
+class Sheet:
+    """The sheet that is read. name: as its tab has it."""
+
+    def __init__(self, name: str, rows: Iterator[Row]) -> None:
+        self.name = name
+        self.rows = rows
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Sheet]:
+    """The first sheet that is not hidden. Raises InvalidInput on `file` for no workbook, also while it is read."""
+    try:
+        with path.open("rb") as file, tempfile.TemporaryFile(buffering=0) as spool:
+            parts = _parts(file)
+            name, member = _first_sheet(file, parts)
+            texts = _Texts(file, parts.get(TEXTS), spool)
+            yield Sheet(name, _rows(file, member, texts, _Styles(file, parts)))
+    except (Damaged, expat.ExpatError) as error:
+        raise _bad(f"The workbook is damaged: {error}. Save it again, or as CSV.") from error
+
+
+def _parts(file: IO[bytes]) -> dict[str, Member]:
+    """The members of the zip, by name."""
+    parts: dict[str, Member] = {}
+    for member in archives.members(file):
+        if len(parts) == MAX_MEMBERS:
+            raise Damaged("it has too many parts")
+        parts[member.name.removeprefix("/")] = member
+    return parts
+
+
+def _first_sheet(file: IO[bytes], parts: dict[str, Member]) -> tuple[str, Member]:
+    targets: dict[str, str] = {}
+    for tag, attributes in _tags(file, parts.get(RELATIONS)):
+        if tag == "Relationship" and attributes.get("Type", "").endswith("/worksheet"):
+            target = attributes.get("Target", "")
+            targets[attributes.get("Id", "")] = target.removeprefix("/") if target.startswith("/") else f"xl/{target}"
+    for tag, attributes in _tags(file, parts.get(WORKBOOK)):
+        if tag == "sheet" and attributes.get("state", "visible") == "visible":
+            member = parts.get(targets.get(attributes.get("id", ""), ""))
+            if member is not None:
+                return attributes.get("name", ""), member
+    raise _bad("The workbook has no sheet that shows. Put the questions on one, or save them as CSV.")
+
+
+# XML in pieces --------------------------------------------------------------------------------------------------------
+
+
+def _parser() -> Any:
+    parser = expat.ParserCreate(namespace_separator=" ")
+    parser.buffer_text = True
+
+    def refuse(*_declared: object) -> None:
+        raise Damaged("it declares a document type, which no workbook does")
+
+    parser.StartDoctypeDeclHandler = refuse
+    return parser
+
+
+def _fed(parser: Any, file: IO[bytes], member: Member, heard: "Sequence[int]") -> Iterator[None]:
+    """Feeds the member to the parser, piece by piece. heard[0]: how many events there have been."""
+    if member.size > MAX_UNPACKED:
+        raise Damaged(f"{member.name} has more than {MAX_UNPACKED // 10**9} GB")
+    before, quiet = -1, 0
+    for piece in archives.pieces(file, member):
+        parser.Parse(piece, False)
+        quiet = 0 if heard[0] != before else quiet + len(piece)
+        before = heard[0]
+        if quiet > QUIET:
+            raise Damaged(f"a tag in {member.name} does not end")
+        yield
+    parser.Parse(b"", True)
+    yield
+
+
+def _tags(file: IO[bytes], member: Member | None) -> Iterator[tuple[str, dict[str, str]]]:
+    """The opening tags of a small part, without their namespaces."""
+    if member is None:
+        return
+    if member.size > MAX_PART:
+        raise Damaged(f"{member.name} is too large")
+    found: list[tuple[str, dict[str, str]]] = []
+    heard = [0]
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        heard[0] += 1
+        found.append((_local(tag), {_local(name): value for name, value in attributes.items()}))
+
+    parser = _parser()
+    parser.StartElementHandler = start
+    for _ in _fed(parser, file, member, heard):
+        yield from found
+        found.clear()
+
+
+def _local(name: str) -> str:
+    return name.rpartition(" ")[2]
+
+
+# Texts ----------------------------------------------------------------------------------------------------------------
+
+
+class _Texts:
+    """The texts that cells name by number. They are read as far as somebody has asked, and wait in a file."""
+
+    def __init__(self, file: IO[bytes], member: Member | None, spool: IO[bytes]) -> None:
+        self._spool = spool.fileno()
+        self._ends = array("Q", [0])  # where each ends in the spool
+        self._written = 0
+        self._waiting = bytearray()  # what is not written yet
+        self._text: list[str] | None = None  # of the one that is being read
+        self._length = 0
+        self._kept = False  # what comes now belongs to it
+        self._heard = [0]
+        parser = _parser()
+        parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
+        parser.CharacterDataHandler = self._data
+        self._more = _fed(parser, file, member, self._heard) if member else iter(())
+
+    def __getitem__(self, number: int) -> str:
+        while number >= len(self._ends) - 1:
+            try:
+                next(self._more)
+            except StopIteration:
+                raise Damaged(f"there is no text {number}") from None
+        start, end = self._ends[number], self._ends[number + 1]
+        if end > self._written:
+            os.pwrite(self._spool, self._waiting, self._written)
+            self._written += len(self._waiting)
+            self._waiting.clear()
+        return os.pread(self._spool, end - start, start).decode("utf-8", "surrogatepass")
+
+    def _start(self, tag: str, _attributes: dict[str, str]) -> None:
+        self._heard[0] += 1
+        match _local(tag):
+            case "si":
+                self._text, self._length = [], 0
+            case "t":
+                self._kept = True
+            case "rPh":  # how it is spoken
+                self._kept = False
+
+    def _end(self, tag: str) -> None:
+        self._heard[0] += 1
+        match _local(tag):
+            case "t":
+                self._kept = False
+            case "si" if self._text is not None:
+                self._waiting += _unescaped("".join(self._text)).encode("utf-8", "surrogatepass")
+                self._ends.append(self._written + len(self._waiting))
+                self._text = None
+                if len(self._waiting) > archives.PIECE:
+                    os.pwrite(self._spool, self._waiting, self._written)
+                    self._written += len(self._waiting)
+                    self._waiting.clear()
+
+    def _data(self, data: str) -> None:
+        self._heard[0] += 1
+        if self._kept and self._text is not None and self._length <= MAX_CELL:
+            self._text.append(data)
+            self._length += len(data)
+
+
+def _unescaped(text: str) -> str:
+    """What XML cannot hold stands there as _x000D_."""
+    return ESCAPED.sub(lambda found: chr(int(found[1], 16)), text) if "_x" in text else text
+
+
+# Numbers --------------------------------------------------------------------------------------------------------------
+
+
+class _Styles:
+    """Which cells hold dates, times or percents: Excel stores all of them as numbers."""
+
+    def __init__(self, file: IO[bytes], parts: dict[str, Member]) -> None:
+        self._kinds: list[str] = []  # by the number that cells have as their style
+        codes: dict[int, str] = {}
+        within = False  # the formats of cells, not those of named styles
+        for tag, attributes in _tags(file, parts.get(STYLES)):
+            if tag == "numFmt" and attributes.get("numFmtId", "").isdecimal():
+                codes[int(attributes["numFmtId"])] = attributes.get("formatCode", "")
+            elif tag in {"cellXfs", "cellStyleXfs", "cellStyles", "dxfs"}:
+                within = tag == "cellXfs"
+            elif tag == "xf" and within:
+                number = attributes.get("numFmtId", "0")
+                self._kinds.append(_kind(int(number) if number.isdecimal() else 0, codes))
+        self._since = datetime(1899, 12, 30)  # noqa: DTZ001  # dates of sheets have no zone
+        for tag, attributes in _tags(file, parts.get(WORKBOOK)):
+            if tag == "workbookPr" and attributes.get("date1904") in {"1", "true"}:
+                self._since = datetime(1904, 1, 1)  # noqa: DTZ001
+
+    def shown(self, text: str, style: str) -> str:
+        """The number as its cell shows it, but for thousands separators and currencies."""
+        try:
+            number = float(text)
+        except ValueError:
+            return text
+        kind = self._kinds[int(style)] if style.isdecimal() and int(style) < len(self._kinds) else ""
+        if kind == "%":
+            return f"{number * 100:.10g}%"
+        if kind and 0 <= number < 2_958_466:  # the year 10000
+            return self._date(number, kind)
+        return text if re.fullmatch(r"-?\d{1,15}", text) else f"{number:.15g}"
+
+    def _date(self, number: float, kind: str) -> str:
+        days, seconds = divmod(round(number * 86_400), 86_400)
+        if days < 60 and self._since.year == 1899:
+            days += 1  # Excel knows a 29 February 1900
+        moment = self._since + timedelta(days=days, seconds=seconds)
+        time = f"{moment:%H:%M:%S}" if moment.second else f"{moment:%H:%M}"
+        if kind == "time":
+            return time
+        return f"{moment:%Y-%m-%d}" if kind == "date" else f"{moment:%Y-%m-%d} {time}"
+
+
+def _kind(number: int, codes: dict[int, str]) -> str:
+    """ "date", "time", "both", "%", or "" for any other number format."""
+    if number not in codes:
+        known = {"date": DATES, "time": TIMES, "both": BOTH, "%": PERCENTS}
+        return next((kind for kind, numbers in known.items() if number in numbers), "")
+    # Without what is written literally, and without colours, conditions and currencies; [h] counts hours.
+    code = re.sub(r'"[^"]*"|\\.|_.|\*.|\[(?![hms]+\])[^\]]*\]', "", codes[number].casefold()).partition(";")[0]
+    if "general" in code:
+        return ""
+    time = re.search("[hs]", code) is not None
+    date = re.search("[yd]", code) is not None or ("m" in code and not time)
+    if date and time:
+        return "both"
+    return "date" if date else "time" if time else "%" if "%" in code else ""
+
+
+# Rows -----------------------------------------------------------------------------------------------------------------
+
+
+class _Cells:
+    """Gathers cells into rows while the sheet passes through the parser."""
+
+    def __init__(self, texts: _Texts, styles: _Styles) -> None:
+        self.rows: list[Row] = []  # complete
+        self.heard = [0]
+        self._texts = texts
+        self._styles = styles
+        self._number = 0
+        self._row: list[str] | None = None
+        self._column = 0
+        self._type = self._style = ""
+        self._text: list[str] | None = None
+        self._length = 0
+        self._kept = False
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        self.heard[0] += 1
+        match _local(tag):
+            case "c" if self._row is not None:
+                named = attributes.get("r")
+                self._column = _column(named) if named else self._column + 1
+                self._type, self._style = attributes.get("t", "n"), attributes.get("s", "")
+                self._text, self._length = [], 0
+            case "v" | "t":
+                self._kept = True
+            case "rPh":
+                self._kept = False
+            case "row":
+                given = attributes.get("r", "")
+                self._number = int(given) if given.isdecimal() and len(given) < 9 else self._number + 1
+                self._row, self._column = [], 0
+
+    def data(self, data: str) -> None:
+        self.heard[0] += 1
+        if self._kept and self._text is not None and self._length <= MAX_CELL:
+            self._text.append(data)
+            self._length += len(data)
+
+    def end(self, tag: str) -> None:
+        self.heard[0] += 1
+        match _local(tag):
+            case "v" | "t":
+                self._kept = False
+            case "c" if self._row is not None and self._text is not None:
+                if self._text and 0 < self._column <= MAX_COLUMNS:
+                    self._row.extend("" for _ in range(self._column - len(self._row)))
+                    self._row[self._column - 1] = self._value("".join(self._text))
+                self._text = None
+            case "row" if self._row is not None:
+                self.rows.append((self._number, self._row))
+                self._row = None
+
+    def _value(self, text: str) -> str:
+        match self._type:
+            case "s":
+                if not text.strip().isdecimal():
+                    raise Damaged(f"a cell names the text {text!r:.50}")
+                return self._texts[int(text[:12])]
+            case "n":
+                return self._styles.shown(text.strip(), self._style)
+            case "b":
+                return "TRUE" if text.strip() in {"1", "true"} else "FALSE"
+        return _unescaped(text)
+
+
+def _column(cell: str) -> int:
+    """The number of the column in a cell's name, from 1: 28 for AB7."""
+    column = 0
+    for letter in cell[:4]:
+        if not "A" <= letter <= "Z":
+            break
+        column = column * 26 + ord(letter) - 64
+    return column
+
+
+def _rows(file: IO[bytes], member: Member, texts: _Texts, styles: _Styles) -> Iterator[Row]:
+    cells = _Cells(texts, styles)
+    parser = _parser()
+    parser.StartElementHandler, parser.EndElementHandler = cells.start, cells.end
+    parser.CharacterDataHandler = cells.data
+    for _ in _fed(parser, file, member, cells.heard):
+        yield from cells.rows
+        cells.rows.clear()
+
+
+def _bad(sentence: str) -> InvalidInput:
+    return InvalidInput(sentence, field="file")
