@@ -240,6 +240,7 @@ QUIET_TASKS = (
 CELERY_WORKER_BEAT = env_bool("WORKER_BEAT", default=False)  # ours: this worker sends what the schedule below says
 CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # keeps no file that a kill could damage
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
+    "keys.remind": {"task": "keys.remind", "schedule": crontab(minute="7"), "options": {"expires": 3600}},
     # Older ones are for nobody: the next has looked since.
     "registry.watch": {"task": "registry.watch", "schedule": 2.0, "options": {"expires": 10}},
     "keys.forget_calls": {"task": "keys.forget_calls", "schedule": crontab(minute="47"), "options": {"expires": 3600}},

@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from webapp.accounts.models import User
 from webapp.keys import services
 from webapp.keys.models import ApiKey, KeySecret
 
@@ -46,7 +47,8 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
 
     @admin.action(description="Revoke selected keys", permissions=["change"])
     def revoke_selected(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        count = sum(services.revoke(key) for key in queryset)
+        by = request.user if isinstance(request.user, User) else None
+        count = sum(services.revoke(key, by=by) for key in queryset)
         self.message_user(request, f"{count} revoked.")
 
     @admin.action(description="End the old secrets of selected keys", permissions=["change"])

@@ -15,8 +15,8 @@ from django.utils import timezone
 
 from webapp.accounts.models import User
 from webapp.errors import Conflict, InvalidInput, NotSignedIn
+from webapp.keys import mails, tokens
 from webapp.keys import networks as nets
-from webapp.keys import tokens
 from webapp.keys.models import ApiKey, KeySecret, Scope, joined
 from webapp.keys.networks import Network
 from webapp.keys.tokens import Token
@@ -81,8 +81,12 @@ def create(
     scopes: Collection[str],
     expires_at: datetime | None = None,
     networks: Collection[Network] = (),
+    by: User | None = None,
 ) -> NewKey:
-    """Makes a key. Raises InvalidInput naming the field: name in use, no scope or an unknown one, past moment."""
+    """Makes a key. Raises InvalidInput naming the field: name in use, no scope or an unknown one, past moment.
+
+    by: who does it, here and below; whoever looks after the key gets a mail about it. None: nobody is told.
+    """
     _require_known(scopes)
     _require_future(expires_at)
     if ApiKey.objects.filter(owner=owner, revoked_at=None).count() >= MAX_LIVE_KEYS:
@@ -92,6 +96,8 @@ def create(
     with _one_of_its_name(key):
         key.save(force_insert=True)
         token = _new_secret(key)
+        if by is not None:
+            mails.tell_later(key, mails.CREATED, by)
     log.info("api_key_created", prefix=key.prefix, scopes=key.scope, owner_id=owner.pk)
     return NewKey(key, str(token))
 
@@ -104,7 +110,9 @@ def change(key: ApiKey, *, name: str, networks: Collection[Network]) -> None:
     log.info("api_key_changed", prefix=key.prefix, networks=key.networks, owner_id=key.owner_id)
 
 
-def rotate(key: ApiKey, *, seen: int | None, overlap: timedelta, expires_at: datetime | None) -> NewKey:
+def rotate(
+    key: ApiKey, *, seen: int | None, overlap: timedelta, expires_at: datetime | None, by: User | None = None
+) -> NewKey:
     """Gives the key a new secret and moment of expiry; the one before works on for `overlap`.
 
     It never works longer than it would have done: a key that has expired is renewed without its old secret.
@@ -126,9 +134,12 @@ def rotate(key: ApiKey, *, seen: int | None, overlap: timedelta, expires_at: dat
         ends_at = min(now + overlap, locked.expires_at or now + overlap)
         KeySecret.objects.filter(pk=current.pk).update(ends_at=max(ends_at, current.created_at))
         token = _new_secret(locked)
-        ApiKey.objects.filter(pk=locked.pk).update(expires_at=expires_at, reminded_days=None)
+        if expires_at != locked.expires_at:
+            ApiKey.objects.filter(pk=locked.pk).update(expires_at=expires_at, reminded_days=None)
         KeySecret.objects.filter(key=locked, ends_at__lte=now - ENDED_SECRETS_KEPT).delete()
-    key.expires_at, key.reminded_days = expires_at, None
+        if by is not None:
+            mails.tell_later(key, mails.ROTATED, by)
+    key.expires_at = expires_at
     log.info("api_key_rotated", prefix=key.prefix, old_until=ends_at.isoformat(), owner_id=key.owner_id)
     return NewKey(key, str(token))
 
@@ -142,13 +153,15 @@ def end_old_secrets(key: ApiKey) -> int:
     return count
 
 
-def revoke(key: ApiKey) -> bool:
+def revoke(key: ApiKey, *, by: User | None = None) -> bool:
     """Ends the key's life from the next request on. False when it was revoked before; that moment then stays."""
     now = timezone.now()
     revoked = ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=now) == 1
     if revoked:
         key.revoked_at = now
         log.info("api_key_revoked", prefix=key.prefix, owner_id=key.owner_id)
+        if by is not None:
+            mails.tell_later(key, mails.REVOKED, by)
     return revoked
 
 

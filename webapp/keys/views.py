@@ -6,6 +6,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
+from webapp.accounts.models import User
 from webapp.errors import Conflict, InvalidInput
 from webapp.keys import services
 from webapp.keys.forms import CreateKeyForm, KeyForm, RotateForm
@@ -24,7 +25,7 @@ def keys(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         return _list(request)
     form = _create_form(request, request.POST)
-    new_key = _create(form)
+    new_key = _create(form, principal_of(request).user)
     return _list(request, new_key=new_key, status=201) if new_key else _list(request, form=form, status=422)
 
 
@@ -62,7 +63,11 @@ def rotate(request: HttpRequest, key_id: int) -> HttpResponse:
         return render(request, "keys/rotate.html", context, status=422 if form.errors else 200)
     try:
         new_key = services.rotate(
-            key, seen=form.cleaned_data["seen"], overlap=form.chosen_overlap(), expires_at=form.expires_at()
+            key,
+            seen=form.cleaned_data["seen"],
+            overlap=form.chosen_overlap(),
+            expires_at=form.expires_at(),
+            by=principal_of(request).user,
         )
     except Conflict as conflict:
         messages.error(request, conflict.detail)
@@ -95,7 +100,7 @@ def revoke(request: HttpRequest, key_id: int) -> HttpResponse:
     key = key_of(principal_of(request).user, key_id)
     if request.method != "POST":
         return render(request, "keys/revoke.html", {"key": key})
-    if services.revoke(key):
+    if services.revoke(key, by=principal_of(request).user):
         messages.success(request, f"“{key.name}” is revoked. Requests with it are refused from now on.")
     else:
         messages.info(request, f"“{key.name}” was revoked before.")
@@ -126,7 +131,7 @@ def _create_form(request: HttpRequest, data: object = None) -> CreateKeyForm:
     return CreateKeyForm(data, owners=owners_for(principal_of(request).user), address=client_network(request))
 
 
-def _create(form: CreateKeyForm) -> services.NewKey | None:
+def _create(form: CreateKeyForm, by: User) -> services.NewKey | None:
     """The new key; None, with the reasons in the form, when what was chosen will not do."""
     if not form.is_valid():
         return None
@@ -137,6 +142,7 @@ def _create(form: CreateKeyForm) -> services.NewKey | None:
             scopes=form.cleaned_data["scopes"],
             expires_at=form.expires_at(),
             networks=form.cleaned_data["networks"],
+            by=by,
         )
     except InvalidInput as error:
         _say_in(form, error)
