@@ -20,7 +20,7 @@ from django.utils import timezone
 from webapp import queues
 from webapp.accounts.models import User
 from webapp.errors import Conflict, InvalidInput, StoreError
-from webapp.registry import hindrances, queries, trials
+from webapp.registry import hindrances, queries, shadow, trials
 from webapp.registry.models import MOST_CANARY, Check, Event, Rollout, ScoringModel, Version
 from webapp.registry.publishing import publish_on_commit
 from webapp.scoring import store
@@ -259,7 +259,7 @@ def delete_artifact(version: Version, *, by: Who, reason: str = "") -> None:
 
 
 def _retire(model: ScoringModel, version: Version, *, by: Who, reason: str) -> None:
-    before, role, percent = version.state, version.role, version.percent
+    before, role, trial = version.state, version.role, _on_trial(version)
     _put(version, state=State.RETIRED, role=Role.NONE)
     record_event(
         model,
@@ -272,7 +272,7 @@ def _retire(model: ScoringModel, version: Version, *, by: Who, reason: str) -> N
         details={"role": role} if role else {},
     )
     if role == Role.SHADOW:
-        record_event(model, Kind.SHADOW_ENDED, by=by, version=version, details={"percent": percent})
+        record_event(model, Kind.SHADOW_ENDED, by=by, version=version, details=trial)
     publish_on_commit(model)
 
 
@@ -383,7 +383,7 @@ def install(rollout: Rollout, *, by: Who, figures: Mapping[str, Any]) -> None:
         told.append(_Told(Kind.REPLACED, champion, champion.state, {"role": Role.STANDBY.value if promoted else ""}))
     for role, kind in ((Role.CANARY, Kind.CANARY_ENDED), (Role.SHADOW, Kind.SHADOW_ENDED)):
         if trial := in_role.get(role):
-            told.append(_Told(kind, trial, trial.state, {"percent": trial.percent, **_about(trial, figures)}))
+            told.append(_Told(kind, trial, trial.state, {**_on_trial(trial), **_about(trial, figures)}))
             _put(trial, state=State.READY, role=Role.NONE)
     if standby := in_role.get(Role.STANDBY):
         _put(standby, role=Role.NONE)
@@ -420,7 +420,7 @@ def fail_promotion(rollout: Rollout, reason: str, *, at_fault: bool) -> None:
     at_fault: a pod could not load it, so that it loses any role it has.
     """
     model, version = rollout.model, rollout.version
-    before, role, share = version.state, version.role, version.percent
+    before, role, trial = version.state, version.role, _on_trial(version)
     if at_fault:
         _put(version, state=State.FAILED, role=Role.NONE, reason=reason)
     record_event(
@@ -435,7 +435,13 @@ def fail_promotion(rollout: Rollout, reason: str, *, at_fault: bool) -> None:
     )
     ended = {Role.CANARY: Kind.CANARY_ENDED, Role.SHADOW: Kind.SHADOW_ENDED}.get(Role(role))
     if at_fault and ended:
-        record_event(model, ended, by=None, version=version, reason=reason, details={"percent": share})
+        record_event(model, ended, by=None, version=version, reason=reason, details=trial)
+
+
+def _on_trial(version: Version) -> dict[str, Any]:
+    """What an event keeps of a trial that ends: its share, and of a shadow how it compared."""
+    compared = {"shadow": shadow.figures_of(version)} if version.role == Role.SHADOW else {}
+    return {"percent": version.percent, **compared}
 
 
 def _about(trial: Version, figures: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -526,7 +532,7 @@ def _start_trial(version: Version, percent: int, trial: _Trial, *, by: Who, reas
         model = locked(version.model)
         version = model.versions.get(pk=version.pk)
         _refuse(hindrances.trying(version, trial.role))
-        before, role, share = version.state, version.role, version.percent
+        before, role, share, ending = version.state, version.role, version.percent, _on_trial(version)
         if role == trial.role and share == percent:
             raise Conflict(f"Version {version.name} is the {trial.role.label.lower()} with {percent} % already.")
         _put(version, state=trial.state, role=trial.role, percent=percent)
@@ -541,7 +547,7 @@ def _start_trial(version: Version, percent: int, trial: _Trial, *, by: Who, reas
             details={"percent": percent, **({"from_percent": share} if role == trial.role else {})},
         )
         if role == Role.SHADOW and trial is CANARY:
-            record_event(model, Kind.SHADOW_ENDED, by=by, version=version, details={"percent": share})
+            record_event(model, Kind.SHADOW_ENDED, by=by, version=version, details=ending)
         publish_on_commit(model)
 
 
@@ -559,7 +565,7 @@ def _end_trial(
         version = queries.by_role(model).get(trial.role)
         if version is None:
             raise Conflict(hindrances.ending(model, trial.role))
-        before, share = version.state, version.percent
+        before, ending = version.state, _on_trial(version)
         _put(version, state=State.READY, role=Role.NONE)
         record_event(
             model,
@@ -569,7 +575,7 @@ def _end_trial(
             from_state=before,
             to_state=version.state,
             reason=reason,
-            details={"percent": share, **_about(version, figures)},
+            details={**ending, **_about(version, figures)},
         )
         publish_on_commit(model)
 

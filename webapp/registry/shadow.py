@@ -346,6 +346,19 @@ def shadow_report(model: ScoringModel, since: datetime | None = None) -> ShadowR
     )
 
 
+def figures_of(shadow: Version) -> dict[str, Any]:
+    """How a shadow compared in its last day, as an event keeps it."""
+    since = max(timezone.now() - REPORTED, shadow.role_since or timezone.now())
+    rows = ShadowComparison.objects.filter(model=shadow.model, shadow=shadow.name, at__gte=since)
+    sums = rows.aggregate(
+        compared=Count("pk", filter=Q(agrees__isnull=False)),
+        agreeing=Count("pk", filter=Q(agrees=True)),
+        failed=Count("pk", filter=Q(agrees=None)),
+        mean_difference=Avg(DIFFERENCE),
+    )
+    return {"version": shadow.name, "since": since.isoformat(), **sums}
+
+
 def _steps(rows: QuerySet[ShadowComparison]) -> dict[int, int]:
     """How many differences there are of each thousandth: few numbers, however many rows."""
     known = rows.filter(shadow_probability__isnull=False, champion_probability__isnull=False)

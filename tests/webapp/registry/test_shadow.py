@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from tests.factories import bearer, make_collection, make_model, make_version
 from tests.webapp.pods import refusal
-from webapp.registry import queries, shadow
+from webapp.registry import queries, services, shadow
 from webapp.registry.models import ScoringModel, ShadowComparison
 from webapp.scoring.answers import FaqAnswer, FaqScore, ImageAnswer, Prediction
 
@@ -340,3 +340,22 @@ def test_comparisons_are_deleted_after_thirty_days(model):
     compare(model, at=timezone.now() - timedelta(days=29))
     assert shadow.prune() == 1
     assert ShadowComparison.objects.count() == 1
+
+
+def test_how_a_shadow_compared_is_in_the_history_when_it_ends(model, admin, client):
+    compare(model, shadow_probability=0.8)
+    compare(model, agrees=False, shadow_probability=0.5)
+    compare(model, agrees=None, shadow_probability=None, failure="scoring-timeout")
+    services.end_shadow(model, by=admin, reason="Seen enough.")
+    kept = model.events.get(kind="shadow_ended").details
+    assert kept["percent"] == 100
+    assert {name: kept["shadow"][name] for name in ("version", "compared", "agreeing", "failed")} == {
+        "version": "2",
+        "compared": 2,
+        "agreeing": 1,
+        "failed": 1,
+    }
+    assert kept["shadow"]["mean_difference"] == pytest.approx(-0.25)
+    client.force_login(admin)
+    page = client.get(f"/admin/models/{model.name}/").content.decode()
+    assert "agreed on 50 % of 2 requests, 1 failed, mean difference −25.0 points" in page

@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString
 
 from webapp.registry import admin_report
 from webapp.registry.models import Event, ScoringModel, Version
+from webapp.templatetags.ui import percent
 
 register = template.Library()
 register.filter(admin_report.headline)
@@ -83,6 +84,8 @@ def detail_rows(event: Event) -> list[tuple[str, str]]:
     for role in ("canary", "champion"):
         if isinstance(figures := details.get(role), Mapping):
             rows.append((f"{role.capitalize()}, version {figures['version']}", _traffic(figures)))
+    if isinstance(compared := details.get("shadow"), Mapping):
+        rows.append((f"Shadow, version {compared['version']}", _agreement(compared)))
     plain = (("inputs", "Inputs"), ("digest", "SHA-256"), ("seconds", "Seconds"))
     return rows + [(title, str(details[name])) for name, title in plain if details.get(name)]
 
@@ -97,6 +100,16 @@ def _traffic(figures: Mapping[str, Any]) -> str:
     if figures.get("p95_ms") is not None:
         said += f", p95 {admin_report.say(figures['p95_ms'], 'ms')}"
     return said
+
+
+def _agreement(figures: Mapping[str, Any]) -> str:
+    """How often a shadow put the same answer first, and how far its probability was off on average."""
+    if not figures["compared"]:
+        return f"nothing compared, {figures['failed']:,} failed"
+    share = percent(figures["agreeing"] / figures["compared"])
+    said = f"agreed on {share} of {figures['compared']:,} requests, {figures['failed']:,} failed"
+    drift = figures["mean_difference"]
+    return said if drift is None else f"{said}, mean difference {signed(drift)} points"
 
 
 @register.filter
