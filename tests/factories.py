@@ -13,7 +13,7 @@ from django.db import connection
 from django.utils import timezone
 from PIL import Image
 
-from webapp.accounts.models import User
+from webapp.accounts.models import Plan, User
 from webapp.accounts.services import make_service_account
 from webapp.faq.models import Collection, Entry
 from webapp.keys import services
@@ -50,6 +50,7 @@ def make_roles() -> None:
     editor = SimpleNamespace(connection=connection)
     import_module("webapp.registry.migrations.0003_roles").make_roles(apps, editor)
     import_module("webapp.accounts.migrations.0003_service_account_rights").give_rights(apps, editor)
+    import_module("webapp.accounts.migrations.0005_plan_rights").grant(apps, editor)
 
 
 def make_member(role: str, email: str | None = None) -> User:
@@ -82,6 +83,15 @@ def rotate_key(key: NewKey, overlap: timedelta = timedelta(days=1), expires_at: 
 def bearer(key: NewKey | str) -> dict[str, str]:
     """The header that signs a request in: `client.get(path, headers=bearer(key))`."""
     return {"Authorization": f"Bearer {key if isinstance(key, str) else key.secret}"}
+
+
+def make_plan(*people: User, name: str = "Team", **fields: object) -> Plan:
+    """A plan with these limits, and the people who have it."""
+    plan = Plan.objects.create(name=name, **fields)
+    for person in people:
+        person.plan = plan
+        person.save(update_fields=["plan"])
+    return plan
 
 
 def make_collection(*questions: str, slug: str = "javascript", **fields: object) -> Collection:

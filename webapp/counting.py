@@ -8,7 +8,9 @@ import atexit
 import os
 import threading
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from copy import copy
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 import structlog
@@ -20,6 +22,7 @@ log = structlog.get_logger(__name__)
 EVERY = 1.0  # seconds between two writes
 LONGEST_PAUSE = 15.0  # seconds, while the database is away
 MOST_WAITING = 10_000  # subjects that wait for it; then the oldest go
+LOOK_WITHIN = 1.0  # seconds that who asks what waits does so for a write under way
 LAST_WRITE_WITHIN = 5.0  # seconds that the end of the process waits for a write under way
 
 
@@ -41,12 +44,22 @@ def add_latencies(to: dict[int, int], more: Mapping[int, int] | Mapping[str, int
         to[int(bucket)] = to.get(int(bucket), 0) + count
 
 
+def inserts(row_of: Callable[[S, C], Model]) -> Callable[[Mapping[S, C]], None]:
+    """Writes by a new row for each subject, which `row_of` makes."""
+
+    def write(counted: Mapping[S, C]) -> None:
+        rows: Any = [row_of(subject, counts) for subject, counts in counted.items()]
+        type(rows[0])._default_manager.bulk_create(rows)
+
+    return write
+
+
 class Accumulator(Generic[S, C]):
     """Counts of one process on their way into the database. Used by many threads at once."""
 
-    def __init__(self, name: str, row_of: Callable[[S, C], Model]) -> None:
-        """name: for the log; row_of: the new row that holds a subject's counts."""
-        self._name, self._row_of = name, row_of
+    def __init__(self, name: str, write: Callable[[Mapping[S, C]], None]) -> None:
+        """name: for the log; write: puts counts into the database, all or none."""
+        self._name, self._write = name, write
         self._in_background = False
         self.forget()
         os.register_at_fork(after_in_child=self.forget)
@@ -56,6 +69,7 @@ class Accumulator(Generic[S, C]):
         self._lock = threading.Lock()  # of `_waiting`; never held while the database is asked
         self._writing = threading.RLock()  # held by the one who writes
         self._waiting: dict[S, C] = {}
+        self._under_way: dict[S, C] = {}  # taken out, and not yet known to be written
         self._thread: threading.Thread | None = None
 
     def add(self, subject: S, counts: C) -> None:
@@ -87,18 +101,36 @@ class Accumulator(Generic[S, C]):
         """
         with self._writing:
             with self._lock:
-                taken, self._waiting = self._waiting, {}
-            rows: Any = [self._row_of(subject, counts) for subject, counts in taken.items()]
-            if not rows:
-                return
+                self._under_way, self._waiting = self._waiting, {}
             try:
-                type(rows[0])._default_manager.bulk_create(rows)
+                if self._under_way:
+                    self._write(self._under_way)
             except (OperationalError, InterfaceError):
                 with self._lock:
-                    since, self._waiting = self._waiting, taken
+                    since, self._waiting = self._waiting, self._under_way
+                    self._under_way = {}
                     for subject, counts in since.items():
                         self._add(subject, counts)
                 raise
+            finally:
+                self._under_way = {}
+
+    @contextmanager
+    def waiting(self, *subjects: S) -> Iterator[dict[S, list[C]]]:
+        """What is counted of the subjects and not yet written; each may have several parts, to be added.
+
+        Inside, the database holds all the rest, for nothing is being written. A write that takes longer than a second
+        counts as not done: it waits for the database.
+        """
+        alone = self._writing.acquire(timeout=LOOK_WITHIN)
+        try:
+            with self._lock:
+                parts = (self._under_way, self._waiting)
+                waiting = {subject: [copy(part[subject]) for part in parts if subject in part] for subject in subjects}
+            yield waiting
+        finally:
+            if alone:
+                self._writing.release()
 
     def _write_for_ever(self) -> None:
         failures = 0

@@ -14,6 +14,7 @@ AppError
 ├── TooLarge                the body is over a limit
 ├── UnsupportedMedia        a content type nobody here reads
 ├── RateLimited             too many requests; says when to come back
+├── QuotaExceeded           the quota of the month is used up; says when the next begins
 ├── Unavailable             our own database is away
 ├── StoreError              the model store cannot be used, or what lies in it is not what it should be
 ├── FilesError              the folder of batches cannot be used: it is full, away, or misses a file
@@ -97,6 +98,10 @@ class UnsupportedMedia(AppError):
 
 
 class RateLimited(AppError):
+    pass
+
+
+class QuotaExceeded(AppError):
     pass
 
 

@@ -169,10 +169,14 @@ def _may_upload(request: HttpRequest) -> bool:
 
 
 class RateLimitHeadersMiddleware(Middleware):
-    """Tells in the headers how much of its limits the request has left, whichever way it ended."""
+    """Tells in the headers how much of its limits the request has left, whichever way it ended.
+
+    What ended in an error has cost nothing of the month.
+    """
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         answer = self.get_response(request)
+        limits.settle(request, answer.status_code)
         for name, value in limits.headers_of(request).items():
             answer[name] = value
         return answer

@@ -132,6 +132,14 @@ RATE_LIMITED = Kind(
     "The key, your account or your network address has used up its requests for this minute.",
     "Wait for the seconds in `Retry-After`. The `RateLimit` header tells beforehand how many are left.",
 )
+QUOTA_EXCEEDED = Kind(
+    "quota-exceeded",
+    429,
+    "The quota of this month is used up",
+    "The key or your account has fewer requests or rows left in this calendar month than this needs.",
+    "Wait for the next month (`Retry-After` has the seconds), send less, or ask the people who run this site for "
+    "another plan. Your account page and `GET /api/v1/me` show what is left.",
+)
 INTERNAL = Kind(
     "internal-error",
     500,
@@ -204,6 +212,7 @@ KINDS: dict[type[AppError], Kind] = {
     errors.TooLarge: TOO_LARGE,
     errors.UnsupportedMedia: UNSUPPORTED_MEDIA,
     errors.RateLimited: RATE_LIMITED,
+    errors.QuotaExceeded: QUOTA_EXCEEDED,
     errors.ScoringError: SCORING_FAILED,
     errors.ScoringRefused: SCORING_REFUSED,
     errors.ScoringUnavailable: SCORING_UNAVAILABLE,

@@ -244,6 +244,11 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     # Older ones are for nobody: the next has looked since.
     "registry.watch": {"task": "registry.watch", "schedule": 2.0, "options": {"expires": 10}},
     "keys.forget_calls": {"task": "keys.forget_calls", "schedule": crontab(minute="47"), "options": {"expires": 3600}},
+    "keys.forget_months": {
+        "task": "keys.forget_months",
+        "schedule": crontab(minute="37", hour="3"),
+        "options": {"expires": 3600},
+    },
     "registry.prune": {"task": "registry.prune", "schedule": crontab(minute="17"), "options": {"expires": 3600}},
     "usage.merge": {"task": "usage.merge", "schedule": 20.0, "options": {"expires": 60}},
     "usage.prune": {"task": "usage.prune", "schedule": crontab(minute="23"), "options": {"expires": 3600}},
@@ -354,6 +359,20 @@ RATE_LIMITS_PER_USER = {
     "other": env_int("RATE_LIMIT_OTHER_PER_USER", 600),
 }
 RATE_LIMIT_BAD_KEYS = env_int("RATE_LIMIT_BAD_KEYS", 30)  # a minute and network address
+
+# Of a calendar month; 0: no quota. Requests that score, and the questions and pictures (rows) in them and in batches.
+MONTH_QUOTAS_PER_KEY = {
+    "requests": env_int("MONTH_REQUESTS_PER_KEY", 0),
+    "rows": env_int("MONTH_ROWS_PER_KEY", 0),
+}
+MONTH_QUOTAS_PER_USER = {
+    "requests": env_int("MONTH_REQUESTS_PER_USER", 0),
+    "rows": env_int("MONTH_ROWS_PER_USER", 0),
+}
+# What the batch jobs of one person may come to.
+BATCH_OPEN_JOBS = env_int("BATCH_OPEN_JOBS", 10)
+BATCH_ROWS = env_int("BATCH_ROWS", 1_000_000)  # of one job
+BATCH_BYTES = env_int("BATCH_BYTES", 20_000_000_000)  # stored in all
 
 # Which pages of other sites may call the API from a browser: with a key that their visitor brings, never by cookies.
 _origins = env_list("CORS_ALLOWED_ORIGINS")

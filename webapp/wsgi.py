@@ -8,7 +8,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 
 application = get_wsgi_application()
 
-from webapp.usage import ledger, traffic  # noqa: E402  # their models can be imported only now
+from webapp.keys import month_use  # noqa: E402  # their models can be imported only now
+from webapp.usage import ledger, traffic  # noqa: E402
 
+month_use.write_in_background()
 traffic.write_in_background()
 ledger.write_in_background()

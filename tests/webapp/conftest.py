@@ -10,8 +10,9 @@ from django.test import Client
 from tests.factories import make_admin, make_key, make_user
 from tests.webapp.pods import Pods
 from tests.worker import run_waiting_tasks
+from webapp.accounts import plans
 from webapp.accounts.models import User
-from webapp.keys import limits
+from webapp.keys import limits, month_use
 from webapp.keys.services import NewKey
 from webapp.scoring import fleet
 from webapp.scoring.client import scoring_client
@@ -23,6 +24,8 @@ def fresh_counters():
     """Rate limits and traffic are counted in this process; each test begins with nothing counted."""
     cache.clear()
     limits._counter.cache_clear()
+    month_use.forget()
+    plans.forget()
     traffic.forget()
     ledger.forget()
 

@@ -8,11 +8,13 @@ from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm
 from django.contrib.auth.models import Group
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
 
 from webapp.accounts import services
-from webapp.accounts.models import ServiceAccount, User
+from webapp.accounts.models import Plan, ServiceAccount, User
 from webapp.errors import InvalidInput
 
 
@@ -28,8 +30,9 @@ class UserAdmin(DjangoUserAdmin[User]):
 
     add_form = AddUserForm
     ordering = ("email",)
-    list_display = ("email", "name", "role", "is_active", "last_login")
-    list_filter = ("groups", "is_superuser", "is_active")
+    list_display = ("email", "name", "role", "plan", "is_active", "last_login")
+    list_filter = ("plan", "groups", "is_superuser", "is_active")
+    list_select_related = ("plan",)
     search_fields = ("email", "name")
     readonly_fields = ("last_login", "date_joined")
     only_by_superusers = ("is_staff", "is_superuser")
@@ -37,6 +40,7 @@ class UserAdmin(DjangoUserAdmin[User]):
     fieldsets = (
         (None, {"fields": ("email", "password")}),
         ("Profile", {"fields": ("name",)}),
+        ("What they may use", {"fields": ("plan",)}),
         ("Rights", {"fields": ("is_active", "groups", "is_staff", "is_superuser")}),
         ("Dates", {"fields": ("last_login", "date_joined")}),
     )
@@ -79,7 +83,7 @@ def _may_touch(request: HttpRequest, user: User | None) -> bool:
 class ServiceAccountForm(forms.ModelForm[ServiceAccount]):
     class Meta:
         model = ServiceAccount
-        fields = ("name", "responsible", "is_active")
+        fields = ("name", "responsible", "plan", "is_active")
         help_texts = {
             "name": "What it is for, such as “Support bot”. Shown in lists and in the history.",
             "is_active": "Without this, no key of it opens anything.",
@@ -109,12 +113,12 @@ class ServiceAccountAdmin(admin.ModelAdmin[ServiceAccount]):
 
     form = ServiceAccountForm
     ordering = ("name",)
-    list_display = ("name", "email", "responsible", "is_active", "date_joined")
+    list_display = ("name", "email", "responsible", "plan", "is_active", "date_joined")
     list_filter = ("is_active",)
-    list_select_related = ("responsible",)
+    list_select_related = ("responsible", "plan")
     search_fields = ("name", "email", "responsible__email")
     readonly_fields = ("email", "date_joined")
-    fields = ("name", "email", "responsible", "is_active", "date_joined")
+    fields = ("name", "email", "responsible", "plan", "is_active", "date_joined")
 
     def get_fields(self, request: HttpRequest, obj: ServiceAccount | None = None) -> Any:
         return self.fields if obj else ("name", "responsible")
@@ -126,6 +130,74 @@ class ServiceAccountAdmin(admin.ModelAdmin[ServiceAccount]):
         made = services.make_service_account(form.cleaned_data["name"], form.cleaned_data["responsible"])
         obj.pk = made.pk
         obj.refresh_from_db()
+
+
+@admin.register(Plan)
+class PlanAdmin(admin.ModelAdmin[Plan]):
+    """Plans, and who has them. People get theirs on their own page."""
+
+    list_display = ("name", "people_count", "month_requests_per_user", "month_rows_per_user")
+    search_fields = ("name",)
+    readonly_fields = ("who_has_it",)
+    fieldsets = (
+        (None, {"fields": ("name", "who_has_it")}),
+        (
+            "In any minute",
+            {
+                "fields": (
+                    ("faq_per_key", "faq_per_user"),
+                    ("images_per_key", "images_per_user"),
+                    ("other_per_key", "other_per_user"),
+                ),
+                "description": "A person’s limit counts the pages and all their keys together. Empty: as the settings "
+                "of the site have it.",
+            },
+        ),
+        (
+            "In a calendar month (UTC)",
+            {
+                "fields": (
+                    ("month_requests_per_user", "month_rows_per_user"),
+                    ("month_requests_per_key", "month_rows_per_key"),
+                ),
+                "description": "Requests that score something, and rows: the questions and pictures in them and in "
+                "batch jobs. What is answered with an error does not count. Empty: no quota.",
+            },
+        ),
+        (
+            "Batch jobs",
+            {
+                "fields": ("batch_open_jobs", "batch_rows", "batch_bytes"),
+                "description": "Of one person. Empty: as the settings of the site have it.",
+            },
+        ),
+    )
+    SHOWN = 100  # people
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Plan]:
+        return super().get_queryset(request).annotate(people_count=Count("people"))
+
+    @admin.display(description="People", ordering="people_count")
+    def people_count(self, plan: Plan) -> int:
+        count: int = plan.people_count  # type: ignore[attr-defined]  # annotated above
+        return count
+
+    @admin.display(description="Who has it")
+    def who_has_it(self, plan: Plan) -> str:
+        if plan._state.adding:
+            return "Nobody yet. Choose the plan on a person’s page."
+        people = plan.people.order_by("email")
+        links = [(_page_of(person), person.email) for person in people[: self.SHOWN]]
+        if not links:
+            return "Nobody. Choose the plan on a person’s page."
+        more = max(0, people.count() - self.SHOWN)
+        listed = format_html_join(", ", '<a href="{}">{}</a>', links)
+        return format_html("{} and {} more", listed, more) if more else listed
+
+
+def _page_of(user: User) -> str:
+    """The address of their page in the admin."""
+    return reverse(f"admin:accounts_{'serviceaccount' if user.is_service else 'user'}_change", args=[user.pk])
 
 
 # Django's own page has two boxes to move permissions between, which a screen reader cannot make out.

@@ -18,6 +18,36 @@ class Role(models.TextChoices):
     ADMIN = "admin", "Admin"  # registers versions, changes settings, looks after people, keys and collections
 
 
+class Plan(models.Model):
+    """What each of the people who have it may use.
+
+    Left empty, a limit of a minute or of batch jobs is as the settings of the site have it; one of a month is none.
+    """
+
+    name = models.CharField(max_length=80, unique=True, help_text="As people read it on their account page.")
+    faq_per_key = models.PositiveIntegerField("questions a minute and key", null=True, blank=True)
+    faq_per_user = models.PositiveIntegerField("questions a minute and person", null=True, blank=True)
+    images_per_key = models.PositiveIntegerField("pictures a minute and key", null=True, blank=True)
+    images_per_user = models.PositiveIntegerField("pictures a minute and person", null=True, blank=True)
+    other_per_key = models.PositiveIntegerField("other requests a minute and key", null=True, blank=True)
+    other_per_user = models.PositiveIntegerField("other requests a minute and person", null=True, blank=True)
+    month_requests_per_key = models.PositiveBigIntegerField("requests a month and key", null=True, blank=True)
+    month_requests_per_user = models.PositiveBigIntegerField("requests a month and person", null=True, blank=True)
+    month_rows_per_key = models.PositiveBigIntegerField("rows a month and key", null=True, blank=True)
+    month_rows_per_user = models.PositiveBigIntegerField("rows a month and person", null=True, blank=True)
+    batch_open_jobs = models.PositiveIntegerField("open batch jobs", null=True, blank=True)
+    batch_rows = models.PositiveIntegerField("rows of a batch job", null=True, blank=True)
+    batch_bytes = models.PositiveBigIntegerField(
+        "bytes stored by batch jobs", null=True, blank=True, help_text="Uploads that are kept, all jobs together."
+    )
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class UserManager(BaseUserManager["User"]):
     """Creates people; the e-mail address is what identifies them."""
 
@@ -56,6 +86,14 @@ class User(AbstractUser):
         blank=True,
         related_name="service_accounts",
         help_text="Looks after the keys of the service account, and gets its mails.",
+    )
+    plan = models.ForeignKey(
+        Plan,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="people",
+        help_text="What the person may use. Without one, what the settings of the site say.",
     )
 
     USERNAME_FIELD = "email"

@@ -11,6 +11,7 @@ from webapp.images import services
 from webapp.images.serializers import ClassifyAskSerializer, ClassifyFormSerializer, ClassifyResultSerializer
 from webapp.images.services import Card
 from webapp.images.uploads import PictureParser, uploads_in
+from webapp.keys import limits
 from webapp.keys.api import ApiRequest, ApiView, parse
 from webapp.keys.models import Scope
 from webapp.request_ids import current_request_id
@@ -83,6 +84,7 @@ class ClassifyView(ApiView):
             self.charge(len(uploads) - 1)
         cards = services.classify(uploads, who=request.auth_principal, source=ScoringRecord.Source.API, **ask)
         raise_when_all_failed(cards)
+        limits.give_back(request._request, rows=services.failures_among(cards))
         result = {
             "model": cards[0].model,
             "version": next(card.version for card in cards if not card.failure),

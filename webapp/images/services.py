@@ -117,6 +117,11 @@ def failure_of_all(cards: Sequence[Card]) -> AppError | None:
     return max(failures, key=lambda failure: problems.kind_of(failure).status)
 
 
+def failures_among(cards: Sequence[Card]) -> int:
+    """How many files were not classified."""
+    return sum(card.failure is not None for card in cards)
+
+
 def _card(
     upload: Upload,
     name: str,

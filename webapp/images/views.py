@@ -47,4 +47,6 @@ def _answer(request: HttpRequest, model: ModelInfo) -> list[Card]:
     who = principal_of(request)
     uploads = uploads_in(request.FILES)
     limits.charge(request, who, "images", cost=len(uploads))
-    return services.classify(uploads, who=who, source=ScoringRecord.Source.PAGE, model=model.name)
+    cards = services.classify(uploads, who=who, source=ScoringRecord.Source.PAGE, model=model.name)
+    limits.give_back(request, rows=services.failures_among(cards))
+    return cards

@@ -1,4 +1,8 @@
-"""How many requests a key, a person and a network address may make in a minute.
+"""How much a key, a person and a network address may ask for: in a minute, and in a calendar month.
+
+Of a minute each kind of work is counted apart, in requests or, of what is scored, in rows: questions and pictures. Of a
+month all that is scored is counted, requests and rows, with those of batches; it is counted whether or not there is a
+quota, and what is answered with an error is given back. plans.py says how much there is for whom.
 
 Counted in Redis where there is one, else in this process. A store that fails lets everything through, with a warning:
 a broken counter is no reason to stop scoring.
@@ -7,7 +11,8 @@ a broken counter is no reason to stop scoring.
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cache, wraps
 from typing import Any, TypeVar, cast
 
@@ -15,70 +20,164 @@ import structlog
 from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from limits import RateLimitItemPerMinute
-from limits.errors import StorageError
-from limits.storage import storage_from_string
-from limits.strategies import SlidingWindowCounterRateLimiter
 
-from webapp.errors import RateLimited
+from webapp.accounts.models import User
+from webapp.accounts.plans import Limits, limits_of
+from webapp.errors import QuotaExceeded, RateLimited
+from webapp.keys.counters import Ask, MemoryStore, RedisStore, Store, StoreFailed, Unseeded
+from webapp.keys.models import ApiKey
+from webapp.keys.month_use import Account, Month, Use, month_of
 from webapp.keys.principal import Principal, principal_of
 
 log = structlog.get_logger(__name__)
 V = TypeVar("V", bound=Callable[..., HttpResponseBase])
 WINDOW = 60  # seconds
 PAUSE = 5  # seconds without counting after the store failed, so that not every request waits for it
+MONTH = "month-"  # how the limits of a month begin
+SCORING = ("faq", "images")  # the buckets that count in the month, too
 
 
 @dataclass(frozen=True)
 class Limit:
-    """`quota` requests a minute for one `subject`. name: how the headers call it, such as "faq-key"."""
+    """`quota` of something in any minute, or in the month. quota: None counts without a limit.
 
-    name: str
-    subject: str
-    quota: int
+    kind: what is counted: a bucket, or "month-requests" and "month-rows". who, subject: for whom: "key" or "user" and
+    its id, or "" and a network. cost: what is to be counted now.
+    """
+
+    kind: str
+    who: str
+    subject: int | str
+    quota: int | None
+    cost: int
+    month: Month | None = None
+
+    @property
+    def name(self) -> str:
+        """How the headers call it, such as "faq-key"."""
+        return f"{self.kind}-{self.who}" if self.who else self.kind
+
+    @property
+    def key(self) -> str:
+        """How the store calls it."""
+        return ":".join(["limits", *([str(self.month)] if self.month else []), self.name, str(self.subject)])
+
+    @property
+    def seconds(self) -> int:
+        """How long its window is."""
+        return self.month.seconds if self.month else WINDOW
+
+    @property
+    def ask(self) -> Ask:
+        forget_at = int(self.month.ends_at.timestamp()) + WINDOW if self.month else 0
+        return Ask(self.key, self.quota, self.cost, forget_at)
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What is left of a limit: `remaining` requests until `reset` seconds from now."""
+    """How a limit stands. reset: seconds until there is room where there was none, else until some is free again."""
 
     limit: Limit
-    remaining: int
+    used: int
     reset: float
+
+    @property
+    def remaining(self) -> int | None:
+        """None where there is no limit."""
+        return None if self.limit.quota is None else max(0, self.limit.quota - self.used)
 
 
 class Exceeded(RateLimited):
-    """A limit has no room left: the last in `usage`, which says how all that were asked stand."""
+    """The limit of a minute that is `spent` has no room; `usage` says how all that were asked stand."""
 
-    def __init__(self, usage: Sequence[Usage]) -> None:
-        spent = usage[-1]
-        wait = math.ceil(spent.reset)
-        super().__init__(
-            f"The limit of {spent.limit.quota} a minute is used up. Try again in {wait} s.", retry_after=wait
+    def __init__(self, spent: Usage, usage: Sequence[Usage]) -> None:
+        wait = max(1, math.ceil(spent.reset))
+        quota, cost = spent.limit.quota or 0, spent.limit.cost
+        said = (
+            f"This counts {cost:,}, and the limit is {quota:,} a minute. Send less at once."
+            if cost > quota > 0
+            else f"The limit of {quota:,} a minute is used up. Try again in {wait} s."
+            if not spent.remaining
+            else f"This counts {cost:,}, and of {quota:,} a minute {spent.remaining:,} are left. Try again in {wait} s."
         )
+        super().__init__(said, retry_after=wait)
         self.usage = tuple(usage)
+
+
+class MonthExceeded(QuotaExceeded):
+    """The same of a quota of the month."""
+
+    def __init__(self, spent: Usage, usage: Sequence[Usage]) -> None:
+        month, quota, cost = spent.limit.month, spent.limit.quota or 0, spent.limit.cost
+        assert month is not None
+        what = spent.limit.kind.removeprefix(MONTH)
+        whose = "this key" if spent.limit.who == "key" else "your account"
+        said = (
+            f"This counts {cost:,} {what}, and of the {quota:,} a month of {whose} {spent.remaining:,} are left."
+            if spent.remaining
+            else f"The quota of {whose}, {quota:,} {what} a month, is used up."
+        )
+        super().__init__(
+            f"{said} The next month begins on {month.ends_at:%-d %B %Y} (UTC).", retry_after=math.ceil(spent.reset)
+        )
+        self.spent, self.usage = spent, tuple(usage)
+
+
+@dataclass(frozen=True)
+class Charge:
+    """What has been counted in a month."""
+
+    account: Account
+    use: Use
 
 
 # What the doors call --------------------------------------------------------------------------------------------------
 
 
-def check(principal: Principal, bucket: str, *, cost: int = 1) -> tuple[Usage, ...]:
-    """Counts `cost` requests against the limits of the key and its owner. bucket: "faq", "images" or "other".
-
-    Raises Exceeded when one of them has no room: the key's is asked first, so what a full key is refused does not cost
-    its owner's other keys. Returns () while nothing can be counted.
-    """
-    return _counter(settings.REDIS_URL).count(_limits_of(principal, bucket), cost)
-
-
 def charge(request: HttpRequest, principal: Principal, bucket: str, *, cost: int = 1) -> None:
-    """As `check`, and has the answer to the request carry the RateLimit headers."""
+    """Counts `cost` rows ("other": requests) against the limits of the key and its owner: all are charged, or none.
+
+    bucket: "faq", "images" or "other". Raises Exceeded or MonthExceeded where there is no room. Has the answer to the
+    request carry the RateLimit headers. A request may be charged again when it turns out to bring more: it stays one
+    request.
+    """
+    limits = _minute_limits(principal, bucket, cost)
+    charges = _charges(request)
+    planned: Charge | None = None
+    if bucket in SCORING:
+        planned = Charge(_account(principal.user, principal.key), Use(0 if charges else 1, cost))
+        limits = [*limits, *_month_limits(planned, limits_of(principal.user))]
     try:
-        usage = check(principal, bucket, cost=cost)
+        usage = _counter(settings.REDIS_URL).take(limits, planned)
     except Exceeded as exceeded:
         _note(request, exceeded.usage)
         raise
+    except MonthExceeded as exceeded:
+        _note(request, exceeded.usage)
+        raise _whole(exceeded, request) from None
+    if planned:
+        charges.append(planned)
     _note(request, usage)
+
+
+def settle(request: HttpRequest, status: int) -> None:
+    """To be called with the status of the answer: what is answered with an error has cost nothing of the month."""
+    if status >= 400:
+        give_back(request)
+
+
+def give_back(request: HttpRequest, *, rows: int | None = None) -> None:
+    """Gives back to the month all that the request was charged, or so many rows: those that got no answer."""
+    charges = _charges(request)
+    whole = _charged(charges)
+    given = whole if rows is None else Use(0, min(rows, whole.rows))
+    if given == Use():
+        return
+    account = charges[0].account  # one that changed with the month, in the middle of a request, is not worth a line
+    _counter(settings.REDIS_URL).give_back(Charge(account, given))
+    charges[:] = [Charge(account, whole + -given)]
+    usage: tuple[Usage, ...] = getattr(request, "rate_limit_usage", ())
+    _note(request, tuple(_lessened(each, given) for each in usage))
 
 
 def limited(bucket: str) -> Callable[[V], V]:
@@ -97,9 +196,9 @@ def limited(bucket: str) -> Callable[[V], V]:
 
 def charge_bad_key(request: HttpRequest, network: str) -> None:
     """Counts a key that opened nothing against the network it came from; raises Exceeded when it sends too many."""
-    limit = Limit("bad-keys", network, settings.RATE_LIMIT_BAD_KEYS)
+    limit = Limit("bad-keys", "", network, settings.RATE_LIMIT_BAD_KEYS, 1)
     try:
-        _counter(settings.REDIS_URL).count((limit,), 1)
+        _counter(settings.REDIS_URL).take([limit])
     except Exceeded as exceeded:
         _note(request, exceeded.usage)
         raise
@@ -108,31 +207,142 @@ def charge_bad_key(request: HttpRequest, network: str) -> None:
 def headers_of(request: HttpRequest) -> dict[str, str]:
     """RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers) for what was counted, {} for nothing."""
     usage: tuple[Usage, ...] = getattr(request, "rate_limit_usage", ())
-    if not usage:
+    limited = [each for each in usage if each.limit.quota is not None]
+    if not limited:
         return {}
     return {
-        "RateLimit-Policy": ", ".join(f'"{each.limit.name}";q={each.limit.quota};w={WINDOW}' for each in usage),
-        "RateLimit": ", ".join(f'"{each.limit.name}";r={each.remaining};t={math.ceil(each.reset)}' for each in usage),
+        "RateLimit-Policy": ", ".join(
+            f'"{each.limit.name}";q={each.limit.quota};w={each.limit.seconds}' for each in limited
+        ),
+        "RateLimit": ", ".join(f'"{each.limit.name}";r={each.remaining};t={math.ceil(each.reset)}' for each in limited),
     }
 
 
+# What batches call ----------------------------------------------------------------------------------------------------
+
+
+def reserve_month(user: User, key: ApiKey | None, rows: int, *, requests: int = 0) -> None:
+    """Counts rows, before they are scored, in the month of the person and the key.
+
+    Raises QuotaExceeded, and counts nothing, where the quota has no room for all of them. What a store that fails lets
+    through is counted in the figures that last.
+    """
+    planned = Charge(_account(user, key), Use(requests, rows))
+    _counter(settings.REDIS_URL).take(_month_limits(planned, limits_of(user)), planned, fresh=True)
+
+
+def give_back_month(
+    user: User, key: ApiKey | None, rows: int, *, requests: int = 0, reserved_at: datetime | None = None
+) -> None:
+    """Gives back what was reserved and not scored. reserved_at: when it was, for the month that it was counted in."""
+    given = Charge(_account(user, key, month_of(reserved_at)), Use(requests, rows))
+    _counter(settings.REDIS_URL).give_back(given)
+
+
+# What there is, and what is left --------------------------------------------------------------------------------------
+
+
 def quotas_of(principal: Principal) -> dict[str, dict[str, int]]:
-    """For each bucket, requests a minute by what counts them: {"faq": {"key": 600, "user": 1200}, …}."""
+    """For each bucket, rows (requests) a minute by what counts them: {"faq": {"key": 600, "user": 1200}, …}."""
     return {
-        bucket: {limit.name.removeprefix(f"{bucket}-"): limit.quota for limit in _limits_of(principal, bucket)}
+        bucket: {limit.who: limit.quota or 0 for limit in _minute_limits(principal, bucket, 0)}
         for bucket in settings.RATE_LIMITS_PER_USER
     }
 
 
-def _limits_of(principal: Principal, bucket: str) -> tuple[Limit, ...]:
-    person = Limit(f"{bucket}-user", str(principal.user.pk), settings.RATE_LIMITS_PER_USER[bucket])
+def left_of(principal: Principal) -> dict[str, dict[str, int]]:
+    """The same with what is left of it now; {} while nothing can be counted."""
+    limits = [limit for bucket in settings.RATE_LIMITS_PER_USER for limit in _minute_limits(principal, bucket, 0)]
+    left: dict[str, dict[str, int]] = {}
+    for usage in _counter(settings.REDIS_URL).take(limits):
+        left.setdefault(usage.limit.kind, {})[usage.limit.who] = usage.remaining or 0
+    return left
+
+
+@dataclass(frozen=True)
+class MonthStanding:
+    """What a person, or one of their keys, has used of something in this month. quota: None where there is none."""
+
+    used: int
+    quota: int | None
+
+    @property
+    def left(self) -> int | None:
+        return None if self.quota is None else max(0, self.quota - self.used)
+
+
+def month_standing(user: User, key: ApiKey | None = None) -> dict[str, dict[str, MonthStanding]]:
+    """How "requests" and "rows" of this month stand for the "user" and, if one is given, for the "key"."""
+    looking = Charge(_account(user, key), Use())
+    limits = _month_limits(looking, limits_of(user))
+    usage = _counter(settings.REDIS_URL).take(limits, looking)
+    if not usage:  # the store is away; the database knows it nearly as well
+        used = looking.account.used()
+        usage = tuple(Usage(limit, _part(used[limit.who], limit), 0.0) for limit in limits)
+    standing: dict[str, dict[str, MonthStanding]] = {"requests": {}, "rows": {}}
+    for each in usage:
+        what = each.limit.kind.removeprefix(MONTH)
+        standing[what][each.limit.who] = MonthStanding(each.used, each.limit.quota)
+    return standing
+
+
+# Limits of a caller ---------------------------------------------------------------------------------------------------
+
+
+def _minute_limits(principal: Principal, bucket: str, cost: int) -> list[Limit]:
+    allowed = limits_of(principal.user)
+    person = Limit(bucket, "user", principal.user.pk, allowed.per_user[bucket], cost)
     if principal.key is None:
-        return (person,)
-    return (Limit(f"{bucket}-key", str(principal.key.pk), settings.RATE_LIMITS_PER_KEY[bucket]), person)
+        return [person]
+    return [Limit(bucket, "key", principal.key.pk, allowed.per_key[bucket], cost), person]
+
+
+def _month_limits(charge: Charge, allowed: Limits | None = None) -> list[Limit]:
+    """The sums that the charge goes into, with the quotas that are allowed."""
+    quotas = {"key": allowed.month_per_key, "user": allowed.month_per_user} if allowed else {"key": {}, "user": {}}
+    return [
+        Limit(MONTH + what, who, subject.key_id or subject.user_id, quotas[who].get(what), cost, charge.account.month)
+        for who, subject in charge.account.subjects.items()
+        for what, cost in (("requests", charge.use.requests), ("rows", charge.use.rows))
+    ]
+
+
+def _account(user: User, key: ApiKey | None, month: Month | None = None) -> Account:
+    return Account(month or month_of(), user.pk, key.pk if key else None)
+
+
+def _part(use: Use, limit: Limit) -> int:
+    """What the limit counts of the use."""
+    return use.requests if limit.kind == f"{MONTH}requests" else use.rows
+
+
+def _charges(request: HttpRequest) -> list[Charge]:
+    """What the request has been charged so far, to be added to."""
+    if not hasattr(request, "month_charges"):
+        request.month_charges = []  # type: ignore[attr-defined]  # ours
+    return cast("list[Charge]", request.month_charges)  # type: ignore[attr-defined]
+
+
+def _charged(charges: Sequence[Charge]) -> Use:
+    return sum((each.use for each in charges), Use())
+
+
+def _whole(exceeded: MonthExceeded, request: HttpRequest) -> MonthExceeded:
+    """The refusal as if all that the request brings had been asked for at once; what was charged is given back."""
+    before = _charged(_charges(request))
+    give_back(request)
+    spent = _lessened(exceeded.spent, before)
+    limit = replace(spent.limit, cost=spent.limit.cost + _part(before, spent.limit))
+    return MonthExceeded(replace(spent, limit=limit), request.rate_limit_usage)  # type: ignore[attr-defined]
 
 
 def _note(request: HttpRequest, usage: tuple[Usage, ...]) -> None:
     request.rate_limit_usage = usage  # type: ignore[attr-defined]  # ours; the middleware reads it
+
+
+def _lessened(usage: Usage, given: Use) -> Usage:
+    """How it stands once the use is given back."""
+    return replace(usage, used=max(0, usage.used - _part(given, usage.limit))) if usage.limit.month else usage
 
 
 # Counting -------------------------------------------------------------------------------------------------------------
@@ -142,39 +352,66 @@ class Counter:
     """Counts in one store. While the store fails everything has room."""
 
     def __init__(self, redis_url: str) -> None:
-        timeouts = {"socket_timeout": 0.25, "socket_connect_timeout": 0.25}  # seconds
-        storage = storage_from_string(redis_url, wrap_exceptions=True, **timeouts) if redis_url else None
-        self._limiter = SlidingWindowCounterRateLimiter(storage or storage_from_string("memory://"))
+        self._store: Store = RedisStore(redis_url) if redis_url else MemoryStore()
         self._paused_until = 0.0
 
-    def count(self, limits: Sequence[Limit], cost: int) -> tuple[Usage, ...]:
-        """Counts against the limits in order; raises Exceeded at the first without room. () while the store fails."""
+    def take(self, limits: Sequence[Limit], charge: Charge | None = None, *, fresh: bool = False) -> tuple[Usage, ...]:
+        """Counts against all limits, and notes the charge, whose limits of the month are among them; or counts nothing
+        and raises Exceeded or MonthExceeded for the first without room.
+
+        fresh: other processes may have counted a moment ago. Returns () while the store fails; then the charge alone is
+        noted.
+        """
+        asks = [limit.ask for limit in limits]
+
+        def then() -> None:
+            if charge:
+                charge.account.add(charge.use)
+
         if time.monotonic() < self._paused_until:
+            then()
             return ()
-        usage: list[Usage] = []
-        has_room = True
         try:
-            for limit in limits:
-                has_room = self._limiter.hit(*_identity(limit), cost=cost)
-                usage.append(self._usage(limit, has_room))
-                if not has_room:
-                    break
-        except StorageError as error:
-            log.warning("rate_limits_unavailable", error=str(error.storage_error), pause_s=PAUSE)
-            self._paused_until = time.monotonic() + PAUSE
+            if fresh:
+                self._store.doubt([ask.key for ask in asks])
+            try:
+                taken = self._store.take(asks, {}, then)
+            except Unseeded:
+                taken = self._store.take(asks, _seeds(limits, charge), then)
+        except StoreFailed as error:
+            self._pause(error)
+            then()
             return ()
-        if not has_room:
-            raise Exceeded(usage)
-        return tuple(usage)
+        usage = tuple(
+            Usage(limit, standing.used, limit.month.seconds_left if limit.month else max(1.0, standing.wait))
+            for limit, standing in zip(limits, taken.standings, strict=True)
+        )
+        if taken.refused is not None:
+            spent = usage[taken.refused]
+            raise MonthExceeded(spent, usage) if spent.limit.month else Exceeded(spent, usage)
+        return usage
 
-    def _usage(self, limit: Limit, has_room: bool) -> Usage:
-        stats = self._limiter.get_window_stats(*_identity(limit))
-        reset = min(float(WINDOW), max(1.0, stats.reset_time - time.time()))
-        return Usage(limit, max(0, stats.remaining) if has_room else 0, reset)
+    def give_back(self, charge: Charge) -> None:
+        """Takes the charge off the sums of its month, and notes that."""
+        if time.monotonic() >= self._paused_until:
+            costs = {limit.key: limit.cost for limit in _month_limits(charge) if limit.cost}
+            try:
+                self._store.give_back(costs)
+            except StoreFailed as error:
+                self._pause(error)
+        charge.account.add(-charge.use)
+
+    def _pause(self, error: StoreFailed) -> None:
+        log.warning("rate_limits_unavailable", error=str(error), pause_s=PAUSE)
+        self._paused_until = time.monotonic() + PAUSE
 
 
-def _identity(limit: Limit) -> tuple[RateLimitItemPerMinute, str, str]:
-    return RateLimitItemPerMinute(limit.quota), limit.name, limit.subject
+def _seeds(limits: Sequence[Limit], charge: Charge | None) -> dict[str, int]:
+    """What the figures that last know of the limits of the month."""
+    if charge is None:
+        return {}
+    used = charge.account.used()
+    return {limit.key: _part(used[limit.who], limit) for limit in limits if limit.month}
 
 
 @cache

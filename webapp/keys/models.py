@@ -168,6 +168,35 @@ class IdempotentCall(models.Model):
         return f"call {self.pk}"
 
 
+class MonthUse(models.Model):
+    """What a person (key: None) or one of their keys has used in a calendar month, in UTC.
+
+    The counters that limit it live in Redis or in a process; these figures are written behind them, about a second,
+    and bring them back when they are lost. Without constraints on the other tables: a person may be deleted before
+    the last second of theirs is written.
+    """
+
+    month = models.DateField()  # its first day
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", db_constraint=False)
+    key = models.ForeignKey(
+        ApiKey, models.CASCADE, null=True, blank=True, related_name="+", db_constraint=False, db_index=False
+    )
+    requests = models.PositiveBigIntegerField(default=0)  # that scored something
+    rows = models.PositiveBigIntegerField(default=0)  # questions and pictures, in requests and batches
+
+    class Meta:
+        verbose_name_plural = "use by month"
+        constraints = [
+            models.UniqueConstraint(fields=["user", "month"], condition=Q(key=None), name="one_use_per_user_and_month"),
+            models.UniqueConstraint(
+                fields=["key", "month"], condition=Q(key__isnull=False), name="one_use_per_key_and_month"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.month:%Y-%m}: {self.requests} requests, {self.rows} rows"
+
+
 def joined(scopes: Iterable[str]) -> str:
     """Scopes as the `scope` field keeps them."""
     return " ".join(sorted(set(scopes)))

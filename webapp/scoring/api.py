@@ -1,4 +1,4 @@
-from webapp.errors import ScoringError, ScoringRefused, ScoringTimeout, ScoringUnavailable
+from webapp.errors import QuotaExceeded, ScoringError, ScoringRefused, ScoringTimeout, ScoringUnavailable
 
 # What any view that scores can answer, for the OpenAPI document.
-SCORING_ERRORS = (ScoringError, ScoringRefused, ScoringUnavailable, ScoringTimeout)
+SCORING_ERRORS = (QuotaExceeded, ScoringError, ScoringRefused, ScoringUnavailable, ScoringTimeout)

@@ -14,7 +14,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from webapp.accounts.models import User
-from webapp.counting import Accumulator, add_latencies
+from webapp.counting import Accumulator, add_latencies, inserts
 from webapp.keys.models import ApiKey
 from webapp.keys.principal import Principal
 from webapp.usage.latencies import bucket_of, quantile
@@ -82,7 +82,7 @@ def _row_of(subject: Subject, counts: Counts, *, merged: bool = False) -> Use:
     )
 
 
-_accumulator = Accumulator("use", _row_of)
+_accumulator = Accumulator("use", inserts(_row_of))
 write_in_background = _accumulator.write_in_background
 write = _accumulator.write
 forget = _accumulator.forget

@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
-from webapp.counting import Accumulator, add_latencies
+from webapp.counting import Accumulator, add_latencies, inserts
 from webapp.usage.latencies import bucket_of, quantile
 from webapp.usage.models import Feedback, Traffic
 
@@ -80,7 +80,7 @@ def _row_of(subject: Subject, counts: Counts, seconds: int = Traffic.SECOND) -> 
     )
 
 
-_accumulator = Accumulator("traffic", _row_of)
+_accumulator = Accumulator("traffic", inserts(_row_of))
 write_in_background = _accumulator.write_in_background
 write = _accumulator.write
 forget = _accumulator.forget
