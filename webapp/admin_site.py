@@ -58,6 +58,7 @@ class AdminSite(admin.AdminSite):
         "faq": "FAQ",
         "keys": "API",
         "usage": "API",
+        "webhooks": "API",
         "registry": "Models",
     }
 

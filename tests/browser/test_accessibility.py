@@ -12,6 +12,7 @@ OWN_PAGES = [
     "/faq/?q=%3F%3F%3F",
     "/images/",
     "/keys/",
+    "/webhooks/",
     "/history/",
     "/history/?kind=image",
     "/history/delete",

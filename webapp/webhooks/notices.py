@@ -22,7 +22,7 @@ WHY = {
 
 def send_due(now: datetime) -> int:
     """Sends the mails that are owed; returns how many. What the mail server does not take is tried again later."""
-    owed = Endpoint.objects.filter(mail_due_at__lte=now).select_related("owner").order_by("mail_due_at")
+    owed = Endpoint.objects.filter(mail_due_at__lte=now).select_related("owner__responsible").order_by("mail_due_at")
     return sum(_send(endpoint, now) for endpoint in owed[:AT_ONCE])
 
 
@@ -37,8 +37,8 @@ def _send(endpoint: Endpoint, now: datetime) -> bool:
         "page": settings.PUBLIC_URL + reverse("webhooks:endpoint", args=[endpoint.pk]),
     }
     try:
-        if endpoint.owner.email:
-            get_adapter().send_mail("webhooks/email/disabled", endpoint.owner.email, context)
+        if reader := endpoint.owner.mailbox:
+            get_adapter().send_mail("webhooks/email/disabled", reader, context)
     except OSError as error:  # smtplib's errors are, too
         log.warning("webhook_mail_not_sent", webhook=str(endpoint.pk), error=type(error).__name__)
         return False

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from webapp import paging
 from webapp.accounts.models import User
@@ -12,13 +12,13 @@ from webapp.webhooks.models import Delivery, Endpoint
 
 
 def endpoints_of(user: User) -> QuerySet[Endpoint]:
-    """All of the person's, newest first."""
-    return Endpoint.objects.filter(owner=user)
+    """What the person looks after, newest first: their own, and those of the service accounts they answer for."""
+    return Endpoint.objects.filter(Q(owner=user) | Q(owner__responsible=user)).select_related("owner")
 
 
 def endpoint_of(user: User, endpoint_id: UUID) -> Endpoint:
     """Raises NotFound also for somebody else's."""
-    found = Endpoint.objects.filter(owner=user, pk=endpoint_id).first()
+    found = endpoints_of(user).filter(pk=endpoint_id).first()
     if found is None:
         raise NotFound("There is no such webhook.")
     return found
@@ -26,8 +26,8 @@ def endpoint_of(user: User, endpoint_id: UUID) -> Endpoint:
 
 def delivery_of(user: User, endpoint_id: UUID, delivery_id: UUID) -> Delivery:
     """One delivery with its endpoint. Raises NotFound also for somebody else's."""
-    found = Delivery.objects.select_related("endpoint")
-    delivery = found.filter(endpoint__owner=user, endpoint=endpoint_id, pk=delivery_id).first()
+    found = Delivery.objects.select_related("endpoint").filter(endpoint__in=endpoints_of(user))
+    delivery = found.filter(endpoint=endpoint_id, pk=delivery_id).first()
     if delivery is None:
         raise NotFound("There is no such delivery. They are kept for 30 days.")
     return delivery

@@ -32,11 +32,13 @@ def webhooks(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         new = _create(user, form)
         status = 201 if new else 422
+    endpoints = list(queries.endpoints_of(user))
     context = {
-        "endpoints": queries.endpoints_of(user),
+        "endpoints": endpoints,
         "form": EndpointForm() if new else form,
         "new": new,
         "most": services.MOST,
+        "may_add": sum(each.owner_id == user.pk for each in endpoints) < services.MOST,
     }
     return render(request, "webhooks/list.html", context, status=status)
 

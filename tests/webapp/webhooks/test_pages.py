@@ -6,7 +6,7 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from tests.factories import WEBHOOK_SECRET, make_webhook
+from tests.factories import WEBHOOK_SECRET, make_service, make_webhook
 from webapp.webhooks import deliveries, services
 from webapp.webhooks.models import Delivery, Endpoint, EventType
 
@@ -201,6 +201,15 @@ def test_a_strangers_delivery_is_not_found(client, stranger, owner, happens):
         where = [endpoint.pk, delivery.pk]
         assert client.get(reverse("webhooks:delivery", args=where)).status_code == 404
         assert client.post(reverse("webhooks:send-again", args=where)).status_code == 404
+
+
+def test_who_answers_for_a_service_account_looks_after_its_webhooks(owner_client, owner, stranger, client_of_nobody):
+    service = make_service(owner)
+    webhook = make_webhook(service)
+    assert list(owner_client.get(LIST).context["endpoints"]) == [webhook]
+    assert owner_client.post(page(webhook, "disable")).status_code == 302
+    client_of_nobody.force_login(stranger)
+    assert client_of_nobody.get(page(webhook)).status_code == 404
 
 
 def test_nobody_comes_in_without_signing_in(client, owner):
