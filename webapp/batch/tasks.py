@@ -12,8 +12,9 @@ from django.db import Error as DatabaseError
 from django.utils import timezone
 
 from webapp import queues
-from webapp.batch import claims, endings, files, retention, shifts, validation
+from webapp.batch import claims, endings, exports, files, retention, shifts, validation
 from webapp.batch.models import Job
+from webapp.batch.results import Which
 from webapp.celery import stopping
 from webapp.errors import AppError
 
@@ -21,12 +22,14 @@ log = structlog.get_logger(__name__)
 
 # In one worker, so that other work keeps some of its threads.
 VALIDATIONS_AT_ONCE = 2
+EXPORTS_AT_ONCE = 2
 MOST_MESSAGES = 32  # that wait for workers: so the length of the queue tells how many more could help
 FINALIZED_WITHIN = 10.0  # seconds; then another worker is asked
 
 _watching = Lock()
 _shifts = Semaphore(shifts.SHIFTS_AT_ONCE)
 _validations = Semaphore(VALIDATIONS_AT_ONCE)
+_exports = Semaphore(EXPORTS_AT_ONCE)
 
 
 @shared_task(name="batch.watch")
@@ -80,6 +83,21 @@ def validate() -> None:
 @shared_task(name="batch.finalize")
 def finalize(job_id: str) -> None:
     _attempt(endings.finalize, uuid.UUID(job_id))
+
+
+@shared_task(name="batch.export")
+def export(job_id: str, which: Which) -> None:
+    """Makes the workbook that somebody waits for; who asks again while this worker has its hands full begins anew."""
+    job = Job.objects.filter(pk=job_id).first()
+    if job is None:
+        return
+    if not _exports.acquire(blocking=False):
+        exports.give_up(job, which)
+        return
+    try:
+        _attempt(exports.make, job, which)
+    finally:
+        _exports.release()
 
 
 @shared_task(name="batch.retain")
