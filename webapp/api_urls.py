@@ -6,8 +6,7 @@ app_name = "api"
 urlpatterns = [
     path("", include("webapp.keys.api_urls")),
     path("", include("webapp.registry.api_urls")),
-    path("faq/", include("webapp.faq.api_urls")),
-    path("images/", include("webapp.images.api_urls")),
+    path("", include("webapp.batch.api_urls")),
     path("", include("webapp.usage.api_urls")),
     path("", include("webapp.webhooks.api_urls")),
 ]

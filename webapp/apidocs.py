@@ -119,7 +119,7 @@ def _operation(method: str, path: str, operation: Json) -> Operation:
         parameters=parameters,
         body=_body(content) if content else None,
         answers=[_answer(int(status), answer) for status, answer in operation["responses"].items()],
-        calls=_calls(settings.PUBLIC_URL + _filled(path, operation), content),
+        calls=_calls(method.upper(), settings.PUBLIC_URL + _filled(path, operation), content),
     )
 
 
@@ -255,7 +255,9 @@ def _text(value: Any) -> str:
     return "" if value is None else json.dumps(value, ensure_ascii=False, indent=2)
 
 
-def _calls(url: str, content: Json) -> list[Call]:
+def _calls(method: str, url: str, content: Json) -> list[Call]:
     if "application/json" in content:
         return json_calls(url, _example(content["application/json"]))
-    return file_calls(url, "picture.jpg") if content else json_calls(url)
+    if not content:
+        return json_calls(url, method=method)
+    return file_calls(url, "questions.csv" if "text/csv" in content else "picture.jpg")

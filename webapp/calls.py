@@ -32,10 +32,15 @@ class Shown:
 WHOLE = Shown(["print(json.load(answer))"], "await answer.json()")
 
 
-def json_calls(url: str, body: Any = None, *, key: str = "", shown: Shown = WHOLE) -> list[Call]:
-    """POST with the body as JSON; GET without one."""
+def json_calls(url: str, body: Any = None, *, method: str = "", key: str = "", shown: Shown = WHOLE) -> list[Call]:
+    """POST with the body as JSON; GET without one, unless `method` says otherwise."""
     if body is None:
-        return [_curl(url, key), _python(url, key, shown), _javascript(url, key, shown)]
+        other = method if method != "GET" else ""
+        return [
+            _curl(url, key, *([f"-X {other}"] if other else [])),
+            _python(url, key, shown, method=other),
+            _javascript(url, key, shown, method=other),
+        ]
     sent = ["-H 'Content-Type: application/json'", f"-d {shlex.quote(_text(body))}"]
     in_python, in_javascript = f"json.dumps({_python_value(body)}).encode()", f"JSON.stringify({_object(body)})"
     return [
@@ -79,9 +84,18 @@ def _curl(url: str, key: str, *options: str) -> Call:
 
 
 def _python(
-    url: str, key: str, shown: Shown, *, media_type: str = "", data: str = "", needs: Sequence[str] = ()
+    url: str,
+    key: str,
+    shown: Shown,
+    *,
+    method: str = "",
+    media_type: str = "",
+    data: str = "",
+    needs: Sequence[str] = (),
 ) -> Call:
-    """data: the expression that makes the body, "" for none; needs: further imports."""
+    """method: "" for the one that goes without saying; data: the expression that makes the body, "" for none; needs:
+    further imports.
+    """
     bearer = _text(f"Bearer {key}") if key else '"Bearer " + os.environ["SCOREPOD_KEY"]'
     lines = [
         "import json",
@@ -92,6 +106,7 @@ def _python(
         "request = Request(",
         f"    {_text(url)},",
         *([f"    data={data},"] if data else []),
+        *([f'    method="{method}",'] if method else []),
         "    headers={",
         f'        "Authorization": {bearer},',
         *([f'        "Content-Type": "{media_type}",'] if media_type else []),
@@ -104,14 +119,21 @@ def _python(
 
 
 def _javascript(
-    url: str, key: str, shown: Shown, *, media_type: str = "", body: str = "", needs: Sequence[str] = ()
+    url: str,
+    key: str,
+    shown: Shown,
+    *,
+    method: str = "",
+    media_type: str = "",
+    body: str = "",
+    needs: Sequence[str] = (),
 ) -> Call:
-    """body: the expression that makes it, "" for none; needs: what stands above the call."""
+    """method: as in `_python`; body: the expression that makes it, "" for none; needs: what stands above the call."""
     bearer = _text(f"Bearer {key}") if key else "`Bearer ${process.env.SCOREPOD_KEY}`"
     lines = [
         *needs,
         f"const answer = await fetch({_text(url)}, {{",
-        *(['  method: "POST",'] if body else []),
+        *([f'  method: "{method or "POST"}",'] if body or method else []),
         "  headers: {",
         f"    Authorization: {bearer},",
         *([f'    "Content-Type": "{media_type}",'] if media_type else []),
@@ -152,5 +174,5 @@ def _object(value: Any) -> str:
 
 
 def _media_type(filename: str) -> str:
-    kinds = {"png": "image/png", "webp": "image/webp", "gif": "image/gif", "bmp": "image/bmp"}
+    kinds = {"csv": "text/csv", "png": "image/png", "webp": "image/webp", "gif": "image/gif", "bmp": "image/bmp"}
     return kinds.get(filename.rpartition(".")[2].lower(), "image/jpeg")

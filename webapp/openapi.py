@@ -45,6 +45,17 @@ LINK = {
     "description": '`<…>; rel="next"`: the address of the next page, where there is one.',
     "schema": {"type": "string"},
 }
+LOCATION = {"description": "The address of what was made.", "schema": {"type": "string", "format": "uri-reference"}}
+PREFER = {
+    "in": "header",
+    "name": "Prefer",
+    "description": (
+        "`respond-async`: answer at once with a batch, which scores it in the background (RFC 7240). Needs the scope "
+        "`batch`, too."
+    ),
+    "schema": {"type": "string", "enum": ["respond-async"]},
+}
+APPLIED = {"description": "`respond-async`.", "schema": {"type": "string", "const": "respond-async"}}
 RETRY_AFTER = {"description": "Seconds after which to try again.", "schema": {"type": "integer", "minimum": 1}}
 CHALLENGE = {"description": "How to sign in.", "schema": {"type": "string"}}
 PROBLEM = {
@@ -77,8 +88,15 @@ class ApiSchema(AutoSchema):
         operation: dict[str, Any] | None = super().get_operation(*args, **kwargs)
         if operation is None:
             return None
-        for response in operation["responses"].values():
+        self._add_later_answer(operation)
+        for status, response in operation["responses"].items():
             response.setdefault("headers", {}).update(HEADERS)
+            if status == "202":
+                response["headers"]["Location"] = LOCATION
+        links = getattr(self.view, "links", {}).get(str(self.method).lower())
+        for response in operation["responses"].values() if links else ():
+            if "content" in response:
+                response["links"] = links
         scope = getattr(self.view, "required_scope", None)
         if scope:
             operation["x-required-scope"] = scope
@@ -101,6 +119,17 @@ class ApiSchema(AutoSchema):
 
     def is_deprecated(self) -> bool:
         return getattr(self.view, "deprecated", None) is not None or super().is_deprecated()
+
+    def _add_later_answer(self, operation: dict[str, Any]) -> None:
+        """What `Prefer: respond-async` makes of a call that can be answered later."""
+        answer = getattr(self.view, "later_answer", None)
+        if answer is None or self.method != "POST":
+            return
+        later: dict[str, Any] = self._get_response_for_code(answer, "202")  # type: ignore[no-untyped-call]
+        later["description"] = "It will be answered later, by this batch of its own: you sent `Prefer: respond-async`."
+        later["headers"] = {"Preference-Applied": APPLIED}
+        operation["responses"]["202"] = later
+        operation.setdefault("parameters", []).append(PREFER)
 
     def _add_what_reads_share(self, operation: dict[str, Any]) -> None:
         if any(each["name"] == "cursor" for each in operation.get("parameters", ())):

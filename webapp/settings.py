@@ -418,7 +418,11 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": r"/api/v[0-9]",
     # Fields of one name with other choices each.
-    "ENUM_NAME_OVERRIDES": {"DeliveryState": "webapp.webhooks.models.Delivery.State"},
+    "ENUM_NAME_OVERRIDES": {
+        "BatchKind": "webapp.batch.models.Job.Kind",
+        "DeliveryState": "webapp.webhooks.models.Delivery.State",
+        "EventKind": "webapp.registry.models.Event.Kind",
+    },
 }
 
 # Webhooks -------------------------------------------------------------------------------------------------------------

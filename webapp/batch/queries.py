@@ -3,27 +3,19 @@
 import uuid
 from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
-from django.db.models import F, Q, Sum
+from django.db.models import F, Sum
 from django.utils import timezone
 
+from webapp import paging
 from webapp.accounts.models import User
 from webapp.batch.models import Chunk, Job
 from webapp.batch.scoring import BARS
-from webapp.errors import InvalidInput, NotFound
+from webapp.errors import NotFound
+from webapp.paging import Page
 
-PAGE_SIZE = 20
 RATE_OVER = timedelta(seconds=30)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class JobPage:
-    """Jobs, newest first; `next_cursor` leads to older ones, None at the end."""
-
-    jobs: list[Job]
-    next_cursor: str | None
 
 
 @dataclass(frozen=True)
@@ -51,11 +43,11 @@ def jobs_of(
     *,
     state: str | None = None,
     kind: str | None = None,
-    before: str | None = None,
-    size: int = PAGE_SIZE,
+    cursor: str | None = None,
+    limit: int = paging.LIMIT,
     drafts: bool = False,
-) -> JobPage:
-    """One page of the person's jobs. before: `next_cursor` of the page above. drafts: those not started yet, too.
+) -> Page[Job]:
+    """One page of the person's jobs. cursor: `next_cursor` of the page before. drafts: those not started yet, too.
 
     Raises InvalidInput for a cursor that was not made here.
     """
@@ -66,13 +58,7 @@ def jobs_of(
         jobs = jobs.filter(state=state)
     if kind:
         jobs = jobs.filter(kind=kind)
-    if before:
-        moment, pk = _read_cursor(before)
-        # The first condition alone bounds the index scan; the second settles jobs of the same microsecond.
-        jobs = jobs.filter(Q(created_at__lt=moment) | Q(created_at=moment, pk__lt=pk), created_at__lte=moment)
-    found = list(jobs.order_by("-created_at", "-pk")[: size + 1])
-    page = found[:size]
-    return JobPage(page, _cursor_after(page[-1]) if len(found) > size else None)
+    return paging.page_of(jobs, cursor=cursor, limit=limit)
 
 
 def job_of(user: User, job_id: uuid.UUID | str) -> Job:
@@ -108,17 +94,3 @@ def histogram_of(job: Job) -> list[int]:
 def done_chunks_of(job: Job) -> list[Chunk]:
     """The chunks whose results count, in the order of their rows."""
     return list(job.chunks.filter(state=Chunk.State.DONE).order_by("number"))
-
-
-def _cursor_after(job: Job) -> str:
-    return f"{(job.created_at - _EPOCH) // timedelta(microseconds=1)}-{job.pk.hex}"
-
-
-def _read_cursor(cursor: str) -> tuple[datetime, uuid.UUID]:
-    try:
-        microseconds, pk = cursor.split("-")
-        return _EPOCH + timedelta(microseconds=int(microseconds)), uuid.UUID(hex=pk)
-    except (ValueError, OverflowError) as error:
-        raise InvalidInput(
-            "This page of the batches does not exist. Start again from the newest.", field="before"
-        ) from error

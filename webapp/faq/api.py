@@ -1,7 +1,7 @@
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.response import Response
 
-from webapp.errors import NotFound
+from webapp.errors import AppError, NotFound
 from webapp.faq import services
 from webapp.faq.serializers import MatchAskSerializer, MatchResultSerializer
 from webapp.keys.api import ApiRequest, ApiView, parse
@@ -42,7 +42,7 @@ RESULT_EXAMPLE = OpenApiExample(
 class MatchView(ApiView):
     required_scope = Scope.FAQ.value
     rate_bucket = "faq"
-    also_raises = (NotFound, *SCORING_ERRORS)
+    also_raises: tuple[type[AppError], ...] = (NotFound, *SCORING_ERRORS)
 
     @extend_schema(
         operation_id="faq_match",

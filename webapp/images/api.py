@@ -6,7 +6,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schem
 from rest_framework.parsers import MultiPartParser
 from rest_framework.response import Response
 
-from webapp.errors import InvalidInput, NotFound, ScoringError, ScoringRefused
+from webapp.errors import AppError, InvalidInput, NotFound, ScoringError, ScoringRefused
 from webapp.images import services
 from webapp.images.serializers import ClassifyAskSerializer, ClassifyFormSerializer, ClassifyResultSerializer
 from webapp.images.services import Card
@@ -43,7 +43,7 @@ OF_A_BODY = " For a raw body; a form may have it as a field."
 class ClassifyView(ApiView):
     required_scope = Scope.IMAGES.value
     rate_bucket = "images"
-    also_raises = (NotFound, *SCORING_ERRORS)
+    also_raises: tuple[type[AppError], ...] = (NotFound, *SCORING_ERRORS)
     parser_classes = [MultiPartParser, PictureParser]
 
     @extend_schema(

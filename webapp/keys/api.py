@@ -1,5 +1,6 @@
 """What all API views share, and who the caller is."""
 
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -37,6 +38,7 @@ class ApiView(EtagView):
     idempotent: its POST creates something, and heeds an Idempotency-Key: what it writes and its answer are one
     transaction, so it must not wait for others in it.
     etagged: what it answers to GET carries an ETag, for clients that ask again and again.
+    links: for each method, where its answer leads to: OpenAPI's Link Objects.
     deprecated: since when and for what else, where it should not be used any more; every answer says so.
     """
 
@@ -45,6 +47,7 @@ class ApiView(EtagView):
     rate_bucket = "other"
     idempotent = False
     etagged = False
+    links: Mapping[str, Mapping[str, Any]] = {}
     deprecated: Deprecation | None = None
     also_raises: tuple[type[AppError], ...] = ()
 
@@ -70,7 +73,7 @@ class ApiView(EtagView):
         key, method = idempotency.key_in(self.request), "post"
         if key is not None:
             owner, make = self.request.auth_principal.user, getattr(self, method)
-            vars(self)[method] = partial(idempotency.once, key, owner, make)
+            vars(self)[method] = partial(idempotency.once, key, owner, self.asked(), make)
 
     def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
         final = super().finalize_response(request, response, *args, **kwargs)
@@ -82,6 +85,10 @@ class ApiView(EtagView):
     def creates(self) -> bool:
         """Whether this POST creates something, so that an Idempotency-Key counts."""
         return self.idempotent
+
+    def asked(self) -> Iterable[Any]:
+        """What the request brings, as values of JSON: with another content its Idempotency-Key does not fit."""
+        return idempotency.content_of(self.request)
 
     def charge(self, cost: int = 1) -> None:
         """Counts more than the one request; raises RateLimited when there is no room for it."""

@@ -14,7 +14,7 @@ import hmac
 import json
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -64,13 +64,20 @@ def key_in(request: Request) -> str | None:
 
 
 def once(
-    key: str, owner: User, make: Callable[..., Response], request: Request, *args: Any, **kwargs: Any
+    key: str,
+    owner: User,
+    content: Iterable[Any],
+    make: Callable[..., Response],
+    request: Request,
+    *args: Any,
+    **kwargs: Any,
 ) -> HttpResponse:
     """What `make(request, …)` answers; when it has answered this call of the owner before, that answer again.
 
-    Raises IdempotencyKeyReused when the key has come with another request, StillRunning while that one is not answered.
+    content: what the request brings, as values of JSON; with the address it tells one call from another. Raises
+    IdempotencyKeyReused when the key has come with another request, StillRunning while that one is not answered.
     """
-    call, is_ours = _begin(owner, key, _fingerprint(request))
+    call, is_ours = _begin(owner, key, _fingerprint(request, content))
     if not is_ours:
         return _replay(call, key)
     token = call.token
@@ -156,15 +163,15 @@ def _hmac(owner: User, purpose: str, key: str) -> bytes:
 # The same request -----------------------------------------------------------------------------------------------------
 
 
-def _fingerprint(request: Request) -> str:
+def _fingerprint(request: Request, content: Iterable[Any]) -> str:
     """SHA-256 of what is asked for: address and content, but neither the order of fields nor the form's boundary."""
     digest = hashlib.sha256()
-    for part in ([request.method, request.get_full_path()], *_content(request)):
+    for part in ([request.method, request.get_full_path()], *content):
         digest.update(json.dumps(part, sort_keys=True).encode() + b"\n")
     return digest.hexdigest()
 
 
-def _content(request: Request) -> Iterator[Any]:
+def content_of(request: Request) -> Iterator[Any]:
     """The body as values of JSON; a file stands as its name, size and digest."""
     data, files = request.data, request.FILES
     if not files and not isinstance(data, QueryDict):
@@ -176,10 +183,7 @@ def _content(request: Request) -> Iterator[Any]:
 
 
 def _digest_of(file: UploadedFile[Any]) -> str:
-    """SHA-256 of the content: made while it came in, where the file knows it, else read piece by piece."""
-    known: str = getattr(file, "digest", "")
-    if known:
-        return known
+    """SHA-256 of the content, read piece by piece."""
     digest = hashlib.sha256()
     for piece in file.chunks():
         digest.update(piece)
