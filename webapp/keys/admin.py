@@ -2,7 +2,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 
 from webapp.accounts.models import User
 from webapp.keys import services
@@ -13,7 +13,7 @@ class SecretInline(admin.TabularInline[KeySecret, ApiKey]):
     """The secrets of a key, by what may be seen of them: when they were made and used, and their last characters."""
 
     model = KeySecret
-    fields = readonly_fields = ("ending", "created_at", "last_used_at", "ends_at")
+    fields = readonly_fields = ("created_at", "last_used_at", "ends_at")  # above each stands how it ends
     ordering = ("-created_at",)
     extra = 0
     can_delete = False
@@ -35,7 +35,7 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
     list_display = (
         "name", "public_part", "owner", "scope", "networks", "state", "last_used_at", "last_used_from", "expires_at",
     )  # fmt: skip
-    list_filter = ("owner__is_service", "revoked_at", "expires_at", "last_used_at")
+    list_filter = ("owner__is_service", "revoked_at", "expires_at")
     list_select_related = ("owner",)
     search_fields = ("name", "prefix", "owner__email", "owner__name", "networks", "last_used_from")
     fields = readonly_fields = (
@@ -58,3 +58,10 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
 
     def has_add_permission(self, _request: HttpRequest) -> bool:
         return False
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Without the buttons that save: nothing can be changed here."""
+        no_buttons = {"show_save": False, "show_save_and_continue": False}
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **no_buttons})

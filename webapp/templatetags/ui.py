@@ -94,7 +94,8 @@ def _distance(seconds: float, moment: datetime) -> str:
         return "just now"
     for limit, size, name in _STEPS:
         if abs(seconds) < limit:
-            count = int(abs(seconds) // size)
+            # What is over has gone by for that long at least; what comes is as far off as it nearly is.
+            count = int(seconds // size) if seconds > 0 else max(1, round(-seconds / size))
             span = f"{count} {name}{'' if count == 1 else 's'}"
             return f"{span} ago" if seconds > 0 else f"in {span}"
     return f"{moment:%-d %b %Y}"

@@ -34,7 +34,13 @@ def test_a_duration_has_its_unit(duration, words):
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(2, "just now"), (61, "1 minute ago"), (7300, "2 hours ago"), (-86_400 * 3 - 60, "in 3 days")],
+    [
+        (2, "just now"),
+        (61, "1 minute ago"),
+        (7300, "2 hours ago"),
+        (-86_400 * 3 - 60, "in 3 days"),
+        (-86_400 + 1, "in 24 hours"),
+    ],
 )
 def test_a_time_is_relative_and_says_the_exact_one_on_hover(seconds, words):
     moment = timezone.now() - timedelta(seconds=seconds)
