@@ -5,6 +5,7 @@ A delivery is written in the transaction of what happened, so that neither exist
 """
 
 import uuid
+from datetime import datetime
 from typing import ClassVar
 from urllib.parse import urlsplit
 
@@ -174,6 +175,11 @@ class Delivery(models.Model):
     def is_retried(self) -> bool:
         """Whether it is pending because an attempt has failed."""
         return self.state == self.State.PENDING and self.tries > 0
+
+    @property
+    def waits_until(self) -> datetime | None:
+        """When the next attempt comes; None when none comes, or it comes right now."""
+        return self.due_at if self.due_at and self.due_at > timezone.now() else None
 
 
 class Attempt(models.Model):
