@@ -11,13 +11,16 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from limits.storage import RedisStorage, storage_from_string
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError  # noqa: A004  # theirs, not the system's
+from redis.retry import Retry
 
 WINDOW = 60.0  # seconds
 MERGED = 0.1  # seconds
-TIMEOUT = 0.25  # seconds for Redis to answer
+TIMEOUT = 1.0  # seconds for Redis to answer; one that is only busy must not be taken for one that is away
 SWEPT_EVERY = 60.0  # seconds between two looks for what may be forgotten
 SUM_KNOWN_FOR = 10.0  # seconds that a process without Redis goes by its own sum; then it asks what others have counted
 
@@ -83,7 +86,11 @@ class RedisStore:
     """Counts in the Redis at the address, for all processes that do. Raises StoreFailed."""
 
     def __init__(self, url: str) -> None:
-        storage = storage_from_string(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
+        # Once more where the connection was lost, as after a restart of Redis. Not where no answer came: it may have
+        # been counted.
+        once_more: Any = Retry(NoBackoff(), retries=1, supported_errors=(ConnectionError,))
+        timeouts = {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT}
+        storage = storage_from_string(url, retry=once_more, **timeouts)
         self._storage = cast("RedisStorage", storage)  # the address says so
         redis = self._storage.get_connection()
         here = Path(__file__).parent
