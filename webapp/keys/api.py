@@ -10,11 +10,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from webapp import paging
+from webapp.accounts.plans import limits_of
 from webapp.deprecation import Deprecation
 from webapp.errors import AppError
 from webapp.etags import EtagView
 from webapp.keys import idempotency, limits
 from webapp.keys.authentication import api_principal
+from webapp.keys.month_use import month_of
 from webapp.keys.principal import Principal
 from webapp.paging import Page
 
@@ -146,6 +148,23 @@ ME_EXAMPLE = {
         "images": {"key": 240, "user": 480},
         "other": {"key": 300, "user": 600},
     },
+    "left": {
+        "faq": {"key": 598, "user": 1120},
+        "images": {"key": 240, "user": 480},
+        "other": {"key": 299, "user": 597},
+    },
+    "plan": "Team",
+    "month": {
+        "ends_at": "2026-12-01T00:00:00Z",
+        "requests": {
+            "key": {"used": 812, "quota": None, "left": None},
+            "user": {"used": 2050, "quota": None, "left": None},
+        },
+        "rows": {
+            "key": {"used": 9_812, "quota": None, "left": None},
+            "user": {"used": 41_050, "quota": 100_000, "left": 58_950},
+        },
+    },
 }
 
 
@@ -160,14 +179,35 @@ class KeySerializer(serializers.Serializer[Any]):
     expires_at = serializers.DateTimeField(allow_null=True)
 
 
+class MonthStandingSerializer(serializers.Serializer[Any]):
+    used = serializers.IntegerField()
+    quota = serializers.IntegerField(allow_null=True, help_text="Null where there is none.")
+    left = serializers.IntegerField(allow_null=True)
+
+
+class MonthSerializer(serializers.Serializer[Any]):
+    ends_at = serializers.DateTimeField(help_text="When the next one begins.")
+    requests = serializers.DictField(child=MonthStandingSerializer(), help_text="Those that scored something.")
+    rows = serializers.DictField(
+        child=MonthStandingSerializer(), help_text="Questions and pictures, in requests and batches."
+    )
+
+
 class MeSerializer(serializers.Serializer[Any]):
     user = UserSerializer()
     key = KeySerializer(allow_null=True, help_text="The key this request was made with; null for a session.")
     scopes = serializers.ListField(child=serializers.CharField(), help_text="What this request may do.")
     limits = serializers.DictField(
         child=serializers.DictField(child=serializers.IntegerField()),
-        help_text="Requests a minute for each kind of work, by what counts them: the key, and the user over all keys.",
+        help_text="What each kind of work may have in a minute, by who is counted: the key, the user over all keys. "
+        "Questions and pictures count one by one, everything else by requests.",
     )
+    left = serializers.DictField(
+        child=serializers.DictField(child=serializers.IntegerField()),
+        help_text="What is left of it right now. Empty while nothing can be counted.",
+    )
+    plan = serializers.CharField(allow_null=True, help_text="The user's plan; null without one.")
+    month = MonthSerializer(help_text="What was used in this calendar month, in UTC.")
 
 
 class MeView(ApiView):
@@ -175,11 +215,19 @@ class MeView(ApiView):
         operation_id="me",
         tags=["Account"],
         summary="Say who is asking",
-        description="The user, the key, what they may do, and how often. Useful to check a key.",
+        description="The user, the key, what they may do, how often, and what is left of it. Useful to check a key.",
         responses={200: MeSerializer},
         examples=[OpenApiExample("With a key", value=ME_EXAMPLE, response_only=True)],
     )
     def get(self, request: ApiRequest) -> Response:
         who = request.auth_principal
-        me = {"user": who.user, "key": who.key, "scopes": sorted(who.scopes), "limits": limits.quotas_of(who)}
+        me = {
+            "user": who.user,
+            "key": who.key,
+            "scopes": sorted(who.scopes),
+            "limits": limits.quotas_of(who),
+            "left": limits.left_of(who),
+            "plan": limits_of(who.user).plan or None,
+            "month": {"ends_at": month_of().ends_at, **limits.month_standing(who.user, who.key)},
+        }
         return Response(MeSerializer(me).data)

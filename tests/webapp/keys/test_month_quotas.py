@@ -186,6 +186,43 @@ def test_months_are_the_calendars_in_utc():
     assert month_of(datetime(2024, 2, 29, tzinfo=UTC)).seconds == 29 * 86_400
 
 
+def test_me_tells_limits_and_what_is_left(client, match, owner, owner_key, settings):
+    make_plan(owner, name="Gold", faq_per_key=10, month_rows_per_user=100)
+    match()
+    me = client.get("/api/v1/me", headers=bearer(owner_key)).json()
+    assert me["plan"] == "Gold"
+    assert me["limits"]["faq"] == {"key": 10, "user": settings.RATE_LIMITS_PER_USER["faq"]}
+    assert me["left"]["faq"] == {"key": 9, "user": settings.RATE_LIMITS_PER_USER["faq"] - 1}
+    assert me["month"] == {
+        "ends_at": month_of().ends_at.isoformat().replace("+00:00", "Z"),
+        "requests": {who: {"used": 1, "quota": None, "left": None} for who in ("key", "user")},
+        "rows": {"key": {"used": 1, "quota": None, "left": None}, "user": {"used": 1, "quota": 100, "left": 99}},
+    }
+
+
+def test_me_tells_a_session_of_its_person_alone(owner_client, settings):
+    me = owner_client.get("/api/v1/me").json()
+    assert me["plan"] is None
+    assert set(me["left"]["faq"]) == set(me["month"]["rows"]) == {"user"}
+    settings.REDIS_URL = "redis://127.0.0.1:9/0"  # nobody listens there
+    me = owner_client.get("/api/v1/me").json()
+    assert me["left"] == {}
+    assert me["month"]["rows"]["user"]["used"] == 0
+
+
+def test_the_account_page_shows_the_use_of_the_month(owner_client, owner):
+    page = owner_client.get(reverse("accounts:profile")).content.decode()
+    assert "Use this month" in page
+    assert 'role="meter"' not in page
+    make_plan(owner, name="Gold", month_rows_per_user=20_000, month_requests_per_user=0)
+    limits.reserve_month(owner, None, 5_000)
+    page = owner_client.get(reverse("accounts:profile")).content.decode()
+    assert "Your plan is Gold." in page
+    assert "<strong>5,000</strong> of 20,000" in page
+    assert 'width="25.0%"' in page
+    assert "<strong>0</strong> of 0" in page
+
+
 # Batches --------------------------------------------------------------------------------------------------------------
 
 
