@@ -257,7 +257,7 @@ def _text(value: Any) -> str:
 
 def _calls(method: str, url: str, content: Json) -> list[Call]:
     if "application/json" in content:
-        return json_calls(url, _example(content["application/json"]))
+        return json_calls(url, _example(content["application/json"]), method=method)
     if not content:
         return json_calls(url, method=method)
     return file_calls(url, "questions.csv" if "text/csv" in content else "picture.jpg")

@@ -34,19 +34,20 @@ WHOLE = Shown(["print(json.load(answer))"], "await answer.json()")
 
 def json_calls(url: str, body: Any = None, *, method: str = "", key: str = "", shown: Shown = WHOLE) -> list[Call]:
     """POST with the body as JSON; GET without one, unless `method` says otherwise."""
+    other = "" if method == ("GET" if body is None else "POST") else method
+    named = [f"-X {other}"] if other else []
     if body is None:
-        other = method if method != "GET" else ""
         return [
-            _curl(url, key, *([f"-X {other}"] if other else [])),
+            _curl(url, key, *named),
             _python(url, key, shown, method=other),
             _javascript(url, key, shown, method=other),
         ]
-    sent = ["-H 'Content-Type: application/json'", f"-d {shlex.quote(_text(body))}"]
+    sent = [*named, "-H 'Content-Type: application/json'", f"-d {shlex.quote(_text(body))}"]
     in_python, in_javascript = f"json.dumps({_python_value(body)}).encode()", f"JSON.stringify({_object(body)})"
     return [
         _curl(url, key, *sent),
-        _python(url, key, shown, media_type="application/json", data=in_python),
-        _javascript(url, key, shown, media_type="application/json", body=in_javascript),
+        _python(url, key, shown, method=other, media_type="application/json", data=in_python),
+        _javascript(url, key, shown, method=other, media_type="application/json", body=in_javascript),
     ]
 
 

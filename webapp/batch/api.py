@@ -4,18 +4,22 @@ import io
 import json
 import uuid
 import zipfile
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
+from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRequest, extend_schema
-from rest_framework.parsers import MultiPartParser
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.parsers import BaseParser, MultiPartParser
+from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from webapp.batch import files, queries, services
+from webapp.batch import exports, files, queries, services
 from webapp.batch.files import StoredUpload
 from webapp.batch.models import Job
+from webapp.batch.results import Which
 from webapp.batch.serializers import (
     BatchAskSerializer,
     BatchesAskSerializer,
@@ -36,6 +40,7 @@ from webapp.keys.api import ApiRequest, ApiView, page_answer, parse
 from webapp.keys.models import Scope
 from webapp.usage.feedback import numbered
 
+F = TypeVar("F", bound=Callable[..., Any])
 JSON_LINES = ("application/jsonl", "application/x-ndjson")
 # What may be sent as it is, without a form around it, and how the file is then called.
 RAW = {
@@ -90,6 +95,8 @@ OF_THE_PATH = OpenApiParameter(
 NEXT = {
     "batch": {"operationId": "batch", "parameters": {"batch_id": "$response.body#/id"}},
     "cancel": {"operationId": "batch_cancel", "parameters": {"batch_id": "$response.body#/id"}},
+    "results": {"operationId": "batch_results", "parameters": {"batch_id": "$response.body#/id"}},
+    "errors": {"operationId": "batch_errors", "parameters": {"batch_id": "$response.body#/id"}},
     "retry": {"operationId": "batch_retry", "parameters": {"batch_id": "$response.body#/id"}},
     "delete": {"operationId": "batch_delete", "parameters": {"batch_id": "$response.body#/id"}},
 }
@@ -273,6 +280,64 @@ class RetryView(ApiView):
     )
     def post(self, request: ApiRequest, batch_id: uuid.UUID) -> Response:
         return accepted(services.retry_failed(job_of(request, batch_id), request.auth_principal))
+
+
+class AnyForm(BaseContentNegotiation):
+    """Downloads come in the form that the address names, whatever the Accept header says; their problems as JSON."""
+
+    def select_parser(self, _request: Request, parsers: Iterable[BaseParser]) -> BaseParser:
+        return next(iter(parsers))
+
+    def select_renderer(
+        self, _request: Request, renderers: Iterable[BaseRenderer], _format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        first = next(iter(renderers))
+        return first, first.media_type
+
+
+def download(which: Which, description: str) -> Callable[[F], F]:
+    """Says of a view's `get` what it lets one fetch."""
+    form = OpenApiParameter(
+        "format",
+        {"type": "string", "enum": list(exports.FORMATS), "default": "jsonl"},
+        description="JSON lines, a table, or a workbook. A worker makes the workbook first: until then, 409.",
+    )
+    kinds = {kind.partition(";")[0]: OpenApiTypes.STR for kind in exports.FORMATS.values()}
+    kinds[exports.FORMATS["xlsx"]] = OpenApiTypes.BINARY
+    decorate: Callable[[F], F] = extend_schema(
+        operation_id=f"batch_{which}",
+        tags=["Batches"],
+        summary=f"Fetch the {which} of a batch",
+        description=description,
+        parameters=[OF_THE_PATH, form],
+        responses={(200, kind): each for kind, each in kinds.items()},
+    )
+    return decorate
+
+
+class DownloadView(ApiView):
+    required_scope = Scope.BATCH.value
+    content_negotiation_class = AnyForm
+    also_raises = (NotFound, Conflict, InvalidInput, FilesError)
+
+    def fetch(self, batch_id: uuid.UUID, which: Which) -> HttpResponseBase:
+        return exports.download(job_of(self.request, batch_id), which, self.request.query_params.get("format", "jsonl"))
+
+
+class ResultsView(DownloadView):
+    @download(
+        "results",
+        "Every row in the order it was sent in: `row` (from 1), `id` (your `custom_id`), the `question` or `file`, "
+        "`version`, `answers` (the best first) and `error`. Of a batch that ended early, the rows that were scored.",
+    )
+    def get(self, _request: ApiRequest, batch_id: uuid.UUID) -> HttpResponseBase:
+        return self.fetch(batch_id, "results")
+
+
+class ErrorsView(DownloadView):
+    @download("errors", "Only the rows that have no answers, each with the reason in `error`.")
+    def get(self, _request: ApiRequest, batch_id: uuid.UUID) -> HttpResponseBase:
+        return self.fetch(batch_id, "errors")
 
 
 def _media_type(request: Request) -> str:

@@ -11,4 +11,6 @@ urlpatterns = [
     path("batches/<uuid:batch_id>", api.BatchView.as_view(), name="batch"),
     path("batches/<uuid:batch_id>/cancel", api.CancelView.as_view(), name="batch-cancel"),
     path("batches/<uuid:batch_id>/retry", api.RetryView.as_view(), name="batch-retry"),
+    path("batches/<uuid:batch_id>/results", api.ResultsView.as_view(), name="batch-results"),
+    path("batches/<uuid:batch_id>/errors", api.ErrorsView.as_view(), name="batch-errors"),
 ]

@@ -1,12 +1,13 @@
 """Batches by API: send, look, cancel, try again, delete."""
 
+import gzip
 import json
 import uuid
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
-from tests.factories import bearer, make_key
+from tests.factories import bearer, make_key, picture
 from tests.webapp.answers import assert_problem
 from tests.webapp.batch.conftest import after, results
 from webapp.batch.models import Job
@@ -78,6 +79,10 @@ class TestSending:
 
     def test_a_table_may_come_as_it_is(self, send):
         assert job_of(send("question\nWhat is a closure?\n", "text/csv")).format == "csv"
+
+    def test_several_pictures_make_one_batch(self, form, scoring):
+        job = job_of(form(files=[picture(name="a.png"), picture(name="b.png")]))
+        assert (job.kind, job.format) == ("image", "zip")
 
     def test_what_is_sent_is_the_batchs_and_nothing_lies_around(self, send, form, batch_dir):
         assert (batch_dir / str(job_of(send()).pk) / "upload").read_text() == LINES
@@ -234,6 +239,56 @@ class TestLife:
         assert_problem(client.post(f"{path}/cancel", headers=bearer(key)), 409, "conflict")
 
 
+class TestResults:
+    @pytest.fixture
+    def path(self, client, send, key, answering, work):
+        """Of a batch that has ended: one of its three rows failed."""
+        path = send(LINES.replace("How do I 1?", ""))["Location"]
+        work()
+        return path
+
+    def fetch(self, client, key, path, **headers: str) -> bytes:
+        answer = client.get(path, headers={**bearer(key), **headers})
+        assert answer.status_code == 200, answer
+        return b"".join(answer.streaming_content)
+
+    @pytest.mark.parametrize("accepted", ["application/json", "text/csv", "application/jsonl", "image/png"])
+    def test_each_row_comes_once_in_order(self, client, key, path, accepted):
+        rows = [json.loads(line) for line in self.fetch(client, key, f"{path}/results", Accept=accepted).splitlines()]
+        assert [(row["row"], row["id"]) for row in rows] == [(1, "q0"), (2, "q1"), (3, "q2")]
+        assert rows[0]["answers"][0]["id"] == "js-1"
+        assert rows[1]["error"]
+
+    def test_the_errors_alone_come_as_a_table_too(self, client, key, path):
+        answer = client.get(f"{path}/errors?format=csv", headers=bearer(key))
+        assert answer["Content-Type"].startswith("text/csv")
+        assert "attachment" in answer["Content-Disposition"]
+        header, row = b"".join(answer.streaming_content).decode("utf-8-sig").splitlines()
+        assert header.split(",")[:2] == ["row", "id"]
+        assert row.startswith("2,q1")
+
+    def test_they_are_packed_while_they_are_streamed(self, client, key, path):
+        assert b'"id":"q2"' in gzip.decompress(
+            self.fetch(client, key, f"{path}/results", **{"Accept-Encoding": "gzip"})
+        )
+
+    def test_a_workbook_is_made_by_a_worker_first(self, client, key, path, work):
+        answer = client.get(f"{path}/results?format=xlsx", headers=bearer(key))
+        assert_problem(answer, 409, "conflict")
+        assert int(answer["Retry-After"]) > 0
+        work()
+        assert self.fetch(client, key, f"{path}/results?format=xlsx").startswith(b"PK")
+
+    def test_another_form_is_named(self, client, key, path):
+        problem = assert_problem(client.get(f"{path}/results?format=pdf", headers=bearer(key)), 422, "invalid-input")
+        assert problem["errors"][0]["field"] == "format"
+
+    def test_there_are_none_before_the_end_and_none_for_strangers(self, client, send, key, stranger):
+        path = send()["Location"]
+        assert_problem(client.get(f"{path}/results", headers=bearer(key)), 409, "conflict")
+        assert_problem(client.get(f"{path}/results", headers=bearer(make_key(stranger, "batch"))), 404, "not-found")
+
+
 class TestLater:
     """The two scoring calls with `Prefer: respond-async`."""
 
@@ -251,6 +306,17 @@ class TestLater:
         assert after(job).state == "completed"
         (row,) = results(job)
         assert [each.id for each in row.answers] == ["js-1"]
+
+    def test_so_are_pictures(self, client, key, answering):
+        answer = client.post(
+            "/api/v1/images/classify",
+            {"files": [picture(name="dog.png"), picture(name="dog.png")], "top_k": "3"},
+            headers={**bearer(key), **ASYNC},
+        )
+        job = job_of(answer)
+        assert (job.kind, job.format, job.top_k) == ("image", "zip", 3)
+        raw = client.post("/api/v1/images/classify", picture().read(), "image/png", headers={**bearer(key), **ASYNC})
+        assert job_of(raw).format == "zip"
 
     def test_without_the_wish_it_is_answered_at_once(self, client, key, answering):
         for wish in ("", "return=minimal"):
