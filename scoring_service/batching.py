@@ -9,6 +9,8 @@ others wait, in calls short enough that whoever comes meanwhile waits little (do
 """
 
 import asyncio
+import math
+import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -34,10 +36,13 @@ from scoring_service.runtimes.base import Row, RowResult
 GATHER_SHARE = 0.1  # of the last batch's time
 GATHER_MOST = 0.05  # seconds
 
-LOW_SHARE = 0.5  # of the queue's length: how many rows of low priority may wait beside it
-# How long a call with rows of low priority may take: so many times as long as one with a single row, or these seconds.
-LOW_TIMES, LOW_SECONDS = 4, 0.005
+# How long a call with rows of low priority may take, for whoever comes meanwhile waits for its end: so many times as
+# long as one with a single row, or these seconds; longer after a while in which nobody came.
+LOW_TIMES, LOW_TIMES_ALONE = 3, 8
+LOW_SECONDS = 0.004
+ALONE_AFTER = 30.0  # seconds
 PROBE_EVERY = 32  # low calls at most: then one has a single row, unless a single row has come by itself
+RECENT = 9  # measurements
 LOOP_TURNS = 4  # of the event loop, from a request that has arrived to its rows in the queue, or from results to answer
 AVERAGED = 10  # measurements
 
@@ -146,58 +151,46 @@ class Queue:
         return batch
 
 
-class Average:
-    """Of the first measurements all the same, later of the last ones above all."""
-
-    def __init__(self) -> None:
-        self.value = 0.0
-        self._count = 0
-
-    def add(self, value: float) -> None:
-        self._count = min(self._count + 1, AVERAGED)
-        self.value += (value - self.value) / self._count
-
-
 class Pace:
     """How many rows of low priority one call of the model may have, learned from how long calls take."""
 
     def __init__(self, max_rows: int) -> None:
         self._max_rows = max_rows
-        self._single = Average()  # seconds of a call with one row
-        self._each = Average()  # seconds a row of a full low call
+        self._single: deque[float] = deque(maxlen=RECENT)  # seconds of calls with one row
+        self._each: deque[float] = deque(maxlen=RECENT)  # seconds a row of low calls
         self._since_single = 0  # low calls
         self._probe_after = 0  # so many of them; at first one call has hardly told what the next one will take
 
-    @property
-    def longest(self) -> float:
-        """Seconds that a call with rows of low priority may take."""
-        return max(LOW_TIMES * self._single.value, LOW_SECONDS)
+    def longest(self, *, alone: bool) -> float:
+        """Seconds that a low call may take. alone: no other rows have come for a while."""
+        single = statistics.median(self._single) if self._single else 0.0
+        return max((LOW_TIMES_ALONE if alone else LOW_TIMES) * single, LOW_SECONDS)
 
-    @property
-    def rows(self) -> int:
-        """For the next call."""
-        each = self._each.value or self._single.value
-        if self._since_single >= self._probe_after or not each:
+    def rows(self, *, alone: bool) -> int:
+        """For the next low call."""
+        if self._since_single >= self._probe_after or not self._single:
             return 1
-        return max(1, min(int(self.longest / each), self._max_rows))
+        # The median, for a call that had to wait for the processor says nothing of the model.
+        each = statistics.median(self._each or self._single)
+        return max(1, min(int(self.longest(alone=alone) / max(each, 1e-9)), self._max_rows))
 
     def note_normal(self, rows: int, seconds: float) -> None:
         """A call with normal rows has ended."""
         if rows == 1:
-            self._single.add(seconds)
+            self._single.append(seconds)
             self._since_single = 0
             self._probe_after = min(2 * self._probe_after + 1, PROBE_EVERY)
 
-    def note_low(self, rows: int, seconds: float, most: int) -> None:
-        """A call with rows of low priority has ended; it might have had `most`.
+    def note_low(self, rows: int, seconds: float, *, most: int, alone: bool) -> None:
+        """A low call has ended; it might have had `most` rows.
 
         With fewer it says little of what so many take, unless they took too long already.
         """
         self._since_single += 1
         if rows == 1:
             self.note_normal(rows, seconds)
-        elif rows == most or seconds > self.longest:
-            self._each.add(seconds / rows)
+        elif rows == most or seconds > self.longest(alone=alone):
+            self._each.append(seconds / rows)
 
 
 class Batcher:
@@ -219,8 +212,9 @@ class Batcher:
         self._executor = executor
         self._max_rows = max_rows
         self._normal = Queue("normal", queue_rows, metrics, labels)
-        self._low = Queue("low", max(1, int(queue_rows * LOW_SHARE)), metrics, labels)
+        self._low = Queue("low", queue_rows, metrics, labels)
         self._pace = Pace(max_rows)
+        self._normal_came = -math.inf  # last, on the monotonic clock
         self._arrived = asyncio.Event()
         self._closing = False
         self._expected = 0  # rows, when the last batch's callers come back
@@ -246,7 +240,11 @@ class Batcher:
         if self._closing:
             raise NotReady("this version is being unloaded")
         call = Call(rows, expires_at, asyncio.get_running_loop().create_future(), time.monotonic())
-        (self._low if low else self._normal).add(call)
+        if low:
+            self._low.add(call)
+        else:
+            self._normal.add(call)
+            self._normal_came = call.arrived_at
         if not rows:
             call.future.set_result([])
         self._arrived.set()
@@ -275,9 +273,12 @@ class Batcher:
                 self._pace.note_normal(len(batch), took)
                 self._last_ended, self._last_took = time.monotonic(), took
                 self._expected = len(self._normal) + len(batch)
-            elif batch := self._low.take(most := self._pace.rows, self.totals):
+                continue
+            alone = time.monotonic() - self._normal_came > ALONE_AFTER
+            most = self._pace.rows(alone=alone)
+            if batch := self._low.take(most, self.totals):
                 took = await self._settle_timed(batch, self._low)
-                self._pace.note_low(len(batch), took, most)
+                self._pace.note_low(len(batch), took, most=most, alone=alone)
 
     async def _gather(self) -> None:
         """Right after a batch, waits a moment for its callers to ask again, to join those that wait already.

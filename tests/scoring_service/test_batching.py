@@ -227,13 +227,44 @@ def test_a_normal_row_waits_for_one_call_with_low_rows_at_most():
     assert [text for batch in rest[1:] for text in batch] == [f"low {number}" for number in range(1, 6)]
 
 
-def low_calls(call: float, row: float, *, max_rows: int = 32, calls: int = 200) -> list[int]:
-    """How many rows the low calls of a model have that takes so many seconds a call and a row, when many rows wait."""
+def test_a_normal_request_that_is_being_read_when_a_low_call_ends_goes_before_the_next_one():
+    async def play() -> list[list[str]]:
+        model = Model()
+        with ThreadPoolExecutor(1) as executor:
+            batcher = batcher_for(model, executor)
+            first, second = (
+                batcher.submit(rows(*texts), time.monotonic() + ENOUGH, low=True) for texts in (["low 0"], ["low 1"])
+            )
+
+            async def arrive() -> None:
+                await asyncio.sleep(0)
+                await batcher.submit(rows("normal"), time.monotonic() + ENOUGH).future
+
+            arriving: list[asyncio.Task] = []
+            first.future.add_done_callback(lambda _: arriving.append(asyncio.create_task(arrive())))
+            await second.future
+            await arriving[0]
+            await batcher.close()
+        return model.batches
+
+    assert asyncio.run(play()) == [["low 0"], ["normal"], ["low 1"]]
+
+
+def low_calls(
+    call: float, row: float, *, alone: bool = False, max_rows: int = 32, singles: int = 0, calls: int = 200
+) -> list[int]:
+    """How many rows the low calls of a model have that takes so many seconds a call and a row, when many rows wait.
+
+    singles: so many normal calls of one row went before.
+    """
     pace = Pace(max_rows)
+    for _ in range(singles):
+        pace.note_normal(1, call + row)
     sizes = []
     for _ in range(calls):
-        sizes.append(pace.rows)
-        pace.note_low(pace.rows, call + row * pace.rows, most=pace.rows)
+        most = pace.rows(alone=alone)
+        pace.note_low(most, call + row * most, most=most, alone=alone)
+        sizes.append(most)
     return sizes
 
 
@@ -241,20 +272,25 @@ def usual(sizes: list[int]) -> int:
     return statistics.mode(sizes[len(sizes) // 2 :])
 
 
-def test_a_call_with_low_rows_lasts_four_times_as_long_as_one_with_a_single_row():
-    assert usual(low_calls(0.010, 0.002)) == 18, "46 ms; one takes 12"
+def test_a_call_with_low_rows_lasts_three_times_as_long_as_one_with_a_single_row():
+    assert usual(low_calls(0.010, 0.002)) == 12, "34 ms; one takes 12"
+
+
+def test_it_may_last_longer_when_nobody_has_come_for_a_while():
+    assert usual(low_calls(0.010, 0.005, alone=True)) == 21, "115 ms; one takes 15"
 
 
 def test_where_a_row_costs_hardly_anything_a_call_with_low_rows_is_as_large_as_any():
     assert usual(low_calls(0.010, 0.0001, max_rows=16)) == 16
 
 
-def test_where_a_call_costs_nothing_but_its_rows_four_are_scored_together():
-    assert usual(low_calls(0.0, 0.1)) == 4
+def test_where_a_call_costs_nothing_but_its_rows_few_are_scored_together():
+    assert usual(low_calls(0.0, 0.1)) == 3
+    assert usual(low_calls(0.0, 0.1, alone=True)) == 8
 
 
 def test_a_call_with_low_rows_may_last_some_milliseconds_however_quick_one_row_is():
-    assert usual(low_calls(0.0, 0.0002)) == 25
+    assert usual(low_calls(0.0, 0.0002)) == 20
 
 
 def test_a_single_row_is_measured_anew_now_and_then_at_first_more_often():
@@ -263,21 +299,25 @@ def test_a_single_row_is_measured_anew_now_and_then_at_first_more_often():
 
 
 def test_normal_calls_tell_what_a_single_row_takes():
-    pace = Pace(32)
-    for _ in range(20):
-        pace.note_normal(1, 0.012)
-    sizes = []
-    for _ in range(30):
-        sizes.append(pace.rows)
-        pace.note_low(pace.rows, 0.010 + 0.002 * pace.rows, most=pace.rows)
+    sizes = low_calls(0.010, 0.002, singles=20, calls=30)
     assert 1 not in sizes
-    assert sizes[-1] == 18
+    assert sizes[-1] == 12
 
 
 def test_calls_that_last_too_long_get_smaller_even_where_they_might_have_had_more_rows():
     pace = Pace(32)
-    pace.note_low(1, 0.001, most=1)
-    pace.note_low(32, 0.005, most=32)
+    pace.note_low(1, 0.001, most=1, alone=False)
+    pace.note_low(32, 0.004, most=32, alone=False)
     for _ in range(20):
-        pace.note_low(20, 0.200, most=32)
-    assert pace.rows <= 2
+        pace.note_low(20, 0.200, most=32, alone=False)
+    assert pace.rows(alone=False) == 1
+
+
+def test_a_call_that_had_to_wait_for_the_processor_changes_nothing():
+    pace = Pace(32)
+    for _ in range(5):
+        pace.note_normal(1, 0.010)
+        pace.note_low(10, 0.020, most=10, alone=False)
+    pace.note_normal(1, 5.0)
+    pace.note_low(10, 5.0, most=10, alone=False)
+    assert pace.rows(alone=False) == 15

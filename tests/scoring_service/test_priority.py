@@ -17,7 +17,7 @@ def together(response) -> list[str]:
 
 @pytest.fixture(scope="module")
 def roomy(tmp_path_factory):
-    """A pod with room for eight rows in its queue, and for four of low priority beside them."""
+    """A pod with room for eight rows in its queue, and for eight of low priority beside them."""
     root = tmp_path_factory.mktemp("store")
     obedient.write(root)
     limits = {"SCORING_MAX_ROWS": "8", "SCORING_QUEUE_ROWS": "8"}
@@ -67,29 +67,29 @@ def test_low_rows_are_scored_while_nobody_else_waits(roomy):
 
 def test_low_rows_take_no_place_from_normal_ones(roomy, gate):
     gate.hold(roomy)
-    low = [Asking(roomy, "a", "b", parameters=LOW), Asking(roomy, "c", "d", parameters=LOW)]
-    wait_for_queue(roomy, 4)
-    refused = ask(roomy, "e", parameters=LOW)
+    low = [Asking(roomy, *"abcd", parameters=LOW), Asking(roomy, *"efgh", parameters=LOW)]
+    wait_for_queue(roomy, 8)
+    refused = ask(roomy, "i", parameters=LOW)
     assert refused.status_code == 503
     assert int(refused.headers["Retry-After"]) >= 1
-    assert error_of(refused) == "the queue of 4 rows of low priority is full"
+    assert error_of(refused) == "the queue of 8 rows of low priority is full"
     normal = Asking(roomy, *"12345678")
-    wait_for_queue(roomy, 12)
+    wait_for_queue(roomy, 16)
     assert ask(roomy, "9").status_code == 503
     gate.open()
     assert answers(normal.response) == [*"12345678"]
-    assert [answers(each.response) for each in low] == [["a", "b"], ["c", "d"]]
+    assert [answers(each.response) for each in low] == [[*"abcd"], [*"efgh"]]
 
 
 def test_more_low_rows_than_ever_may_wait_are_refused_for_good(roomy):
-    refused = ask(roomy, *"abcde", parameters=LOW)
+    refused = ask(roomy, *"abcdefghi", parameters=LOW)
     assert refused.status_code == 400
-    assert error_of(refused) == "5 rows of low priority in one request; this pod takes at most 4"
+    assert error_of(refused) == "9 rows of low priority in one request; this pod takes at most 8"
 
 
 def test_low_rows_whose_caller_has_left_make_room(roomy, gate):
     gate.hold(roomy)
-    late = ask(roomy, *"abcd", parameters=LOW, headers={"X-Request-Deadline-Ms": "30"})
+    late = ask(roomy, *"abcdefgh", parameters=LOW, headers={"X-Request-Deadline-Ms": "30"})
     assert late.status_code == 504
     waiting = Asking(roomy, "e", parameters=LOW)
     wait_for_queue(roomy, 1)
