@@ -32,6 +32,7 @@ MAX_COLUMN = 200  # characters of a column's name
 SHOWN_ROWS = 10
 SHOWN_CELL = 200  # characters
 SHOWN_COLUMNS = 50
+MAX_EMPTY = 10_000  # rows on end that are told of
 GUESSED_FROM = 200  # rows
 SAMPLE = 2**18  # bytes that delimiter and header are guessed from
 DECODED = 2**23  # bytes that the encoding is guessed from
@@ -197,8 +198,10 @@ def _encoding_of(start: bytes) -> str:
         return "utf-16"
     if wide := _wide_encoding(start[:SAMPLE]):
         return wide
+    decoder = codecs.getincrementaldecoder("utf-8")()  # the last character may be cut
     try:
-        codecs.getincrementaldecoder("utf-8")().decode(start)  # its last character may be cut
+        for at in range(0, len(start), SAMPLE):
+            decoder.decode(start[at : at + SAMPLE])
     except UnicodeDecodeError:
         return "cp1252"
     return "utf-8"
@@ -439,7 +442,8 @@ def _table_rows(path: Path, reading: Reading, column: str) -> Iterator[InputRow]
         for line, row in _body(cells, reading.header):
             question = row[place] if place < len(row) else ""
             if not question and _is_empty(row):
-                empty.append(line)
+                if len(empty) < MAX_EMPTY:  # what is more is no gap in a table
+                    empty.append(line)
                 continue
             for each in empty:
                 yield judge(each, "", "")

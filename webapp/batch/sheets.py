@@ -9,11 +9,11 @@ import os
 import re
 import tempfile
 from array import array
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 from xml.parsers import expat
 
 from webapp.batch import archives
@@ -26,6 +26,8 @@ MAX_UNPACKED = 2_000_000_000  # bytes of the sheet, and of its texts
 MAX_PART = 10_000_000  # bytes of the small parts: what sheets and styles there are
 MAX_CELL = 40_000  # characters that are kept; Excel itself has no longer ones
 MAX_COLUMNS = 500
+MAX_TEXTS = 10_000_000
+MAX_DEPTH = 100  # of tags within tags
 QUIET = 4_000_000  # bytes in which a tag must end
 
 WORKBOOK, RELATIONS = "xl/workbook.xml", "xl/_rels/workbook.xml.rels"
@@ -54,7 +56,7 @@ def opened(path: Path) -> Iterator[Sheet]:
             name, member = _first_sheet(file, parts)
             texts = _Texts(file, parts.get(TEXTS), spool)
             yield Sheet(name, _rows(file, member, texts, _Styles(file, parts)))
-    except (Damaged, expat.ExpatError) as error:
+    except Damaged as error:
         raise _bad(f"The workbook is damaged: {error}. Save it again, or as CSV.") from error
 
 
@@ -85,31 +87,74 @@ def _first_sheet(file: IO[bytes], parts: dict[str, Member]) -> tuple[str, Member
 # XML in pieces --------------------------------------------------------------------------------------------------------
 
 
-def _parser() -> Any:
-    parser = expat.ParserCreate(namespace_separator=" ")
-    parser.buffer_text = True
+class _Listener:
+    """What hears the events of a part. events: how many there have been, by which one sees that it goes on."""
 
-    def refuse(*_declared: object) -> None:
-        raise Damaged("it declares a document type, which no workbook does")
+    def __init__(self) -> None:
+        self.events = 0
+        self._depth = 0
 
-    parser.StartDoctypeDeclHandler = refuse
-    return parser
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        self.events += 1
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise Damaged(f"it has more than {MAX_DEPTH} tags within each other")
+        self.opens(tag.rpartition(" ")[2], attributes)
+
+    def end(self, tag: str) -> None:
+        self.events += 1
+        self._depth -= 1
+        self.closes(tag.rpartition(" ")[2])
+
+    def data(self, data: str) -> None:
+        self.events += 1
+        self.says(data)
+
+    def opens(self, tag: str, attributes: dict[str, str]) -> None:
+        """A tag, without its namespace."""
+
+    def closes(self, tag: str) -> None:
+        """Its end."""
+
+    def says(self, data: str) -> None:
+        """Text between tags, maybe in several pieces."""
 
 
-def _fed(parser: Any, file: IO[bytes], member: Member, heard: "Sequence[int]") -> Iterator[None]:
-    """Feeds the member to the parser, piece by piece. heard[0]: how many events there have been."""
+def _heard(listener: _Listener, file: IO[bytes], member: Member) -> Iterator[None]:
+    """Lets the listener hear the part, piece by piece. Raises Damaged."""
     if member.size > MAX_UNPACKED:
         raise Damaged(f"{member.name} has more than {MAX_UNPACKED // 10**9} GB")
-    before, quiet = -1, 0
-    for piece in archives.pieces(file, member):
-        parser.Parse(piece, False)
-        quiet = 0 if heard[0] != before else quiet + len(piece)
-        before = heard[0]
-        if quiet > QUIET:
-            raise Damaged(f"a tag in {member.name} does not end")
-        yield
-    parser.Parse(b"", True)
+    parser = expat.ParserCreate(namespace_separator=" ")
+    parser.buffer_text = True
+    parser.StartDoctypeDeclHandler = _refuse_doctype
+    parser.StartElementHandler, parser.EndElementHandler = listener.start, listener.end
+    parser.CharacterDataHandler = listener.data
+    before, quiet = 0, 0
+    try:
+        for piece in archives.pieces(file, member):
+            parser.Parse(piece, False)
+            quiet = 0 if listener.events != before else quiet + len(piece)
+            before = listener.events
+            if quiet > QUIET:
+                raise Damaged(f"a tag in {member.name} does not end")
+            yield
+        parser.Parse(b"", True)
+    except (expat.ExpatError, LookupError, ValueError) as error:  # the last two: of an encoding that nobody knows
+        raise Damaged(f"{member.name}: {error}") from error
     yield
+
+
+def _refuse_doctype(*_declared: object) -> None:
+    raise Damaged("it declares a document type, which no workbook does")
+
+
+class _Tags(_Listener):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str]]] = []
+
+    def opens(self, tag: str, attributes: dict[str, str]) -> None:
+        self.found.append((tag, {_local(name): value for name, value in attributes.items()}))
 
 
 def _tags(file: IO[bytes], member: Member | None) -> Iterator[tuple[str, dict[str, str]]]:
@@ -118,18 +163,10 @@ def _tags(file: IO[bytes], member: Member | None) -> Iterator[tuple[str, dict[st
         return
     if member.size > MAX_PART:
         raise Damaged(f"{member.name} is too large")
-    found: list[tuple[str, dict[str, str]]] = []
-    heard = [0]
-
-    def start(tag: str, attributes: dict[str, str]) -> None:
-        heard[0] += 1
-        found.append((_local(tag), {_local(name): value for name, value in attributes.items()}))
-
-    parser = _parser()
-    parser.StartElementHandler = start
-    for _ in _fed(parser, file, member, heard):
-        yield from found
-        found.clear()
+    tags = _Tags()
+    for _ in _heard(tags, file, member):
+        yield from tags.found
+        tags.found.clear()
 
 
 def _local(name: str) -> str:
@@ -139,10 +176,11 @@ def _local(name: str) -> str:
 # Texts ----------------------------------------------------------------------------------------------------------------
 
 
-class _Texts:
+class _Texts(_Listener):
     """The texts that cells name by number. They are read as far as somebody has asked, and wait in a file."""
 
     def __init__(self, file: IO[bytes], member: Member | None, spool: IO[bytes]) -> None:
+        super().__init__()
         self._spool = spool.fileno()
         self._ends = array("Q", [0])  # where each ends in the spool
         self._written = 0
@@ -150,11 +188,7 @@ class _Texts:
         self._text: list[str] | None = None  # of the one that is being read
         self._length = 0
         self._kept = False  # what comes now belongs to it
-        self._heard = [0]
-        parser = _parser()
-        parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
-        parser.CharacterDataHandler = self._data
-        self._more = _fed(parser, file, member, self._heard) if member else iter(())
+        self._more = _heard(self, file, member) if member else iter(())
 
     def __getitem__(self, number: int) -> str:
         while number >= len(self._ends) - 1:
@@ -164,14 +198,11 @@ class _Texts:
                 raise Damaged(f"there is no text {number}") from None
         start, end = self._ends[number], self._ends[number + 1]
         if end > self._written:
-            os.pwrite(self._spool, self._waiting, self._written)
-            self._written += len(self._waiting)
-            self._waiting.clear()
+            self._write()
         return os.pread(self._spool, end - start, start).decode("utf-8", "surrogatepass")
 
-    def _start(self, tag: str, _attributes: dict[str, str]) -> None:
-        self._heard[0] += 1
-        match _local(tag):
+    def opens(self, tag: str, _attributes: dict[str, str]) -> None:
+        match tag:
             case "si":
                 self._text, self._length = [], 0
             case "t":
@@ -179,25 +210,28 @@ class _Texts:
             case "rPh":  # how it is spoken
                 self._kept = False
 
-    def _end(self, tag: str) -> None:
-        self._heard[0] += 1
-        match _local(tag):
+    def closes(self, tag: str) -> None:
+        match tag:
             case "t":
                 self._kept = False
             case "si" if self._text is not None:
+                if len(self._ends) > MAX_TEXTS:
+                    raise Damaged(f"it has more than {MAX_TEXTS:,} texts")
                 self._waiting += _unescaped("".join(self._text)).encode("utf-8", "surrogatepass")
                 self._ends.append(self._written + len(self._waiting))
                 self._text = None
                 if len(self._waiting) > archives.PIECE:
-                    os.pwrite(self._spool, self._waiting, self._written)
-                    self._written += len(self._waiting)
-                    self._waiting.clear()
+                    self._write()
 
-    def _data(self, data: str) -> None:
-        self._heard[0] += 1
+    def says(self, data: str) -> None:
         if self._kept and self._text is not None and self._length <= MAX_CELL:
             self._text.append(data)
             self._length += len(data)
+
+    def _write(self) -> None:
+        os.pwrite(self._spool, self._waiting, self._written)
+        self._written += len(self._waiting)
+        self._waiting.clear()
 
 
 def _unescaped(text: str) -> str:
@@ -237,8 +271,9 @@ class _Styles:
         kind = self._kinds[int(style)] if style.isdecimal() and int(style) < len(self._kinds) else ""
         if kind == "%":
             return f"{number * 100:.10g}%"
-        if kind and 0 <= number < 2_958_466:  # the year 10000
-            return self._date(number, kind)
+        with suppress(OverflowError, ValueError):  # later than the year 9999, or no number
+            if kind and number >= 0:
+                return self._date(number, kind)
         return text if re.fullmatch(r"-?\d{1,15}", text) else f"{number:.15g}"
 
     def _date(self, number: float, kind: str) -> str:
@@ -271,12 +306,12 @@ def _kind(number: int, codes: dict[int, str]) -> str:
 # Rows -----------------------------------------------------------------------------------------------------------------
 
 
-class _Cells:
-    """Gathers cells into rows while the sheet passes through the parser."""
+class _Cells(_Listener):
+    """Gathers cells into rows while the sheet passes by."""
 
     def __init__(self, texts: _Texts, styles: _Styles) -> None:
+        super().__init__()
         self.rows: list[Row] = []  # complete
-        self.heard = [0]
         self._texts = texts
         self._styles = styles
         self._number = 0
@@ -287,9 +322,8 @@ class _Cells:
         self._length = 0
         self._kept = False
 
-    def start(self, tag: str, attributes: dict[str, str]) -> None:
-        self.heard[0] += 1
-        match _local(tag):
+    def opens(self, tag: str, attributes: dict[str, str]) -> None:
+        match tag:
             case "c" if self._row is not None:
                 named = attributes.get("r")
                 self._column = _column(named) if named else self._column + 1
@@ -304,15 +338,13 @@ class _Cells:
                 self._number = int(given) if given.isdecimal() and len(given) < 9 else self._number + 1
                 self._row, self._column = [], 0
 
-    def data(self, data: str) -> None:
-        self.heard[0] += 1
+    def says(self, data: str) -> None:
         if self._kept and self._text is not None and self._length <= MAX_CELL:
             self._text.append(data)
             self._length += len(data)
 
-    def end(self, tag: str) -> None:
-        self.heard[0] += 1
-        match _local(tag):
+    def closes(self, tag: str) -> None:
+        match tag:
             case "v" | "t":
                 self._kept = False
             case "c" if self._row is not None and self._text is not None:
@@ -349,10 +381,7 @@ def _column(cell: str) -> int:
 
 def _rows(file: IO[bytes], member: Member, texts: _Texts, styles: _Styles) -> Iterator[Row]:
     cells = _Cells(texts, styles)
-    parser = _parser()
-    parser.StartElementHandler, parser.EndElementHandler = cells.start, cells.end
-    parser.CharacterDataHandler = cells.data
-    for _ in _fed(parser, file, member, cells.heard):
+    for _ in _heard(cells, file, member):
         yield from cells.rows
         cells.rows.clear()
 

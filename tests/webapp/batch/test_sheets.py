@@ -9,6 +9,8 @@ from pathlib import Path
 import openpyxl
 import pytest
 import xlsxwriter
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from webapp.batch import reading, sheets
 from webapp.batch.rows import InputRow
@@ -183,12 +185,26 @@ def test_nothing_in_it_grows_in_memory(path, part, content):
         ("sheet", sheet_of('<row><c t="s"><v>-1</v></c></row>'), "a cell names the text"),
         ("sheet", "<worksheet><sheetData><row>", "no element found"),
         ("sheet", "<worksheet>&x;", "undefined entity"),
+        ("sheet", "<a>" * 1000, "more than 100 tags within each other"),
+        ("sheet", '<?xml version="1.0" encoding="nonsense"?><worksheet/>', "unknown encoding"),
     ],
 )
 def test_a_damaged_workbook_is_refused(path, part, content, said):
     forged(path, **{part: content})
     with pytest.raises(InvalidInput, match=f"The workbook is damaged.*{said}"):
         cells(path)
+
+
+@given(st.integers(0, 5_000), st.text('<>/&;=cvrst 0123456789.-eE"A', max_size=30))
+@settings(max_examples=60, deadline=None)
+def test_a_sheet_with_other_letters_in_it_is_read_or_refused(tmp_path_factory, at, noise):
+    path = tmp_path_factory.mktemp("sheet") / "upload"
+    with zipfile.ZipFile(written(path.with_name("plain"), TABLE * 3)) as whole:
+        sheet = whole.read("xl/worksheets/sheet1.xml").decode()
+    at %= len(sheet)
+    forged(path, sheet=sheet[:at] + noise + sheet[at + len(noise) :])
+    with contextlib.suppress(InvalidInput):
+        assert all(number >= 0 for number, _cells in cells(path))
 
 
 def test_a_cut_workbook_is_refused(path):
