@@ -10,6 +10,7 @@ urlpatterns = [
     path("", pages.home, name="home"),
     path("faq/", include("webapp.faq.urls")),
     path("images/", include("webapp.images.urls")),
+    path("batches/", include("webapp.batch.urls")),
     path("keys/", include("webapp.keys.urls")),
     path("webhooks/", include("webapp.webhooks.urls")),
     path("account/", include("webapp.accounts.urls")),

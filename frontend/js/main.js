@@ -1,12 +1,14 @@
 // Mounts the behaviour that an element names in data-module; also in what htmx or another module puts into the page.
 
 const modules = {
-  "artifact-upload": () => import("./modules/artifact-upload.js"),
   "confirm-dialog": () => import("./modules/confirm-dialog.js"),
+  "column-choice": () => import("./modules/column-choice.js"),
   copy: () => import("./modules/copy.js"),
   dialog: () => import("./modules/dialog.js"),
   feedback: () => import("./modules/feedback.js"),
   "faq-search": () => import("./modules/faq-search.js"),
+  "file-drop": () => import("./modules/file-drop.js"),
+  "form-upload": () => import("./modules/form-upload.js"),
   "image-drop": () => import("./modules/image-drop.js"),
   "live-part": () => import("./modules/live-part.js"),
   "local-time": () => import("./modules/local-time.js"),

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { eachOf, inOrder, megabytes, sent, sortOut } from "../../frontend/js/lib/uploads.js";
+import { eachOf, inOrder, megabytes, sent, sortOut, unfit } from "../../frontend/js/lib/uploads.js";
 
 const limits = { maxFiles: 2, maxBytes: 1000 };
 
@@ -28,6 +28,8 @@ test("files beyond the number that is taken are counted", () => {
 test("sizes are said in megabytes with at most one decimal", () => {
   assert.equal(megabytes(10_000_000), "10 MB");
   assert.equal(megabytes(12_340_000), "12.3 MB");
+  assert.equal(megabytes(999_960_000), "1 GB");
+  assert.equal(megabytes(5_230_000_000), "5.2 GB");
 });
 
 test("cards come newest first, or most certain first with the failed ones last", () => {
@@ -65,4 +67,21 @@ test("of a large file it is said how much is sent, and how long the rest takes o
   assert.equal(sent(30 * megabyte, 300 * megabyte, 2), "30 MB of 300 MB, about 18 s left");
   assert.equal(sent(30 * megabyte, 300 * megabyte, 20), "30 MB of 300 MB, about 3 min left");
   assert.equal(sent(300 * megabyte, 300 * megabyte, 200), "300 MB of 300 MB");
+});
+
+const table = { name: "questions.csv", type: "text/csv", size: 500 };
+const dog = { name: "dog.jpg", type: "image/jpeg", size: 400 };
+
+test("one file of any kind, or several pictures, can be sent together", () => {
+  assert.equal(unfit([table], 1000), "");
+  assert.equal(unfit([dog, dog], 1000), "");
+  assert.equal(unfit([dog, { ...dog, name: "no-suffix", type: "" }], 1000), "");
+});
+
+test("what cannot be sent together is told before it is sent", () => {
+  assert.match(unfit([], 1000), /Choose a file/);
+  assert.match(unfit([{ ...table, size: 0 }], 1000), /nothing in questions.csv/);
+  assert.match(unfit([{ ...table, size: 2_000_000 }], 1_000_000), /questions.csv has 2 MB; at most 1 MB/);
+  assert.match(unfit([dog, dog, dog], 1000), /3 files have/);
+  assert.match(unfit([dog, table], 1000), /questions.csv is no picture/);
 });

@@ -2,13 +2,16 @@
 
 import uuid
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
-from django.db.models import F, Sum
+from django.conf import settings
+from django.db.models import F, QuerySet, Sum
 from django.utils import timezone
 
 from webapp import paging
+from webapp.accounts import plans
 from webapp.accounts.models import User
 from webapp.batch.models import Chunk, Job
 from webapp.batch.scoring import BARS
@@ -42,12 +45,14 @@ def jobs_of(
     user: User,
     *,
     state: str | None = None,
+    states: Collection[str] = (),
     kind: str | None = None,
     cursor: str | None = None,
     limit: int = paging.LIMIT,
     drafts: bool = False,
 ) -> Page[Job]:
-    """One page of the person's jobs. cursor: `next_cursor` of the page before. drafts: those not started yet, too.
+    """One page of the person's jobs. states: any of these. cursor: `next_cursor` of the page before. drafts: those not
+    started yet, too.
 
     Raises InvalidInput for a cursor that was not made here.
     """
@@ -56,6 +61,8 @@ def jobs_of(
         jobs = jobs.exclude(state=Job.State.DRAFT)
     if state:
         jobs = jobs.filter(state=state)
+    if states:
+        jobs = jobs.filter(state__in=states)
     if kind:
         jobs = jobs.filter(kind=kind)
     return paging.page_of(jobs, cursor=cursor, limit=limit)
@@ -94,3 +101,44 @@ def histogram_of(job: Job) -> list[int]:
 def done_chunks_of(job: Job) -> list[Chunk]:
     """The chunks whose results count, in the order of their rows."""
     return list(job.chunks.filter(state=Chunk.State.DONE).order_by("number"))
+
+
+def chunks_from(job: Job, row: int, *, with_errors: bool = False) -> QuerySet[Chunk]:
+    """Those done that hold this row or later ones, in their order; only those in which rows failed, if wished."""
+    done = job.chunks.filter(state=Chunk.State.DONE, first_row__gt=row - F("rows"))
+    return (done.filter(failed__gt=0) if with_errors else done).order_by("number")
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a person may still have. open, most_open: batches at work. stored, most_stored: bytes of all uploads.
+
+    most_rows: of one batch.
+    """
+
+    open: int
+    most_open: int
+    stored: int
+    most_stored: int
+    most_rows: int
+
+    @property
+    def left(self) -> int:
+        """Bytes that one more upload may have."""
+        return max(0, min(self.most_stored - self.stored, settings.BATCH_UPLOAD_BYTES))
+
+    @property
+    def is_full(self) -> bool:
+        return self.stored >= self.most_stored
+
+
+def room_of(user: User) -> Room:
+    limits = plans.limits_of(user)
+    kept = Job.objects.filter(owner=user, deleted_at=None)
+    return Room(
+        open=kept.filter(state__in=Job.OPEN).count(),
+        most_open=limits.open_jobs,
+        stored=kept.aggregate(bytes=Sum("size", default=0))["bytes"],
+        most_stored=limits.stored_bytes,
+        most_rows=limits.rows_a_job,
+    )

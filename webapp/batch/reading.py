@@ -82,8 +82,10 @@ def reading_of(job: Job) -> Reading:
     return msgspec.convert(job.reading, Reading)
 
 
-def detect(path: Path, name: str, *, header: bool | None = None, delimiter: str | None = None) -> Reading:
-    """How to read the file, by its content and name. header, delimiter: where somebody knows better.
+def detect(
+    path: Path, name: str, *, header: bool | None = None, delimiter: str | None = None, encoding: str | None = None
+) -> Reading:
+    """How to read the file, by its content and name. header, delimiter, encoding: where somebody knows better.
 
     Raises InvalidInput on `file` for what is none of the formats, or has nothing in it.
     """
@@ -97,7 +99,7 @@ def detect(path: Path, name: str, *, header: bool | None = None, delimiter: str 
         raise bad("The file is empty.")
     if said := _other_format(start):
         raise bad(said)
-    encoding = _encoding_of(start)
+    encoding = encoding or _encoding_of(start)
     with opened(path, encoding) as text:
         sample = text.read(SAMPLE)
     if suffix in {".jsonl", ".ndjson", ".json"} or (suffix not in {".csv", ".tsv", ".txt"} and _is_json(sample)):
@@ -134,6 +136,8 @@ def column_of(reading: Reading, wanted: str) -> str:
         if wanted:
             raise InvalidInput("This file has no columns to choose from; leave `column` out.", field="column")
         return ""
+    if wanted in reading.columns:
+        return wanted
     by_name = {name.casefold(): name for name in reversed(reading.columns)}
     found = reading.question if not wanted else by_name.get(wanted.strip().casefold())
     if found is None and wanted.isdecimal() and 0 < int(wanted) <= len(reading.columns):

@@ -104,9 +104,44 @@ def create_draft(
     return job
 
 
-def start(job: Job, *, options: Options) -> Job:
-    """Has the draft validated and scored. Raises InvalidInput naming the field, NotAllowed, or Conflict."""
+def read_again(
+    job: Job,
+    *,
+    format: str | None = None,  # noqa: A002  # as the field is called
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    header: bool | None = None,
+) -> Job:
+    """Reads the draft's file in another way. What is None stays as it was; of another format it is found out anew.
+
+    format: "csv", "txt" or "jsonl". delimiter: "" where a line is one cell. Raises InvalidInput for a file that cannot
+    be read like that, and Conflict when it has been started.
+    """
+    now = reading.reading_of(job)
+    wanted = format or now.format
+    same = wanted == now.format and now.format in {"csv", "tsv", "xlsx"}
+    with files.disk_errors():
+        found = reading.detect(
+            files.upload_of_job(job),
+            f"upload.{wanted}",
+            encoding=encoding or now.encoding or None,
+            delimiter=now.delimiter if delimiter is None and same else delimiter,
+            header=now.header if header is None and same and delimiter is None else header,
+        )
+    drafts = Job.objects.filter(pk=job.pk, state=State.DRAFT)
+    if not drafts.update(format=found.format, reading=found.kept()):
+        raise Conflict("This batch has been started already.")
+    job.format, job.reading = found.format, found.kept()
+    return job
+
+
+def start(job: Job, *, options: Options, name: str = "") -> Job:
+    """Has the draft validated and scored. name: for people, "" for the one it has.
+
+    Raises InvalidInput naming the field, NotAllowed, or Conflict.
+    """
     _apply(job, options)
+    job.name = name.strip()[:LONGEST_NAME] or job.name
     now = timezone.now()
     with transaction.atomic():
         _lock(job.owner)
@@ -114,6 +149,7 @@ def start(job: Job, *, options: Options) -> Job:
         started = Job.objects.filter(pk=job.pk, state=State.DRAFT).update(
             state=State.VALIDATING,
             kind=job.kind,
+            name=job.name,
             collection=job.collection,
             model=job.model,
             version=job.version,
@@ -199,11 +235,11 @@ def retry_failed(job: Job, who: Principal) -> Job:
 
 def delete(job: Job) -> None:
     """Deletes the job with all that is known of it. Raises Conflict while it is open."""
-    over = Job.objects.filter(pk=job.pk, state__in=[State.DRAFT, *Job.ENDED])
     with transaction.atomic():
-        if not over.select_for_update().exists():
+        over = Job.objects.select_for_update().filter(pk=job.pk, state__in=[State.DRAFT, *Job.ENDED])
+        if not over.values_list("pk"):
             raise Conflict("This batch is still at work. Cancel it first.")
-        job.delete()
+        Job.objects.filter(pk=job.pk).delete()
     # Should this end half way, files.tidy finds a folder without a job.
     files.delete(job)
     log.info("batch_deleted", batch=str(job.pk))

@@ -20,8 +20,24 @@ export function sortOut(files, { maxFiles, maxBytes }) {
   return { accepted, refused, left: Math.max(0, files.length - maxFiles) };
 }
 
-/** Bytes as megabytes with at most one decimal: "10 MB", "12.3 MB". */
+/**
+ * Why these files, each {name, type, size}, cannot be sent together; "" when they can. most: bytes in all.
+ *
+ * Several files must be pictures; a browser knows the type of most by the end of their name.
+ */
+export function unfit(files, most) {
+  if (!files.length) return "Choose a file first.";
+  const size = files.reduce((sum, file) => sum + file.size, 0);
+  const what = files.length === 1 ? files[0].name : `${files.length} files`;
+  if (size === 0) return `There is nothing in ${what}.`;
+  if (size > most) return `${what} ${files.length === 1 ? "has" : "have"} ${megabytes(size)}; at most ${megabytes(most)} are taken.`;
+  const other = files.length > 1 && files.find((file) => file.type && !file.type.startsWith("image/"));
+  return other ? `${other.name} is no picture, so it must be the only file.` : "";
+}
+
+/** Bytes as megabytes with at most one decimal: "10 MB", "12.3 MB"; from a thousand of them on "1.5 GB". */
 export function megabytes(bytes) {
+  if (bytes >= 999_950_000) return `${Number((bytes / 1_000_000_000).toFixed(1))} GB`;
   return `${Number((bytes / 1_000_000).toFixed(1))} MB`;
 }
 

@@ -150,6 +150,18 @@ def test_columns_of_one_name_are_told_apart(tmp_path):
     assert questions(path, "f.csv", "question (2)") == ["second"]
 
 
+def test_columns_that_differ_in_their_capitals_are_told_apart(tmp_path):
+    path = stored(tmp_path, "Question,question\nfirst,second\n")
+    assert questions(path, "f.csv", "Question") == ["first"]
+    assert questions(path, "f.csv", "question") == ["second"]
+
+
+def test_an_encoding_that_somebody_knows_better_is_taken(tmp_path):
+    path = stored(tmp_path, "question\nчто такое замыкание\n".encode("cp1251"))
+    found = reading.detect(path, "f.csv", encoding="cp1251")
+    assert reading.preview(path, found) == [["что такое замыкание"]]
+
+
 # JSON lines -----------------------------------------------------------------------------------------------------------
 
 

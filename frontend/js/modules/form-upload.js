@@ -1,9 +1,11 @@
-import { megabytes, sent } from "../lib/uploads.js";
+import { sent, unfit } from "../lib/uploads.js";
 
 /**
- * Sends a form with one large file and shows how far it is. Without a script the form is sent by the browser alone.
+ * Sends a form with large files and shows how far it is; with data-at-once as soon as they are chosen. Without a script
+ * the form is sent by the browser alone.
  *
- * XMLHttpRequest, for fetch does not tell how much is sent.
+ * data-most: bytes in all; data-then: what happens when they are sent. Refusals stand in [data-refusals], else at their
+ * field. XMLHttpRequest, for fetch does not tell how much is sent.
  */
 export function mount(form) {
   const progress = form.querySelector("[data-progress]");
@@ -15,24 +17,23 @@ export function mount(form) {
   const most = Number(form.dataset.most);
   let request;
 
-  file.addEventListener("change", () => refuse(tooLarge()));
+  file.addEventListener("change", () => {
+    if (form.dataset.atOnce !== undefined) form.requestSubmit();
+    else refuse(unfit([...file.files], most));
+  });
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    const problem = tooLarge();
+    const problem = unfit([...file.files], most);
     refuse(problem);
-    if (problem) return;
+    if (problem || request) return;
     send();
   });
   cancel.addEventListener("click", () => request.abort());
   window.addEventListener("beforeunload", (event) => {
     if (request) event.preventDefault();
   });
-
-  function tooLarge() {
-    const chosen = file.files[0];
-    if (!chosen || chosen.size <= most) return "";
-    return `${chosen.name} has ${megabytes(chosen.size)}; at most ${megabytes(most)} are taken.`;
-  }
+  // Back brings the page as it was left.
+  window.addEventListener("pageshow", (event) => event.persisted && rest());
 
   function send() {
     const began = performance.now();
@@ -55,7 +56,8 @@ export function mount(form) {
     words.textContent = "Sending…";
     cancel.hidden = false;
     progress.hidden = false;
-    submit.disabled = true;
+    form.classList.add("is-sending");
+    if (submit) submit.disabled = true;
     request.send(new FormData(form));
   }
 
@@ -65,15 +67,22 @@ export function mount(form) {
       location.assign(address);
       return;
     }
-    progress.hidden = true;
-    submit.disabled = false;
+    rest();
     refuse(detail, field);
+  }
+
+  function rest() {
+    progress.hidden = true;
+    form.classList.remove("is-sending");
+    if (submit) submit.disabled = false;
+    // The same file, mended, may be chosen again.
+    if (form.dataset.atOnce !== undefined) file.value = "";
   }
 
   /** Says at the field what is wrong with it, as the server's own page does; an empty text takes it back. */
   function refuse(text, name) {
     const control = form.elements[name] ?? file;
-    for (const old of form.querySelectorAll("[data-refusal]")) old.remove();
+    for (const old of form.querySelectorAll("[data-refusal], [data-refusals] > *")) old.remove();
     for (const old of form.querySelectorAll("[aria-invalid]")) old.removeAttribute("aria-invalid");
     if (!text) return;
     const note = document.createElement("p");
@@ -82,7 +91,9 @@ export function mount(form) {
     note.setAttribute("role", "alert");
     note.textContent = text;
     control.setAttribute("aria-invalid", "true");
-    control.after(note);
+    const place = form.querySelector("[data-refusals]");
+    if (place) place.replaceChildren(note);
+    else control.after(note);
     control.focus();
   }
 }
