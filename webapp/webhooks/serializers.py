@@ -26,6 +26,15 @@ class WebhookAskSerializer(serializers.Serializer[Any]):
     description = serializers.CharField(max_length=200, default="", allow_blank=True, help_text="For people.")
 
 
+class TrueOrFalse(serializers.BooleanField):
+    """JSON's true and false, and none of the words and numbers that forms send instead."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
 class WebhookChangeSerializer(serializers.Serializer[Any]):
     """What is to be different. What is left out stays."""
 
@@ -34,7 +43,12 @@ class WebhookChangeSerializer(serializers.Serializer[Any]):
         child=serializers.ChoiceField(EventType.choices), min_length=1, required=False, help_text=EVENT_TYPES
     )
     description = serializers.CharField(max_length=200, required=False, allow_blank=True, help_text="For people.")
-    enabled = serializers.BooleanField(required=False, help_text="Whether events are sent to it from now on.")
+    enabled = TrueOrFalse(required=False, help_text="Whether events are sent to it from now on.")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if not attrs:
+            raise serializers.ValidationError("Send at least one field that is to be different.")
+        return attrs
 
 
 class WebhookSerializer(serializers.Serializer[Endpoint]):

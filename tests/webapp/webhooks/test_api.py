@@ -93,6 +93,12 @@ def test_it_can_be_disabled_and_enabled(call, webhook):
     assert call("patch", where, {"enabled": True}).json()["disabled"] == ""
 
 
+def test_a_change_of_nothing_is_a_mistake_and_a_number_is_no_truth(call, webhook):
+    assert_problem(call("patch", f"{LIST}/{webhook.pk}", {"enabled": 0}), 422, "invalid-input")
+    assert_problem(call("patch", f"{LIST}/{webhook.pk}", {}), 422, "invalid-input")
+    assert_problem(call("patch", f"{LIST}/{webhook.pk}"), 422, "invalid-input")
+
+
 def test_a_rotation_tells_the_new_secret(call, owner, webhook, receiver, happens):
     told = call("post", f"{LIST}/{webhook.pk}/rotate").json()
     happens(owner)
