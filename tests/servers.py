@@ -67,7 +67,7 @@ class PostgreSQL:
         self._run("initdb", "--auth=trust", "--username=postgres", "--no-sync")
 
     def start(self) -> None:
-        where = f"-p {self.port} -k {self.folder} -h 127.0.0.1"
+        where = f"-F -p {self.port} -k {self.folder} -h 127.0.0.1"
         self._run("pg_ctl", "-w", "-l", str(self.folder / "log"), "-o", where, "start")
 
     def stop(self) -> None:

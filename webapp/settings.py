@@ -262,10 +262,6 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
 
 # Requests of one worker that the pods may have at the same time: enough to keep two pods busy.
 BATCH_REQUESTS_AT_ONCE = env_int("BATCH_REQUESTS_AT_ONCE", 4)
-# What the batch jobs of one person may come to.
-BATCH_OPEN_JOBS = env_int("BATCH_OPEN_JOBS", 10)
-BATCH_ROWS = env_int("BATCH_ROWS", 1_000_000)  # of one job
-BATCH_BYTES = env_int("BATCH_BYTES", 20_000_000_000)  # stored in all
 BATCH_COMPLETE_WITHIN_H = env_int("BATCH_COMPLETE_WITHIN_H", 24)  # then what is not scored is left out
 BATCH_KEPT_DAYS = env_int("BATCH_KEPT_DAYS", 30)  # after its end a job's files are kept so long
 

@@ -8,7 +8,7 @@ Rows are locked in one order, a chunk before its job.
 """
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
@@ -45,13 +45,25 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Tally:
+    """Rows, and how many of them failed."""
+
+    rows: int
+    failed: int
+
+
+@dataclass(frozen=True)
 class Scored:
-    """What came of a chunk. file: where its results lie; completed, failed: rows; confidences: as `Chunk` has them."""
+    """What came of a chunk. file: where its results lie; completed, failed: rows; confidences: as `Chunk` has them.
+
+    by_version: rows by the version that scored or refused them, "" for those that no pod was asked.
+    """
 
     file: str
     completed: int
     failed: int
     confidences: Sequence[int] = field(default_factory=list)
+    by_version: Mapping[str, Tally] = field(default_factory=dict)
 
 
 class Outcome(Enum):

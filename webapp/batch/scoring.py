@@ -4,7 +4,7 @@ Nothing here writes into the database, so any number of these may run beside eac
 """
 
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from threading import BoundedSemaphore, Lock
 from typing import Any, TypeVar
@@ -13,16 +13,18 @@ import structlog
 from django.conf import settings
 from django.db import connection
 
-from webapp.batch import files
-from webapp.batch.claims import Claim, Scored
+from webapp.batch import files, pictures
+from webapp.batch.claims import Claim, Scored, Tally
 from webapp.batch.models import Job
 from webapp.batch.rows import Answer, InputRow, ResultRow
 from webapp.errors import (
     FilesError,
+    InvalidInput,
     ScoringError,
     ScoringRefused,
     ScoringTimeout,
     ScoringUnavailable,
+    TooLarge,
 )
 from webapp.faq.models import Entry
 from webapp.scoring.answers import FaqAnswer, ImageAnswer
@@ -33,6 +35,7 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 TIMEOUT = 60.0  # seconds for one request: it waits while others ask the pods
+GROUP_BYTES = 8 * 2**20  # of pictures in one request, and so in memory
 BARS = 20  # of the histogram of confidences
 PATIENT_ATTEMPTS = 5  # after so many attempts on a chunk, a row that alone makes the model fail is told so
 LABELS_KEPT_FOR = 60.0  # seconds
@@ -52,12 +55,13 @@ def score(claim: Claim) -> Scored:
     rows = files.read_rows(job, chunk.number)
     if len(rows) != chunk.rows or rows[0].row != chunk.first_row:
         raise FilesError(f"The rows of chunk {chunk.number} are not those that were counted.")
+    ask = _ask_questions if job.kind == Job.Kind.FAQ else _ask_pictures
     results = [ResultRow(row=row.row, id=row.id, question=row.question, name=row.name, error=row.error) for row in rows]
     waiting = [(row, result) for row, result in zip(rows, results, strict=True) if not row.error]
-    _ask_questions(claim, waiting)
+    ask(claim, waiting)
     name = files.write_result(job, chunk.number, claim.token, results)
     failed = sum(bool(result.error) for result in results)
-    return Scored(name, len(results) - failed, failed, _confidences(results))
+    return Scored(name, len(results) - failed, failed, _confidences(results), _by_version(results))
 
 
 Waiting = tuple[InputRow, ResultRow]  # what is to be scored, and where the answer goes
@@ -79,6 +83,32 @@ def _ask_questions(claim: Claim, waiting: Sequence[Waiting]) -> None:
                 Answer(each.faq_id, labels.get(each.faq_id, ""), each.probability, each.answer_id)
                 for each in answer.scores
             ]
+
+
+def _ask_pictures(claim: Claim, waiting: Sequence[Waiting]) -> None:
+    job = claim.job
+    for group in _groups(waiting):
+        data = {row.row: found for row, result in group if (found := _picture(job, row, result)) is not None}
+
+        def ask(some: Sequence[Waiting], data: dict[int, bytes] = data) -> Sequence[ImageAnswer | ScoringRefused]:
+            return scoring_client().classify_batch([data[row.row] for row, _ in some], **_wishes(job))
+
+        readable = [(row, result) for row, result in group if row.row in data]
+        for result, answer in _answers(claim, readable, ask) if readable else ():
+            if isinstance(answer, ImageAnswer):
+                result.version = answer.version
+                result.answers = [Answer(each.label_id, each.label, each.probability) for each in answer.predictions]
+
+
+def _picture(job: Job, row: InputRow, result: ResultRow) -> bytes | None:
+    """The picture, of which a small copy is kept; None, with the reason in its result, for what no pod should see."""
+    try:
+        data = pictures.read_picture(job, row)
+    except (InvalidInput, TooLarge) as error:
+        result.error = error.detail
+        return None
+    pictures.save_thumbnail(job, row, data)
+    return data
 
 
 def _wishes(job: Job) -> dict[str, Any]:
@@ -145,12 +175,32 @@ def _counted(
     return answers
 
 
+def _groups(waiting: Sequence[Waiting]) -> Iterator[list[Waiting]]:
+    """The pictures in their order, as many together as may be in memory; at least one."""
+    group: list[Waiting] = []
+    size = 0
+    for each in waiting:
+        if group and size + each[0].size > GROUP_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(each)
+        size += each[0].size
+    if group:
+        yield group
+
+
 def _confidences(results: Sequence[ResultRow]) -> list[int]:
     bars = [0] * BARS
     for result in results:
         if result.answers:
             bars[min(BARS - 1, int(result.answers[0].probability * BARS))] += 1
     return bars
+
+
+def _by_version(results: Sequence[ResultRow]) -> dict[str, Tally]:
+    rows = Counter(result.version for result in results)
+    failed = Counter(result.version for result in results if result.error)
+    return {version: Tally(count, failed[version]) for version, count in rows.items()}
 
 
 class _Labels:

@@ -18,6 +18,8 @@ from webapp.batch import claims, endings, files, scoring
 from webapp.batch.claims import Claim, Outcome, Scored, Target
 from webapp.celery import stopping
 from webapp.errors import AppError, FilesError, ScoringError
+from webapp.usage import ledger
+from webapp.usage.models import Use
 
 log = structlog.get_logger(__name__)
 
@@ -73,6 +75,21 @@ rests = _Rests()
 
 def _rest_after(failures: int) -> float:
     return min(LONGEST_REST, FIRST_REST * 2.0 ** min(failures - 1, 10))
+
+
+def _count(claim: Claim, scored: Scored) -> None:
+    """Counts the rows for the job's owner; the job itself as one request."""
+    requests = int(claim.chunk.number == 0)
+    for version, tally in scored.by_version.items():
+        ledger.note_for(
+            claim.job.owner_id,
+            claim.job.key_id,
+            source=Use.Source.BATCH,
+            model=claim.job.model,
+            version=version,
+            counts=ledger.Counts(requests, tally.rows, tally.failed),
+        )
+        requests = 0
 
 
 class _Shift:
@@ -154,6 +171,8 @@ class _Shift:
         if outcome == Outcome.LOST:
             log.info("batch_chunk_came_late")
             files.discard_result(claim.job, scored.file)
+        else:
+            _count(claim, scored)
 
     def _beat(self) -> None:
         now = time.monotonic()

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.db.models import Sum
 from django.utils import timezone
 
 from tests.factories import make_model, make_version
@@ -12,8 +13,8 @@ from webapp.batch import endings, files, queries, services, tasks
 from webapp.batch.models import Chunk, Job
 from webapp.batch.rows import Answer
 from webapp.errors import Conflict
-from webapp.usage import traffic
-from webapp.usage.models import ScoringRecord, Traffic
+from webapp.usage import ledger, traffic
+from webapp.usage.models import ScoringRecord, Traffic, Use
 from webapp.webhooks import events
 from webapp.webhooks.models import Delivery, Endpoint, EventType
 
@@ -135,6 +136,18 @@ def test_who_has_a_webhook_is_told_of_the_end(answering, create, work):
     assert told.type == "batch.completed"
     assert str(job.pk) in told.body
     assert '"completed":3' in told.body
+
+
+def test_rows_count_as_their_owner_s_use_and_the_job_as_one_request(answering, create, work, owner):
+    answering.refused["???"] = "it has no word in it"
+    create(["???", *(f"Question {number}?" for number in range(299))])
+    work()
+    ledger.write()
+    counted = Use.objects.aggregate(Sum("requests"), Sum("rows"), Sum("errors"))
+    assert counted == {"requests__sum": 1, "rows__sum": 300, "errors__sum": 1}
+    assert set(Use.objects.values_list("user", "source", "model", "version")) == {
+        (owner.pk, "batch", "faq-javascript", "1")
+    }
 
 
 # Cancelling -----------------------------------------------------------------------------------------------------------
