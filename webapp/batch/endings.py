@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from webapp.batch import files
 from webapp.batch.models import Chunk, Job
+from webapp.keys import limits
 from webapp.webhooks import events
 
 log = structlog.get_logger(__name__)
@@ -35,13 +36,20 @@ def end(job_id: UUID, state: State, *, was: Sequence[State], reason: str = "") -
         )
         if not ended:
             return False
-        job = Job.objects.select_related("owner").get(pk=job_id)
+        job = Job.objects.select_related("owner", "key").get(pk=job_id)
+        transaction.on_commit(lambda: _give_back(job))
         events.emit(job.owner, f"batch.{state}", _told(job))
     seconds = (now - (job.started_at or job.created_at)).total_seconds()
     log.info(
         "batch_ended", batch=str(job_id), state=str(state), rows=job.total, failed=job.failed, seconds=round(seconds, 1)
     )
     return True
+
+
+def _give_back(job: Job) -> None:
+    """Gives the rows without an answer back to what the owner may have scored in the month."""
+    if (rows := job.reserved - job.completed) > 0:
+        limits.give_back_month(job.owner, job.key, rows, reserved_at=job.in_progress_at)
 
 
 def _told(job: Job) -> dict[str, object]:

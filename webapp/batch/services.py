@@ -14,6 +14,7 @@ from django.db import transaction
 from django.db.models import Sum
 from django.utils import timezone
 
+from webapp.accounts import plans
 from webapp.accounts.models import User
 from webapp.batch import endings, files, reading, retries, validation
 from webapp.batch.files import StoredUpload
@@ -307,15 +308,16 @@ def _lock(user: User) -> None:
 
 def _require_room(job: Job, *, opening: bool) -> None:
     """Raises Conflict when the job is more than its owner may have."""
+    allowed = plans.limits_of(job.owner)
     others = Job.objects.filter(owner=job.owner, deleted_at=None).exclude(pk=job.pk)
-    if opening and others.filter(state__in=Job.OPEN).count() >= settings.BATCH_OPEN_JOBS:
+    if opening and others.filter(state__in=Job.OPEN).count() >= allowed.open_jobs:
         raise Conflict(
-            f"You have {settings.BATCH_OPEN_JOBS} batches at work, as many as you may at once. Wait for one to end, or "
-            "cancel one."
+            f"You have {allowed.open_jobs} batches at work, as many as you may at once. Wait for one to end, or cancel "
+            "one."
         )
     stored = others.aggregate(bytes=Sum("size", default=0))["bytes"]
-    if stored + job.size > settings.BATCH_BYTES:
+    if stored + job.size > allowed.stored_bytes:
         raise Conflict(
             f"With this upload your batches would hold {(stored + job.size) / 1e9:.1f} GB, and "
-            f"{settings.BATCH_BYTES / 1e9:.1f} GB is the most. Delete some that you no longer need."
+            f"{allowed.stored_bytes / 1e9:.1f} GB is the most. Delete some that you no longer need."
         )

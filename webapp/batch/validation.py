@@ -8,19 +8,20 @@ import time
 import uuid
 
 import structlog
-from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 from structlog.contextvars import bound_contextvars
 
 from webapp import queues
+from webapp.accounts import plans
 from webapp.batch import checking, endings, retries, shifts
 from webapp.batch.checking import Checked
 from webapp.batch.claims import SILENT_AFTER
 from webapp.batch.models import Chunk, Job
 from webapp.celery import stopping
-from webapp.errors import AppError, FilesError
+from webapp.errors import AppError, FilesError, QuotaExceeded
+from webapp.keys import limits
 
 log = structlog.get_logger(__name__)
 State = Job.State
@@ -90,7 +91,7 @@ class _Validation:
         try:
             self._count_attempt()
             read = retries.rows_again if retries.is_retry(self.job) else checking.validate
-            self._accept(read(self.job, self.beat, most=settings.BATCH_ROWS))
+            self._accept(read(self.job, self.beat, most=plans.limits_of(self.job.owner).rows_a_job))
         except _NotOurs:
             log.info("batch_validation_left_to_another")
         except _Leaving:
@@ -155,6 +156,7 @@ class _Validation:
                     Chunk(job=self.job, number=part.number, first_row=part.first_row, rows=part.rows)
                     for part in checked.parts[start : start + CHUNKS_AT_ONCE]
                 )
+        self._reserve(checked.total)
         with transaction.atomic():
             self._demand(
                 state=State.IN_PROGRESS,
@@ -164,6 +166,19 @@ class _Validation:
                 task_token=None,
                 heartbeat_at=None,
             )
+
+    def _reserve(self, rows: int) -> None:
+        """Takes the rows from what the owner may have scored in this month, once. Raises QuotaExceeded."""
+        if self.job.reserved:
+            return
+        # Noted first: cut short in between, the rows cost nothing, rather than twice.
+        self._demand(reserved=rows)
+        try:
+            limits.reserve_month(self.job.owner, self.job.key, rows)
+        except QuotaExceeded:
+            self._demand(reserved=0)
+            raise
+        self.job.reserved = rows
 
     def _hand_back(self) -> None:
         """Lets another worker begin at once."""

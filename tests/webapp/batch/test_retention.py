@@ -34,7 +34,7 @@ def test_files_go_when_their_time_has_come_and_the_job_stays(ended, owner):
     old = after(old)
     assert old.deleted_at
     assert (old.state, old.total, Chunk.objects.filter(job=old).count()) == ("completed", 2, 0)
-    assert old in queries.jobs_of(owner).jobs
+    assert old in queries.jobs_of(owner).items
     with pytest.raises(Conflict):
         services.retry_failed(old, principal(owner))
     services.delete(old)

@@ -178,30 +178,30 @@ def test_a_draft_can_be_deleted(owner, collection):
 def test_a_stranger_finds_nothing(create, owner, stranger):
     job = create(1)
     assert queries.job_of(owner, str(job.pk)) == job
-    assert queries.jobs_of(owner).jobs == [job]
+    assert queries.jobs_of(owner).items == [job]
     for wanted in (job.pk, uuid.uuid4(), "no id"):
         with pytest.raises(NotFound):
             queries.job_of(stranger, wanted)
-    assert queries.jobs_of(stranger).jobs == []
+    assert queries.jobs_of(stranger).items == []
 
 
 def test_jobs_are_listed_in_pages_newest_first(create, owner):
     jobs = [create(1) for _ in range(5)]
     services.create_draft(principal(owner), upload=upload(["How?"]))
-    first = queries.jobs_of(owner, size=3)
-    second = queries.jobs_of(owner, size=3, before=first.next_cursor)
-    assert [*first.jobs, *second.jobs] == jobs[::-1]
+    first = queries.jobs_of(owner, limit=3)
+    second = queries.jobs_of(owner, limit=3, cursor=first.next_cursor)
+    assert [*first.items, *second.items] == jobs[::-1]
     assert second.next_cursor is None
-    assert len(queries.jobs_of(owner, drafts=True).jobs) == 6
+    assert len(queries.jobs_of(owner, drafts=True).items) == 6
     with pytest.raises(InvalidInput):
-        queries.jobs_of(owner, before="not made here")
+        queries.jobs_of(owner, cursor="not made here")
 
 
 def test_jobs_are_listed_by_state_and_kind(answering, create, owner, work):
     done = create(1)
     work()
     waiting = create(1)
-    assert queries.jobs_of(owner, state="completed").jobs == [done]
-    assert queries.jobs_of(owner, state="validating").jobs == [waiting]
-    assert queries.jobs_of(owner, kind="image").jobs == []
+    assert queries.jobs_of(owner, state="completed").items == [done]
+    assert queries.jobs_of(owner, state="validating").items == [waiting]
+    assert queries.jobs_of(owner, kind="image").items == []
     tasks.watch()
