@@ -11,19 +11,13 @@ from webapp.webhooks.models import LONGEST_URL, Attempt, Delivery, Endpoint, Eve
 EVENT_TYPES = "Which events are sent to it."
 
 
-class WebhookAskSerializer(serializers.Serializer[Any]):
-    """A webhook to be made."""
+class Text(serializers.CharField):
+    """A string, and no number in its place."""
 
-    url = serializers.CharField(
-        max_length=LONGEST_URL, help_text="Where events are posted: an `https://` address on the internet."
-    )
-    event_types = serializers.ListField(
-        child=serializers.ChoiceField(EventType.choices),
-        min_length=1,
-        default=EventType.values,
-        help_text=f"{EVENT_TYPES} By default all there are today.",
-    )
-    description = serializers.CharField(max_length=200, default="", allow_blank=True, help_text="For people.")
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
 
 
 class TrueOrFalse(serializers.BooleanField):
@@ -35,14 +29,27 @@ class TrueOrFalse(serializers.BooleanField):
         return data
 
 
+class WebhookAskSerializer(serializers.Serializer[Any]):
+    """A webhook to be made."""
+
+    url = Text(max_length=LONGEST_URL, help_text="Where events are posted: an `https://` address on the internet.")
+    event_types = serializers.ListField(
+        child=serializers.ChoiceField(EventType.choices),
+        min_length=1,
+        default=EventType.values,
+        help_text=f"{EVENT_TYPES} By default all there are today.",
+    )
+    description = Text(max_length=200, default="", allow_blank=True, help_text="For people.")
+
+
 class WebhookChangeSerializer(serializers.Serializer[Any]):
     """What is to be different. What is left out stays."""
 
-    url = serializers.CharField(max_length=LONGEST_URL, required=False, help_text="Where events are posted.")
+    url = Text(max_length=LONGEST_URL, required=False, help_text="Where events are posted.")
     event_types = serializers.ListField(
         child=serializers.ChoiceField(EventType.choices), min_length=1, required=False, help_text=EVENT_TYPES
     )
-    description = serializers.CharField(max_length=200, required=False, allow_blank=True, help_text="For people.")
+    description = Text(max_length=200, required=False, allow_blank=True, help_text="For people.")
     enabled = TrueOrFalse(required=False, help_text="Whether events are sent to it from now on.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

@@ -65,6 +65,8 @@ def test_all_events_are_meant_where_none_are_named(call, receiver):
         ({"event_types": []}, "event_types"),
         ({"event_types": ["batch.exploded"]}, "event_types[0]"),
         ({"description": "x" * 201}, "description"),
+        ({"description": 0}, "description"),
+        ({"url": 0}, "url"),
     ],
 )
 def test_what_will_not_do_is_named(call, receiver, changed, field):
