@@ -161,8 +161,11 @@ def charge(request: HttpRequest, principal: Principal, bucket: str, *, cost: int
 
 
 def settle(request: HttpRequest, status: int) -> None:
-    """To be called with the status of the answer: what is answered with an error has cost nothing of the month."""
-    if status >= 400:
+    """To be called with the status of the answer: what is answered with an error has cost nothing of the month.
+
+    Nor has what is only accepted, as a batch (202): it reserves its rows itself.
+    """
+    if status >= 400 or status == 202:
         give_back(request)
 
 

@@ -16,6 +16,7 @@ from webapp.errors import QuotaExceeded
 from webapp.keys import limits, month_use
 from webapp.keys.models import MonthUse
 from webapp.keys.month_use import Account, Use, month_of
+from webapp.keys.principal import principal_of
 
 pytestmark = pytest.mark.django_db
 MATCH, CLASSIFY = "/api/v1/faq/match", "/api/v1/images/classify"
@@ -150,6 +151,15 @@ def test_pages_and_the_reference_address_count_too(owner_client, client, owner, 
     assert owner_client.get(reverse("faq:search"), {"q": "how to copy it"}).status_code == 503
     assert client.post("/score", {"a": picture()}, headers=bearer(owner_key)).status_code == 503
     assert used(owner) == (4, 4)
+
+
+def test_what_is_only_accepted_is_left_to_the_batch_that_scores_it(rf, owner):
+    request = rf.post(MATCH)
+    request.user = owner
+    limits.charge(request, principal_of(request), "faq")
+    assert used(owner) == (1, 1)
+    limits.settle(request, 202)
+    assert used(owner) == (0, 0)
 
 
 def test_what_scores_nothing_counts_in_no_month(client, owner_client, owner, owner_key):
