@@ -125,7 +125,7 @@ def secret(var: Path, name: str) -> str:
     return kept[name]
 
 
-def make_key(var: Path) -> str:
+def make_key(var: Path, scopes: Sequence[str] = ("faq:read", "images:read")) -> str:
     """A new API key of the demo user, made on the page as a person would."""
     with httpx.Client(base_url=f"http://127.0.0.1:{PORTS['PORT']}", follow_redirects=True) as browser:
         browser.get("/accounts/login/")
@@ -135,7 +135,7 @@ def make_key(var: Path) -> str:
             "/keys/",
             data={
                 "name": "bench",
-                "scopes": ["faq:read", "images:read"],
+                "scopes": list(scopes),
                 "csrfmiddlewaretoken": browser.cookies["csrf"],
             },
         )
