@@ -6,7 +6,7 @@ it from the environment variable SCOREPOD_KEY.
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -51,14 +51,24 @@ def json_calls(url: str, body: Any = None, *, method: str = "", key: str = "", s
     ]
 
 
-def file_calls(url: str, filename: str, *, model: str = "", key: str = "", shown: Shown = WHOLE) -> list[Call]:
-    """POST with one picture, for that model if one is named: in a form by curl, as the body by the others."""
+def file_calls(
+    url: str,
+    filename: str,
+    *,
+    field: str = "files",
+    options: Mapping[str, str] | None = None,
+    key: str = "",
+    shown: Shown = WHOLE,
+) -> list[Call]:
+    """POST with one file in the field, and options: in a form by curl; by the others as the body, options beside it."""
     quoted = filename.replace("\\", r"\\").replace('"', r"\"")  # curl reads what stands between the quotes once more
-    form = [f'files=@"{quoted}"', *([f"model={model}"] if model else [])]
-    address = f"{url}?{urlencode({'model': model})}" if model else url
+    # Options are sent as they are: what begins with @ or < is no file.
+    named = [("--form-string", f"{name}={value}") for name, value in (options or {}).items()]
+    form = [("-F", f'{field}=@"{quoted}"'), *named]
+    address = f"{url}?{urlencode(options)}" if options else url
     name, media_type = _text(filename), _media_type(filename)
     return [
-        _curl(url, key, *(f"-F {shlex.quote(part)}" for part in form)),
+        _curl(url, key, *(f"{option} {shlex.quote(part)}" for option, part in form)),
         _python(
             address,
             key,
@@ -174,6 +184,19 @@ def _object(value: Any) -> str:
     return _text(value)
 
 
+MEDIA_TYPES = {
+    "bmp": "image/bmp",
+    "csv": "text/csv",
+    "gif": "image/gif",
+    "jsonl": "application/jsonl",
+    "png": "image/png",
+    "tsv": "text/tab-separated-values",
+    "txt": "text/plain",
+    "webp": "image/webp",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "zip": "application/zip",
+}
+
+
 def _media_type(filename: str) -> str:
-    kinds = {"csv": "text/csv", "png": "image/png", "webp": "image/webp", "gif": "image/gif", "bmp": "image/bmp"}
-    return kinds.get(filename.rpartition(".")[2].lower(), "image/jpeg")
+    return MEDIA_TYPES.get(filename.rpartition(".")[2].lower(), "image/jpeg")

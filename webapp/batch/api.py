@@ -46,8 +46,10 @@ JSON_LINES = ("application/jsonl", "application/x-ndjson")
 RAW = {
     **dict.fromkeys(JSON_LINES, "questions.jsonl"),
     "text/csv": "questions.csv",
+    "text/tab-separated-values": "questions.tsv",
     "text/plain": "questions.txt",
     "application/zip": "pictures.zip",
+    exports.FORMATS["xlsx"]: "questions.xlsx",
 }
 LINES_EXAMPLE = "\n".join(
     json.dumps({"custom_id": f"ticket-{number}", "question": question})

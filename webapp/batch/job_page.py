@@ -6,13 +6,16 @@ from functools import cached_property
 from itertools import islice
 
 from webapp.batch import files, queries
+from webapp.batch.exports import MAX_XLSX_ROWS
 from webapp.batch.models import Job
 from webapp.batch.queries import Progress
+from webapp.batch.results import Which
 from webapp.batch.rows import ResultRow
 from webapp.charts import Bins
 from webapp.errors import FilesError
 
-TABS = {"results": "Results", "failed": "Failed rows", "overview": "Overview"}
+TABS = {"results": "Results", "failed": "Failed rows", "overview": "Overview", "api": "Use by API"}
+FORMS = {"csv": "CSV", "jsonl": "JSON lines", "xlsx": "Excel"}
 ROWS_A_PAGE = {Job.Kind.FAQ.value: 20, Job.Kind.IMAGE.value: 24}
 LOOKED_INTO = 40  # chunks, of which it is said which versions answered
 MOVING = 2  # seconds between two looks while it is at work
@@ -111,9 +114,38 @@ class JobPage:
         return self.job.has_ended and not self.job.deleted_at and self.job.completed < self.job.total
 
     @property
-    def has_results(self) -> bool:
-        """Whether there is something to download."""
-        return self.job.has_ended and not self.job.deleted_at and self.job.done > 0
+    def downloads(self) -> list[tuple[str, Which, list[tuple[str, str]]]]:
+        """What can be fetched: its title, what it holds, and its forms by their names."""
+        if not self.job.has_ended or self.job.deleted_at:
+            return []
+        wanted: list[tuple[str, Which, int]] = [
+            ("Results", "results", self.job.done),
+            ("Failed rows", "errors", self.job.failed),
+        ]
+        return [
+            (title, which, [(form, name) for form, name in FORMS.items() if form != "xlsx" or rows <= MAX_XLSX_ROWS])
+            for title, which, rows in wanted
+            if rows
+        ]
+
+    @property
+    def filename(self) -> str:
+        """What the file may be called in an example."""
+        suffix = f".{self.job.format}"
+        kind = "questions" if self.job.kind == Job.Kind.FAQ else "pictures"
+        return self.job.name if self.job.name.lower().endswith(suffix) else kind + suffix
+
+    @property
+    def options(self) -> dict[str, str]:
+        """How the API is asked for the same."""
+        wanted = {
+            "collection": self.job.collection,
+            "model": "" if self.job.collection else self.job.model,
+            "version": self.job.version,
+            "column": self.job.column,
+            "top_k": str(self.job.top_k),
+        }
+        return {name: value for name, value in wanted.items() if value}
 
     @property
     def tabs(self) -> list[Tab]:

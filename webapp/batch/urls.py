@@ -13,4 +13,5 @@ urlpatterns = [
     path("<uuid:batch_id>/retry", views.retry, name="retry"),
     path("<uuid:batch_id>/delete", views.delete, name="delete"),
     path("<uuid:batch_id>/thumbnails/<int:row>", views.thumbnail, name="thumbnail"),
+    path("<uuid:batch_id>/<str:which>/<str:form>", views.download, name="download"),
 ]

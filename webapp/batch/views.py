@@ -1,6 +1,7 @@
 """The pages of batches: their list, an upload, its preview, and the page of each."""
 
 from collections.abc import Mapping
+from typing import cast, get_args
 from uuid import UUID
 
 from django.conf import settings
@@ -15,10 +16,11 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from webapp import problems
-from webapp.batch import files, pictures, queries, reading, services
+from webapp.batch import exports, files, pictures, queries, reading, services
 from webapp.batch.forms import OptionsForm, ReadingForm
 from webapp.batch.job_page import JobPage
 from webapp.batch.models import Job
+from webapp.batch.results import Which
 from webapp.bodies import length_of
 from webapp.errors import AppError, Conflict, FilesError, InvalidInput, NotFound, ScoringUnavailable, TooLarge
 from webapp.keys.limits import limited
@@ -251,6 +253,22 @@ def delete(request: HttpRequest, batch_id: UUID) -> HttpResponse:
         return redirect("batch:batch", batch_id)
     messages.success(request, f"“{job.name}” is deleted.")
     return redirect("batch:list")
+
+
+@require_safe
+@login_required
+@never_cache
+@limited("other")
+def download(request: HttpRequest, batch_id: UUID, which: str, form: str) -> HttpResponseBase:
+    """The results or errors as a file; of a workbook that is still to be made, a page that waits for it."""
+    job = _own(request, batch_id)
+    if which not in get_args(Which) or form not in exports.FORMATS:
+        raise NotFound("There is no such download.")
+    asked = cast("Which", which)
+    if form == "xlsx" and ((path := exports.xlsx(job, asked)) is None or wants_part(request)):
+        context = {"job": job, "which": asked, "ready": path is not None, "every": LOOK_EVERY}
+        return render_page(request, "batch/preparing.html", "batch/_preparing.html", context)
+    return exports.download(job, asked, form)
 
 
 @require_safe

@@ -1,5 +1,8 @@
 """The same request as the page made, written out as code."""
 
+from collections.abc import Mapping
+from uuid import UUID
+
 from django import template
 from django.http import HttpRequest
 from django.template import Context
@@ -23,6 +26,14 @@ PREDICTIONS = Shown(
     ],
     "(await answer.json()).results[0].predictions",
 )
+BATCH = Shown(
+    ["batch = json.load(answer)", 'print(batch["id"], batch["status"], batch["request_counts"])'],
+    "await answer.json()",
+)
+RESULTS = Shown(
+    ["for line in answer:", "    row = json.loads(line)", '    print(row["row"], row["answers"][:1] or row["error"])'],
+    '(await answer.text()).trim().split("\\n").map((line) => JSON.parse(line))',
+)
 
 
 @register.simple_tag(takes_context=True)
@@ -35,7 +46,26 @@ def faq_calls(context: Context, question: str, key: str = "", *, explain: bool =
 @register.simple_tag(takes_context=True)
 def image_calls(context: Context, filename: str, model: str = "", key: str = "") -> list[Call]:
     """POST /api/v1/images/classify with one file, for that model if one is named."""
-    return file_calls(_address(context, "api:images-classify"), filename, model=model, key=key, shown=PREDICTIONS)
+    options = {"model": model} if model else None
+    return file_calls(_address(context, "api:images-classify"), filename, options=options, key=key, shown=PREDICTIONS)
+
+
+@register.simple_tag(takes_context=True)
+def batch_create_calls(context: Context, filename: str, options: Mapping[str, str]) -> list[Call]:
+    """POST /api/v1/batches with a file. options: as the API has them."""
+    return file_calls(_address(context, "api:batches"), filename, field="file", options=options, shown=BATCH)
+
+
+@register.simple_tag(takes_context=True)
+def batch_calls(context: Context, batch_id: UUID) -> list[Call]:
+    """GET /api/v1/batches/{id}: how far it is."""
+    return json_calls(_address(context, "api:batch", batch_id), shown=BATCH)
+
+
+@register.simple_tag(takes_context=True)
+def batch_results_calls(context: Context, batch_id: UUID) -> list[Call]:
+    """GET /api/v1/batches/{id}/results as JSON lines."""
+    return json_calls(_address(context, "api:batch-results", batch_id), shown=RESULTS)
 
 
 @register.simple_tag(takes_context=True)
@@ -50,6 +80,6 @@ def sheet_id(request_id: str, number: int) -> str:
     return f"api-{request_id}-{number}"
 
 
-def _address(context: Context, name: str) -> str:
+def _address(context: Context, name: str, *args: object) -> str:
     request: HttpRequest = context["request"]
-    return request.build_absolute_uri(reverse(name))
+    return request.build_absolute_uri(reverse(name, args=args))

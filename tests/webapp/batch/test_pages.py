@@ -431,3 +431,54 @@ def test_the_name_of_a_file_is_text_and_nothing_else(owner_client, draft):
         assert "<img src=x" not in owner_client.get(path).content.decode()
     services.start(job, options=services.Options())
     assert "<img src=x" not in owner_client.get(page(job)).content.decode()
+
+
+# Downloads and code ---------------------------------------------------------------------------------------------------
+
+
+def test_results_and_failed_rows_are_downloaded(owner_client, answering, create, work):
+    job = create(["Question 0?", "", "Question 2?"])
+    assert "/results/csv" not in owner_client.get(page(job)).content.decode()
+    work()
+    html_of_page = owner_client.get(page(job)).content.decode()
+    for which, count in (("results", 3), ("errors", 1)):
+        address = reverse("batch:download", args=[job.pk, which, "csv"])
+        assert address in html_of_page
+        answer = owner_client.get(address)
+        assert answer["Content-Disposition"].startswith("attachment")
+        assert len(b"".join(answer).splitlines()) == count + 1
+
+
+def test_a_workbook_is_made_when_somebody_asks_for_it(owner_client, answering, create, work):
+    job = create(3)
+    work()
+    address = reverse("batch:download", args=[job.pk, "results", "xlsx"])
+    answer = owner_client.get(address)
+    assert "It is being made" in words(answer)
+    assert 'data-every="3"' in answer.content.decode()
+    work()
+    part = owner_client.get(address, headers={"HX-Request": "true"}).content.decode()
+    assert "It is ready" in part
+    assert "data-every" not in part
+    assert b"".join(owner_client.get(address)).startswith(b"PK")
+
+
+def test_downloads_that_are_none_are_not_found(owner_client, answering, create, work, client_of_nobody, stranger):
+    job = create(3)
+    early = owner_client.get(reverse("batch:download", args=[job.pk, "results", "csv"]))
+    assert early.status_code == 409
+    work()
+    for which, form in (("nonsense", "csv"), ("results", "exe")):
+        assert owner_client.get(reverse("batch:download", args=[job.pk, which, form])).status_code == 404
+    client_of_nobody.force_login(stranger)
+    assert client_of_nobody.get(reverse("batch:download", args=[job.pk, "results", "csv"])).status_code == 404
+
+
+def test_the_same_batch_by_api_is_shown_as_code(owner_client, answering, create, work):
+    job = create(3, top_k=2, column="question")
+    work()
+    code = html.unescape(owner_client.get(page(job), {"tab": "api"}).content.decode())
+    assert "--form-string collection=javascript" in code
+    assert "--form-string top_k=2" in code
+    assert "application/jsonl" in code
+    assert f"/api/v1/batches/{job.pk}/results" in code
