@@ -11,6 +11,8 @@ OWN_PAGES = [
     "/faq/?q=best+pasta+recipe+for+tonight",
     "/faq/?q=%3F%3F%3F",
     "/images/",
+    "/batches/",
+    "/batches/new",
     "/keys/",
     "/webhooks/",
     "/history/",

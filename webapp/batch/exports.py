@@ -54,7 +54,13 @@ def download(job: Job, which: Which, form: str) -> HttpResponseBase:
         if path is None:
             raise Conflict("The workbook is being made. Ask again in a moment.", retry_after=ASK_AGAIN_AFTER)
         with files.disk_errors():
-            return FileResponse(path.open("rb"), content_type=FORMATS[form], headers=headers)
+            # It would say a Content-Disposition of its own over one in `headers`.
+            return FileResponse(
+                path.open("rb"),
+                as_attachment=True,
+                filename=_name_of(job, which, form),
+                content_type=FORMATS[form],
+            )
     pieces = results.jsonl(job, which) if form == "jsonl" else results.as_csv(job, which)
     # The first at once: what is wrong with it is then said with its status.
     first = next(pieces, b"")

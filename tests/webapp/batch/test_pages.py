@@ -460,16 +460,21 @@ def test_a_workbook_is_made_when_somebody_asks_for_it(owner_client, answering, c
     part = owner_client.get(address, headers={"HX-Request": "true"}).content.decode()
     assert "It is ready" in part
     assert "data-every" not in part
-    assert b"".join(owner_client.get(address)).startswith(b"PK")
+    workbook = owner_client.get(address)
+    assert workbook["Content-Disposition"] == 'attachment; filename="questions-results.xlsx"'
+    assert b"".join(workbook).startswith(b"PK")
 
 
-def test_downloads_that_are_none_are_not_found(owner_client, answering, create, work, client_of_nobody, stranger):
+def test_what_is_at_work_has_no_results_to_download(owner_client, create):
     job = create(3)
-    early = owner_client.get(reverse("batch:download", args=[job.pk, "results", "csv"]))
-    assert early.status_code == 409
-    work()
+    assert owner_client.get(reverse("batch:download", args=[job.pk, "results", "csv"])).status_code == 409
     for which, form in (("nonsense", "csv"), ("results", "exe")):
         assert owner_client.get(reverse("batch:download", args=[job.pk, which, form])).status_code == 404
+
+
+def test_a_stranger_downloads_nothing(answering, create, work, client_of_nobody, stranger):
+    job = create(3)
+    work()
     client_of_nobody.force_login(stranger)
     assert client_of_nobody.get(reverse("batch:download", args=[job.pk, "results", "csv"])).status_code == 404
 
