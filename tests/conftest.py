@@ -33,10 +33,13 @@ class Group:
         return f"tests/{self.place}" in item.path.as_posix()
 
 
+FAULTS = "system/test_batch_faults.py"
 GROUPS = (
     Group("browser tests", place="browser/", program="chromium", install="apt-get install chromium"),
     Group("Redis tests", place="redis/", program="redis-server", install="apt-get install redis-server"),
     Group("PostgreSQL tests", place="postgresql/", program="initdb", install="apt-get install postgresql"),
+    Group("fault tests", FAULTS, program="redis-server", install="apt-get install redis-server"),
+    Group("fault tests", FAULTS, program="initdb", install="apt-get install postgresql"),
     Group("frontend tests", place="frontend/", program="node", install="apt-get install nodejs"),
 )
 LEFT_OUT = pytest.StashKey[list[Group]]()

@@ -17,6 +17,7 @@ from webapp.batch import files, pictures
 from webapp.batch.claims import Claim, Scored, Tally
 from webapp.batch.models import Job
 from webapp.batch.rows import Answer, InputRow, ResultRow
+from webapp.celery import stopping
 from webapp.errors import (
     FilesError,
     InvalidInput,
@@ -38,6 +39,7 @@ TIMEOUT = 60.0  # seconds for one request: it waits while others ask the pods
 GROUP_BYTES = 8 * 2**20  # of pictures in one request, and so in memory
 BARS = 20  # of the histogram of confidences
 PATIENT_ATTEMPTS = 5  # after so many attempts on a chunk, a row that alone makes the model fail is told so
+PAUSES = (0.2, 0.5, 1.0)  # seconds before each further try, where no pod has room
 LABELS_KEPT_FOR = 60.0  # seconds
 MOST_LABELS = 50_000
 MOST_COLLECTIONS = 4
@@ -127,7 +129,7 @@ def _answers(
 ) -> Iterator[tuple[ResultRow, T | ScoringRefused]]:
     """The answer to each row. One that is refused has its error already."""
     try:
-        answers = _counted(claim, waiting, ask)
+        answers = _asked(claim, waiting, ask)
     except ScoringError as error:
         if not _may_be_its_own_fault(claim, error):
             raise
@@ -151,6 +153,20 @@ def _may_be_its_own_fault(claim: Claim, error: ScoringError) -> bool:
     if isinstance(error, ScoringRefused):
         return True
     return claim.chunk.attempts > PATIENT_ATTEMPTS and not isinstance(error, ScoringUnavailable | ScoringTimeout)
+
+
+def _asked(
+    claim: Claim, waiting: Sequence[Waiting], ask: Callable[[Sequence[Waiting]], Sequence[T | ScoringRefused]]
+) -> Sequence[T | ScoringRefused]:
+    """Asks, a few times where no pod has room: another batch's rows may be in the way, or a pod that comes back."""
+    for pause in PAUSES:
+        try:
+            return _counted(claim, waiting, ask)
+        except ScoringUnavailable:
+            if stopping():
+                raise
+            time.sleep(pause)
+    return _counted(claim, waiting, ask)
 
 
 def _counted(

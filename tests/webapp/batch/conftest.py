@@ -9,7 +9,7 @@ import pytest
 
 from tests.factories import make_collection
 from webapp.accounts.models import User
-from webapp.batch import files, queries, services, shifts
+from webapp.batch import files, queries, scoring, services, shifts
 from webapp.batch.models import Job
 from webapp.batch.rows import ResultRow
 from webapp.batch.services import Options
@@ -25,9 +25,10 @@ def batch_dir(settings, tmp_path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def nothing_rests():
-    """Which pods have just failed is remembered in this process."""
+def nothing_rests(monkeypatch):
+    """Which pods have just failed is remembered in this process; and nobody waits here for pods that have no room."""
     shifts.rests.forget()
+    monkeypatch.setattr(scoring, "PAUSES", ())
 
 
 @pytest.fixture

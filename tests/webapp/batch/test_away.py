@@ -54,6 +54,14 @@ def test_while_pods_are_away_a_job_waits_says_so_and_blames_no_row(answering, cr
     assert [row.row for row in results(job)] == list(range(450))
 
 
+def test_a_pod_that_has_no_room_for_a_moment_is_asked_again_at_once(answering, create, work, monkeypatch):
+    monkeypatch.setattr(scoring, "PAUSES", (0.0, 0.0))
+    answering.answers(*[AWAY["full"]] * 4, answering.behave)  # the client itself asks twice
+    job = create(3)
+    work()
+    assert (after(job).state, Chunk.objects.get().attempts) == ("completed", 1)
+
+
 def test_while_pods_are_away_few_chunks_find_out(answering, create, work):
     create(4000)
     answering.answers(AWAY["gone"])

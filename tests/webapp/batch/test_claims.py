@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from tests.factories import make_user
@@ -88,6 +89,7 @@ def test_what_comes_late_takes_its_file_along(ready, monkeypatch):
         if claim.chunk.attempts == 1:
             fall_silent()
             claims.reap()
+            connection.close()  # this thread's
         return scored
 
     monkeypatch.setattr(scoring, "score", slow)

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.db.models import Sum
 from django.utils import timezone
 
@@ -165,6 +166,7 @@ def test_what_is_cancelled_half_way_keeps_what_is_done(answering, create, work):
 
     def cancel(request):
         services.cancel(after(job))
+        connection.close()  # this thread's
         return answering.behave(request)
 
     answering.answers(cancel)

@@ -1,0 +1,233 @@
+"""Jobs while processes are killed and servers go: in the end each is complete, every row once and in its order.
+
+The pods' model answers every question with itself, so that what is right is known of each row; a direct scoring of some
+of them says the same. What happens, and when, comes from a seed: a failure can be had again.
+"""
+
+import json
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2 as httpx
+import pytest
+
+from tests.cluster import PODS, Cluster, cluster, wait_until
+from tests.scoring_service import obedient
+from tests.servers import PostgreSQL, Redis, a_postgresql, a_redis
+
+MODEL = "faq-javascript"
+SEED = 20261127
+SLOW_MS = 150  # a call of the model: jobs last long enough to be disturbed
+PATIENCE = 150.0  # seconds for all jobs once the last blow has fallen
+
+CREATE = """
+import json
+from pathlib import Path
+from webapp.accounts.models import User
+from webapp.batch import files, services
+from webapp.batch.services import Options
+from webapp.keys.models import Scope
+from webapp.keys.principal import Principal
+owner, _ = User.objects.get_or_create(email="batches@example.com")
+who = Principal(owner, None, frozenset(Scope.values))
+made = {}
+for name, questions in json.loads(Path(FILE).read_text()).items():
+    lines = [json.dumps({"custom_id": f"{name}-{n}", "question": each}) for n, each in enumerate(questions)]
+    upload = files.store_stream(["\\n".join(lines).encode()], f"{name}.jsonl")
+    made[name] = str(services.create(who, upload=upload, options=Options(top_k=1), name=name).pk)
+print(json.dumps(made))
+"""
+
+HOW_FAR = "SELECT state, count(*) FROM batch_job GROUP BY state"
+
+READ = """
+import json
+from pathlib import Path
+from webapp.batch import files, queries
+from webapp.batch.models import Job
+found = {}
+for job in Job.objects.all():
+    rows = [
+        [row.row, row.id, row.question, [[each.id, each.probability] for each in row.answers], row.error]
+        for row in files.results_of(job, queries.done_chunks_of(job))
+    ]
+    left = sorted(path.name for path in (files.folder(job) / "results").iterdir())
+    found[job.name] = {"counts": [job.total, job.completed, job.failed], "rows": rows, "files": len(left),
+                       "chunks": job.chunks.count(), "attempts": sum(job.chunks.values_list("attempts", flat=True))}
+Path(FILE).write_text(json.dumps(found))
+print("written")
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store's folder of a model that takes its time."""
+    store = tmp_path_factory.mktemp("store")
+    obedient.write(store, MODEL, parameters={"slow_ms": SLOW_MS})
+    return store / MODEL
+
+
+@dataclass
+class Site:
+    """A cluster without its pages, and what is done to it. log: what was done, by seconds since the beginning."""
+
+    cluster: Cluster
+    chance: random.Random
+    began: float
+    log: list[str]
+
+    def note(self, what: str) -> None:
+        self.log.append(f"{time.monotonic() - self.began:6.1f} s  {what}")
+
+    def shell(self, script: str, file: Path) -> str:
+        return self.cluster.manage("shell", "-v0", "-c", script.replace("FILE", repr(str(file)))).splitlines()[-1]
+
+    def kill(self, name: str, away: float) -> None:
+        """Kills a process, and starts it again after so many seconds."""
+        self.note(f"kill -9 {name}, away for {away:.1f} s")
+        self.cluster.kill(name)
+        time.sleep(away)
+        self.cluster.programs[name].start()
+
+    def pause(self, least: float, most: float) -> None:
+        time.sleep(self.chance.uniform(least, most))
+
+
+def jobs_of(chance: random.Random, count: int) -> dict[str, list[str]]:
+    """Questions by the name of their job: many small jobs, and some of two chunks."""
+    ranges = [(1, 1), (2, 20), (2, 20), (20, 60), (20, 100), (201, 400)]
+    sizes = [chance.randint(*chance.choice(ranges)) for _ in range(count)]
+    return {f"job-{number}": [f"question {number} {row}" for row in range(size)] for number, size in enumerate(sizes)}
+
+
+@contextmanager
+def jobs_at_work(cluster: Cluster, count: int, tmp_path: Path) -> Iterator[Site]:
+    """Has so many jobs made; in the end all of them must be as if nothing had happened."""
+    chance = random.Random(SEED)
+    site = Site(cluster, chance, time.monotonic(), [])
+    jobs = jobs_of(chance, count)
+    asked, read = tmp_path / "asked.json", tmp_path / "read.json"
+    asked.write_text(json.dumps(jobs))
+    made = json.loads(site.shell(CREATE, asked))
+    assert set(made) == set(jobs)
+    site.note(f"{count} jobs of {sum(map(len, jobs.values()))} rows are made")
+    try:
+        yield site
+        site.note("the last blow")
+        states: list[tuple[object, ...]] = []
+
+        def all_complete() -> bool:
+            nonlocal states
+            states = cluster.rows(HOW_FAR)
+            time.sleep(0.5)
+            return states == [("completed", count)]
+
+        wait_until("every job is complete", all_complete, within=PATIENCE)
+        site.note("all complete")
+    except BaseException as error:
+        logs = {name: program.log[-3000:] for name, program in cluster.programs.items() if "worker" in name}
+        error.add_note("\n".join([*site.log, *(f"--- {name}\n{log}" for name, log in logs.items())]))
+        raise
+    site.shell(READ, read)
+    check(cluster, jobs, json.loads(read.read_text()))
+
+
+def check(cluster: Cluster, jobs: dict[str, list[str]], found: dict[str, dict]) -> None:
+    """Every row once, in its order, with its own answer; and no file is left of what came late."""
+    assert set(found) == set(jobs)
+    for name, questions in jobs.items():
+        job = found[name]
+        assert job["counts"] == [len(questions), len(questions), 0], name
+        assert job["rows"] == [
+            [number, f"{name}-{number}", question, [[question, 1.0]], ""] for number, question in enumerate(questions)
+        ], name
+        assert job["files"] == job["chunks"], name
+    sample = [question for questions in jobs.values() for question in questions][::97]
+    assert direct(cluster, sample) == [[[question, 1.0]] for question in sample]
+    assert sum(job["attempts"] for job in found.values()) > sum(job["chunks"] for job in found.values()), "a blow fell"
+
+
+def direct(cluster: Cluster, questions: Sequence[str]) -> list[list[list[object]]]:
+    """What a pod answers when it is asked directly."""
+    found = []
+    for question in questions:
+        tensor = {"name": "question", "shape": [1], "datatype": "BYTES", "data": [question]}
+        answer = httpx.post(
+            f"{cluster.pod_urls['pod-1']}/v2/models/{MODEL}/infer",
+            json={"inputs": [tensor], "parameters": {"top_k": 1}},
+            headers={"Authorization": f"Bearer {cluster.env['SCORING_TOKEN']}"},
+            timeout=30,
+        )
+        outputs = {each["name"]: each["data"] for each in answer.raise_for_status().json()["outputs"]}
+        found.append([list(pair) for pair in zip(outputs["faq_id"], outputs["probability"], strict=True)])
+    return found
+
+
+def test_with_redis_and_postgresql_every_row_is_scored_once(model, tmp_path):
+    with a_redis(tmp_path) as redis, a_postgresql() as postgresql:
+        env = {"REDIS_URL": redis.url, "DATABASE_URL": postgresql.url, "BATCH_OPEN_JOBS": "1000"}
+        with (
+            cluster(tmp_path / "var", model, workers=2, web=False, **env) as running,
+            jobs_at_work(running, 200, tmp_path) as site,
+        ):
+            blows = [
+                *(_kill_worker("worker") for _ in range(3)),
+                *(_kill_worker("worker-2") for _ in range(3)),
+                *(_kill_worker(pod) for pod in PODS for _ in range(2)),
+                lambda site: lose_redis(site, redis),
+                lambda site: lose_postgresql(site, postgresql),
+                lose_pods,
+            ]
+            site.chance.shuffle(blows)
+            for blow in blows:
+                site.pause(0.5, 3)
+                blow(site)
+
+
+def test_on_one_machine_every_row_is_scored_once(model, tmp_path):
+    with (
+        cluster(tmp_path / "var", model, workers=2, web=False, BATCH_OPEN_JOBS="1000") as running,
+        jobs_at_work(running, 40, tmp_path) as site,
+    ):
+        blows = [*(_kill_worker(name) for name in ("worker", "worker-2", "worker", *PODS)), lose_pods]
+        site.chance.shuffle(blows)
+        for blow in blows:
+            site.pause(0.5, 3)
+            blow(site)
+
+
+Blow = Callable[[Site], None]
+
+
+def _kill_worker(name: str) -> Blow:
+    return lambda site: site.kill(name, site.chance.uniform(0, 2))
+
+
+def lose_redis(site: Site, redis: Redis) -> None:
+    site.note("Redis is gone for 3 s, and empty afterwards")
+    redis.stop()
+    time.sleep(3)
+    redis.start()
+
+
+def lose_postgresql(site: Site, postgresql: PostgreSQL) -> None:
+    site.note("PostgreSQL is gone for 6 s")
+    postgresql.stop()
+    time.sleep(6)
+    postgresql.start()
+
+
+def lose_pods(site: Site) -> None:
+    site.note("one pod is gone for 10 s, and both of them for 3 s of that")
+    site.cluster.kill(PODS[0])
+    time.sleep(4)
+    site.cluster.programs[PODS[1]].end(signal.SIGKILL)
+    time.sleep(3)
+    site.cluster.programs[PODS[1]].start()
+    time.sleep(3)
+    site.cluster.programs[PODS[0]].start()
