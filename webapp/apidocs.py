@@ -1,6 +1,7 @@
 """The API explained: its OpenAPI document, and the same as plain values for the documentation page."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +16,7 @@ from webapp.calls import Call, file_calls, json_calls
 from webapp.etags import EtagView
 
 Json = Mapping[str, Any]
+CHOICES = re.compile(r"^\* `.*\n?", re.MULTILINE)  # drf-spectacular's list of them: the type says the same
 
 
 class SchemaView(EtagView, SpectacularAPIView):
@@ -43,6 +45,21 @@ class Body:
     media_types: Sequence[str]
     fields: Sequence[Field]
     example: str
+
+
+@dataclass(frozen=True)
+class Input:
+    """One value that the console sends. place: "path", "query" or "form"; kind: "text", "number", "choice", "file" or
+    "files"; value: what it begins with; hint: its type in words.
+    """
+
+    name: str
+    place: str
+    kind: str
+    choices: Sequence[str]
+    value: str
+    required: bool
+    hint: str
 
 
 @dataclass(frozen=True)
@@ -75,6 +92,8 @@ class Operation:
     body: Body | None
     answers: Sequence[Answer]
     calls: Sequence[Call]
+    inputs: Sequence[Input]  # all that may be sent, but a body of JSON: that is `body.example`
+    sends_json: bool
 
 
 @dataclass(frozen=True)
@@ -120,6 +139,8 @@ def _operation(method: str, path: str, operation: Json) -> Operation:
         body=_body(content) if content else None,
         answers=[_answer(int(status), answer) for status, answer in operation["responses"].items()],
         calls=_calls(method.upper(), settings.PUBLIC_URL + _filled(path, operation), content),
+        inputs=list(_inputs(operation, content)),
+        sends_json="application/json" in content,
     )
 
 
@@ -127,6 +148,39 @@ def _filled(path: str, operation: Json) -> str:
     """The path with the examples of its parameters in their places."""
     in_path = [each for each in operation.get("parameters", []) if each["in"] == "path"]
     return path.format(**{each["name"]: next(iter(each["examples"].values()))["value"] for each in in_path})
+
+
+def _inputs(operation: Json, content: Json) -> Iterator[Input]:
+    """What stands in the path first. What a form may hold is asked for there, and not once more in the address."""
+    form = {} if "application/json" in content else _resolved(content.get("multipart/form-data", {}).get("schema", {}))
+    fields = form.get("properties", {})
+    parameters = [each for each in operation.get("parameters", []) if each["in"] in {"path", "query"}]
+    for each in sorted(parameters, key=lambda each: each["in"] != "path"):
+        if each["name"] not in fields:
+            examples = each.get("examples", {}).values() if each["in"] == "path" else ()
+            value = str(next((example["value"] for example in examples), ""))
+            yield _input(each["name"], each["in"], each["schema"], value, required=each.get("required", False))
+    for name, schema in fields.items():
+        yield _input(name, "form", schema, required=name in form.get("required", ()))
+
+
+def _input(name: str, place: str, schema: Json, value: str = "", *, required: bool) -> Input:
+    plain, _ = _not_null(schema)
+    items = _resolved(plain.get("items", {}))
+    choices = [str(choice) for choice in plain.get("enum", ())]
+    match plain.get("type"):
+        case "array" if items.get("format") == "binary":
+            kind = "files"
+        case "string" if plain.get("format") == "binary":
+            kind = "file"
+        case "boolean":
+            kind, choices = "choice", ["true", "false"]
+        case "integer" | "number":
+            kind = "number"
+        case _:
+            kind = "choice" if choices else "text"
+    required = required and not kind.startswith("file")  # one file may stand for another: the API knows best
+    return Input(name, place, kind, choices, value, required, _in_words(schema))
 
 
 def _body(content: Json) -> Body:
@@ -194,7 +248,8 @@ def _fields(schema: Json, path: str = "") -> Iterator[Field]:
 def _field(name: str, schema: Json, *, required: bool, description: str | None = None) -> Field:
     plain, _ = _not_null(schema)
     default = json.dumps(plain["default"]) if "default" in plain else ""
-    return Field(name, _in_words(schema), required, description or plain.get("description", ""), default)
+    told = CHOICES.sub("", description or plain.get("description", ""))
+    return Field(name, _in_words(schema), required, told, default)
 
 
 def _in_words(schema: Json) -> str:
@@ -260,4 +315,6 @@ def _calls(method: str, url: str, content: Json) -> list[Call]:
         return json_calls(url, _example(content["application/json"]), method=method)
     if not content:
         return json_calls(url, method=method)
-    return file_calls(url, "questions.csv" if "text/csv" in content else "picture.jpg")
+    if "text/csv" in content:
+        return file_calls(url, "questions.csv", field="file")
+    return file_calls(url, "picture.jpg")

@@ -3,6 +3,7 @@
 const modules = {
   "confirm-dialog": () => import("./modules/confirm-dialog.js"),
   "column-choice": () => import("./modules/column-choice.js"),
+  console: () => import("./modules/console.js"),
   copy: () => import("./modules/copy.js"),
   dialog: () => import("./modules/dialog.js"),
   feedback: () => import("./modules/feedback.js"),

@@ -89,3 +89,23 @@ def test_fields_are_told_in_words():
     good = next(answer for answer in match.answers if answer.good)
     assert "matches[].probability" in {field.name for field in good.fields}
     assert json.loads(good.example)["answered"] is True
+
+
+def test_each_operation_can_be_tried_with_all_it_takes(owner_client):
+    page = owner_client.get("/api/docs").content.decode()
+    consoles = {operation.id: operation for group in apidocs.groups() for operation in group.operations}
+    assert page.count('data-module="console"') == len(consoles)
+    for operation in consoles.values():
+        for name in re.findall(r"{(\w+)}", operation.path):
+            (field,) = [each for each in operation.inputs if each.name == name]
+            assert (field.place, field.required, bool(field.value)) == ("path", True, True)
+    files = {each.name: each.kind for each in consoles["batch_create"].inputs if each.kind.startswith("file")}
+    assert files == {"file": "file", "files": "files"}
+    assert len({each.name for each in consoles["batch_create"].inputs}) == len(consoles["batch_create"].inputs)
+
+
+def test_a_stranger_gets_no_token_and_no_cookie_with_the_reference(client, owner_client, client_of_nobody):
+    assert 'data-csrf="' in owner_client.get("/api/docs").content.decode()
+    answer = client_of_nobody.get("/api/docs")
+    assert "data-csrf" not in answer.content.decode()
+    assert not answer.cookies
