@@ -125,7 +125,7 @@ def preview(path: Path, reading: Reading) -> list[list[str]]:
         case _:
             with _cells(path, reading) as cells:
                 found = [row for _line, row in islice(_body(cells, reading.header), SHOWN_ROWS)]
-    return [[cell[:SHOWN_CELL] for cell in row[:SHOWN_COLUMNS]] for row in found]
+    return [[_shown(cell[:SHOWN_CELL]) for cell in row[:SHOWN_COLUMNS]] for row in found]
 
 
 def column_of(reading: Reading, wanted: str) -> str:
@@ -169,6 +169,11 @@ def rows(path: Path, reading: Reading, column: str) -> Iterator[InputRow]:
 
 def bad(sentence: str) -> InvalidInput:
     return InvalidInput(sentence, field="file")
+
+
+def _shown(text: str) -> str:
+    """The text as a page and the database can hold it: of what is none, a mark stands in its place."""
+    return NO_TEXT.sub("\ufffd", text)
 
 
 # What it is -----------------------------------------------------------------------------------------------------------
@@ -360,7 +365,7 @@ def _column_names(head: list[str], width: int) -> list[str]:
     """One name for each column, each another."""
     names: list[str] = []
     for number in range(1, width + 1):
-        name = " ".join(head[number - 1].split())[:MAX_COLUMN] if number <= len(head) else ""
+        name = _shown(" ".join(head[number - 1].split())[:MAX_COLUMN]) if number <= len(head) else ""
         name = name or f"Column {number}"
         if name in names:
             name = f"{name[: MAX_COLUMN - 10]} ({number})"
@@ -491,7 +496,7 @@ def _json_lines(sample: str, encoding: str) -> Reading:
             continue
         plain += isinstance(item, str)
         for name, value in item.items() if isinstance(item, dict) else ():
-            if len(name) <= MAX_COLUMN and (len(names) < SHOWN_COLUMNS or name in names):
+            if len(name) <= MAX_COLUMN and name == _shown(name) and (len(names) < SHOWN_COLUMNS or name in names):
                 names[name] = names.get(name) or (value if isinstance(value, str) else "")
     if not names and not plain and sample.lstrip().startswith("{"):
         raise bad(NO_LINES)
@@ -604,8 +609,8 @@ class _Judge:
         self._number += 1
         return InputRow(
             self._number,
-            NO_TEXT.sub("\ufffd", row_id[:MAX_ID]),
-            NO_TEXT.sub("\ufffd", question[:SHOWN_CELL]),
+            _shown(row_id[:MAX_ID]),
+            _shown(question[:SHOWN_CELL]),
             error=f"{self._place} {line:,} {why}.",
         )
 

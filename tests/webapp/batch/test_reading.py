@@ -63,6 +63,20 @@ def test_bytes_that_are_no_text_spoil_their_row_alone(tmp_path):
     assert [row.question for row in read(path, "f.csv") if not row.error] == ["ö", "good"]
 
 
+@pytest.mark.parametrize("name", ["table.csv", "lines.jsonl"])
+def test_what_is_no_text_stands_in_no_name_of_a_column_and_in_no_preview(tmp_path, name):
+    """Else neither the page nor PostgreSQL could hold them; Shift JIS, taken for Windows-1252, is full of it."""
+    text = {
+        "table.csv": ("質問,a\0b\n" + "どうやって配列をコピーしますか,\0\n" * 3).encode("shift_jis"),
+        "lines.jsonl": b'{"a\\u0000b": "x", "question": "y\\u0000"}\n{"question": "\x8d"}\n',
+    }[name]
+    path = stored(tmp_path, text)
+    found = reading.detect(path, name)
+    for shown in [*found.columns, *(cell for row in reading.preview(path, found) for cell in row)]:
+        assert "\0" not in shown
+        shown.encode()
+
+
 def test_one_column_needs_no_quotation_marks(tmp_path):
     text = "question\nHow do I copy, say, an array?\nWhat is it; really?\n"
     assert questions(stored(tmp_path, text), "f.csv") == ["How do I copy, say, an array?", "What is it; really?"]
