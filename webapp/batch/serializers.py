@@ -7,6 +7,7 @@ from rest_framework import serializers
 
 from webapp.batch import queries
 from webapp.batch.models import Job
+from webapp.batch.reading import NO_TEXT
 from webapp.batch.services import LONGEST_NAME, MOST_TOP_K, Options
 from webapp.keys.api import PageAskSerializer, PageSerializer
 
@@ -25,7 +26,7 @@ class MetadataField(serializers.Field[Any, Any, Any, Any]):
         except (TypeError, ValueError, RecursionError):
             found = None
         if not isinstance(found, dict) or not all(
-            isinstance(text, str) and "\0" not in text for text in found.values()
+            isinstance(text, str) and not NO_TEXT.search(name + text) for name, text in found.items()
         ):
             self.fail("invalid")
         return found

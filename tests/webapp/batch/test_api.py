@@ -99,6 +99,9 @@ class TestSending:
             ("?collection=none", "collection"),
             ("?metadata=ticket", "metadata"),
             ("?metadata=%7B%22a%22%3A1%7D", "metadata"),
+            # Which PostgreSQL keeps in no JSON, and no answer can hold: half a surrogate pair, NUL in a name.
+            ("?metadata=%7B%22a%22%3A%22%5Cud800%22%7D", "metadata"),
+            ("?metadata=%7B%22a%5Cu0000%22%3A%22b%22%7D", "metadata"),
         ],
     )
     def test_an_option_that_makes_no_sense_is_named(self, send, query, field, batch_dir):
