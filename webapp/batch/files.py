@@ -371,13 +371,24 @@ def lend_upload(job: Job, original: Job) -> None:
 
 
 def write_rows(job: Job, number: int, rows: Sequence[InputRow]) -> Path:
-    """Writes the input of a chunk; `sync` later makes sure of many of them. Raises FilesError."""
+    """Writes the input of a chunk; `sync` later makes sure of many of them. Raises FilesError.
+
+    What stands there before stays whole until it is replaced: a worker that was thought dead, and writes the same
+    again, may be killed in the middle of it.
+    """
     path = _rows_file(job, number)
-    with disk_errors():
-        if number == 0:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _created(path) as file:
-            file.write(_packed(rows))
+    partial = path.with_name(f".{number}-{uuid.uuid4().hex}")
+    try:
+        with disk_errors():
+            if number == 0:
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with _created(partial) as file:
+                file.write(_packed(rows))
+            partial.rename(path)
+    except FilesError:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
     return path
 
 

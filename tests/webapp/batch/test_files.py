@@ -207,6 +207,16 @@ def test_rows_and_results_come_back_as_they_were_written(job):
     assert list(files.results_of(job, [type("Chunk", (), {"result": name})])) == results
 
 
+def test_rows_that_are_written_again_are_whole_at_any_moment(job):
+    path = files.write_rows(job, 0, [InputRow(0, question="x")])
+    before = path.read_bytes()
+    with path.open("rb") as reading:
+        files.write_rows(job, 0, [InputRow(0, question="y" * 100)])
+        assert reading.read() == before
+    assert files.read_rows(job, 0)[0].question == "y" * 100
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
 def test_a_file_that_is_missing_or_damaged_is_an_error_of_ours(job):
     files.adopt(job, files.store_stream([CSV], "questions.csv"))
     with pytest.raises(FilesError, match="is missing"):
