@@ -19,7 +19,7 @@ from webapp.accounts.models import User
 from webapp.batch import endings, files, reading, retries, validation
 from webapp.batch.files import StoredUpload
 from webapp.batch.models import Job
-from webapp.errors import Conflict, InvalidInput, NotFound, ScoringUnavailable
+from webapp.errors import AppError, Conflict, InvalidInput, NotFound, ScoringUnavailable
 from webapp.faq.queries import collection_called
 from webapp.images.queries import image_model
 from webapp.keys.models import Scope
@@ -60,12 +60,16 @@ def create(
     name: str = "",
     metadata: Mapping[str, str] | None = None,
 ) -> Job:
-    """Takes the upload and starts. The upload is the job's afterwards, or as it was when this raises.
+    """Takes the upload and starts. The upload is the job's afterwards; when this raises, there is no job.
 
     Raises what `create_draft` and `start` raise.
     """
     job = create_draft(who, upload=upload, name=name, metadata=metadata, check=options)
-    return start(job, options=options)
+    try:
+        return start(job, options=options)
+    except AppError:  # others were quicker to take the last room, say
+        delete(job)
+        raise
 
 
 def create_draft(

@@ -1,8 +1,11 @@
 """What people may do with jobs, and when they may not."""
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
+from django.db import connection
 
 from tests.factories import make_key, make_model, make_user, make_version
 from tests.webapp.batch.conftest import after, principal, results, upload
@@ -82,6 +85,28 @@ def test_a_person_has_so_many_jobs_at_work_and_no_more(answering, create, work, 
     create(1, owner=make_user("second@example.com"))
     work()
     create(1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_those_who_want_the_last_place_at_the_same_moment_one_gets_it_and_the_others_leave_nothing(
+    create, settings, batch_dir
+):
+    settings.BATCH_OPEN_JOBS, together = 1, Barrier(3)
+
+    def try_it(_number: int) -> bool:
+        together.wait()
+        try:
+            create(1)
+        except Conflict:
+            return False
+        finally:
+            connection.close()
+        return True
+
+    with ThreadPoolExecutor(3) as threads:
+        assert sorted(threads.map(try_it, range(3))) == [False, False, True]
+    job = Job.objects.get()
+    assert {path.name for path in batch_dir.iterdir()} == {str(job.pk), files.INCOMING}
 
 
 def test_a_draft_counts_when_it_is_started(answering, create, owner, settings):
