@@ -1,5 +1,6 @@
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from django import forms
 from django.utils import timezone
@@ -49,7 +50,7 @@ class UseForm(forms.Form):
     def address(self, **changed: str) -> str:
         """The query of a page that differs from this one in these fields."""
         kept = {name: self._raw(name) for name in self.fields} | changed
-        return "?" + "&".join(f"{name}={value}" for name, value in kept.items() if value)
+        return "?" + urlencode({name: value for name, value in kept.items() if value})
 
     @property
     def periods(self) -> list[tuple[str, str, bool]]:
@@ -71,7 +72,7 @@ class UseForm(forms.Form):
         return Wanted(None if self.of_all else self._user, since, today, **wishes)
 
     def _raw(self, name: str) -> str:
-        return str(self.data.get(name, ""))
+        return str(self.data.get(name, "")).replace("\0", "")  # PostgreSQL cannot even be asked for it
 
     def _text(self, name: str) -> str:
         """What the field says, empty where it is no choice."""

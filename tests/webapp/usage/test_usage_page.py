@@ -57,7 +57,7 @@ class TestThePage:
 
     def test_choices_that_make_no_sense_are_as_if_not_made(self, owner_client, owner):
         make_use(owner, rows=1234)
-        answer = owner_client.get("/usage/?days=-1&by=weather&key=%00&model=nothing&version=&source=x&who=me")
+        answer = owner_client.get("/usage/?days=-1&by=weather&key=%00&model=%00nothing&version=%26&source=x&who=me")
         assert answer.status_code == 200
         assert "1,234" in answer.content.decode()
 
