@@ -250,13 +250,12 @@ class _Styles:
         codes: dict[int, str] = {}
         within = False  # the formats of cells, not those of named styles
         for tag, attributes in _tags(file, parts.get(STYLES)):
-            if tag == "numFmt" and attributes.get("numFmtId", "").isdecimal():
-                codes[int(attributes["numFmtId"])] = attributes.get("formatCode", "")
+            if tag == "numFmt" and (number := _number(attributes.get("numFmtId", ""))):
+                codes[number] = attributes.get("formatCode", "")
             elif tag in {"cellXfs", "cellStyleXfs", "cellStyles", "dxfs"}:
                 within = tag == "cellXfs"
             elif tag == "xf" and within:
-                number = attributes.get("numFmtId", "0")
-                self._kinds.append(_kind(int(number) if number.isdecimal() else 0, codes))
+                self._kinds.append(_kind(_number(attributes.get("numFmtId", "")), codes))
         self._since = datetime(1899, 12, 30)  # noqa: DTZ001  # dates of sheets have no zone
         for tag, attributes in _tags(file, parts.get(WORKBOOK)):
             if tag == "workbookPr" and attributes.get("date1904") in {"1", "true"}:
@@ -285,6 +284,11 @@ class _Styles:
         if kind == "time":
             return time
         return f"{moment:%Y-%m-%d}" if kind == "date" else f"{moment:%Y-%m-%d} {time}"
+
+
+def _number(text: str) -> int:
+    """Of a number format; 0, that of plain numbers, for what is none."""
+    return int(text) if text.isdecimal() and len(text) < 9 else 0
 
 
 def _kind(number: int, codes: dict[int, str]) -> str:

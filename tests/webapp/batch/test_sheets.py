@@ -195,6 +195,18 @@ def test_a_damaged_workbook_is_refused(path, part, content, said):
         cells(path)
 
 
+def test_a_number_format_of_endless_digits_is_none(path):
+    """Python reads no number of so many digits."""
+    number = "9" * 5_000
+    forged(
+        path,
+        styles=f'<styleSheet {NAMESPACE}><numFmts><numFmt numFmtId="{number}" formatCode="d"/></numFmts>'
+        f'<cellXfs><xf numFmtId="{number}"/></cellXfs></styleSheet>',
+        sheet=sheet_of('<row><c s="0"><v>1</v></c></row>'),
+    )
+    assert cells(path) == [(1, ["1"])]
+
+
 @given(st.integers(0, 5_000), st.text('<>/&;=cvrst 0123456789.-eE"A', max_size=30))
 @settings(max_examples=60, deadline=None)
 def test_a_sheet_with_other_letters_in_it_is_read_or_refused(tmp_path_factory, at, noise):
