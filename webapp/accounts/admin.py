@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, TypeVar
 
 import allauth.mfa.admin  # its page has to be there before it can be taken off, below
 from allauth.mfa.models import Authenticator
@@ -17,6 +17,20 @@ from webapp.accounts import services
 from webapp.accounts.models import Plan, ServiceAccount, User
 from webapp.errors import InvalidInput
 
+U = TypeVar("U", bound=User)
+
+
+class PeopleAdmin(admin.ModelAdmin[U]):
+    """What the pages of persons and of service accounts share."""
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """What goes with them. Of that, batches and webhooks cannot be deleted in the admin by themselves: whoever may
+        delete a person may still delete what is theirs.
+        """
+        going, counts, forbidden, protected = super().get_deleted_objects(objs, request)
+        people = {model._meta.verbose_name for model in (User, ServiceAccount)}
+        return going, counts, forbidden & people, protected
+
 
 class AddUserForm(AdminUserCreationForm[User]):
     class Meta:
@@ -25,7 +39,7 @@ class AddUserForm(AdminUserCreationForm[User]):
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin[User]):
+class UserAdmin(PeopleAdmin[User], DjangoUserAdmin[User]):
     """People. Django's own page, without the user name, and without a way up: only a superuser makes or changes one."""
 
     add_form = AddUserForm
@@ -108,7 +122,7 @@ class ServiceAccountForm(forms.ModelForm[ServiceAccount]):
 
 
 @admin.register(ServiceAccount)
-class ServiceAccountAdmin(admin.ModelAdmin[ServiceAccount]):
+class ServiceAccountAdmin(PeopleAdmin[ServiceAccount]):
     """Owners of keys that are no persons. Their keys are made on the keys page of the person responsible."""
 
     form = ServiceAccountForm

@@ -6,7 +6,9 @@ from django.urls import reverse
 
 from tests.factories import make_key, make_member, make_service, rotate_key
 from webapp.accounts.models import User
+from webapp.batch.models import Job
 from webapp.keys.models import ApiKey
+from webapp.webhooks.models import Endpoint
 
 pytestmark = pytest.mark.django_db
 
@@ -38,6 +40,18 @@ def test_the_other_pages_of_the_admin_open_too(client, admin, owner):
         assert client.get(reverse(f"admin:accounts_user_{page}", args=[owner.pk])).status_code == 200, page
     assert client.get(reverse("admin:auth_user_password_change", args=[owner.pk])).status_code == 200
     assert client.get("/admin/no/such/page/").status_code == 404
+
+
+def test_a_person_can_be_deleted_with_all_that_is_theirs(client, admin, owner):
+    make_key(owner)
+    Job.objects.create(owner=owner, kind="faq", name="Mine", format="csv", model="faq-javascript")
+    Endpoint.objects.create(owner=owner, url="https://example.com/hooks", events="batch.completed")
+    client.force_login(admin)
+    page = reverse("admin:accounts_user_delete", args=[owner.pk])
+    assert "your account doesn" not in client.get(page).text
+    assert client.post(page, {"post": "yes"}).status_code == 302
+    assert not User.objects.filter(pk=owner.pk).exists()
+    assert not Job.objects.exists()
 
 
 def test_the_secret_of_a_second_factor_is_shown_to_nobody(client, admin, owner):
