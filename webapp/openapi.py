@@ -53,7 +53,8 @@ PREFER = {
         "`respond-async`: answer at once with a batch, which scores it in the background (RFC 7240). Needs the scope "
         "`batch`, too."
     ),
-    "schema": {"type": "string", "enum": ["respond-async"]},
+    "schema": {"type": "string"},
+    "examples": {"Later": {"value": "respond-async"}},
 }
 APPLIED = {"description": "`respond-async`.", "schema": {"type": "string", "const": "respond-async"}}
 RETRY_AFTER = {"description": "Seconds after which to try again.", "schema": {"type": "integer", "minimum": 1}}
@@ -93,10 +94,7 @@ class ApiSchema(AutoSchema):
             response.setdefault("headers", {}).update(HEADERS)
             if status == "202":
                 response["headers"]["Location"] = LOCATION
-        links = getattr(self.view, "links", {}).get(str(self.method).lower())
-        for response in operation["responses"].values() if links else ():
-            if "content" in response:
-                response["links"] = links
+        self._add_links(operation)
         scope = getattr(self.view, "required_scope", None)
         if scope:
             operation["x-required-scope"] = scope
@@ -119,6 +117,13 @@ class ApiSchema(AutoSchema):
 
     def is_deprecated(self) -> bool:
         return getattr(self.view, "deprecated", None) is not None or super().is_deprecated()
+
+    def _add_links(self, operation: dict[str, Any]) -> None:
+        """Where a client may go on from a good answer; of a call that can be answered later, from that answer."""
+        links = getattr(self.view, "links", {}).get(str(self.method).lower())
+        good = ["202"] if hasattr(self.view, "later_answer") else operation["responses"]
+        for status in good if links else ():
+            operation["responses"][status]["links"] = links
 
     def _add_later_answer(self, operation: dict[str, Any]) -> None:
         """What `Prefer: respond-async` makes of a call that can be answered later."""

@@ -1,7 +1,8 @@
-"""What Schemathesis cannot know: ids of things that exist, and an address that a webhook may have on this machine.
+"""What Schemathesis cannot know: ids of things that exist, an address that a webhook may have, and JSON lines.
 
 Every other call about a thing goes to one that is there, the rest to ones that are not. KNOWN in the environment says
-what is there: {"webhook_id": "…", …}, and what a DELETE may take away: {"DELETE webhook_id": "…"}.
+what is there: {"webhook_id": "…", …}, and what single calls need: {"DELETE webhook_id": "…"} for one that may go, or
+{"cancel batch_id": "…"} by the last word of the address. Sequences of calls find their ids themselves, by links.
 """
 
 import json
@@ -20,9 +21,11 @@ called = Counter[str]()
 @schemathesis.hook
 def before_call(_context: Any, case: Any, _kwargs: Any) -> None:
     called[case.operation.label] += 1
-    if called[case.operation.label] % 2:
+    is_sequence = case.meta is not None and case.meta.phase.name == "stateful"
+    if called[case.operation.label] % 2 and not is_sequence:
+        word = "DELETE" if case.method == "DELETE" else case.operation.path.rpartition("/")[2]
         for name, value in (case.path_parameters or {}).items():
-            known = KNOWN.get(f"DELETE {name}" if case.method == "DELETE" else name)
+            known = KNOWN.get(f"{word} {name}") or KNOWN.get(name)
             if known and is_uuid(value):  # what is none is meant to be refused
                 case.path_parameters[name] = known
     if isinstance(case.body, dict) and case.body.get("url") == EXAMPLE:
@@ -35,3 +38,11 @@ def is_uuid(value: Any) -> bool:
     except ValueError:
         return False
     return True
+
+
+@schemathesis.serializer("application/jsonl", "application/x-ndjson")
+def as_json_lines(_context: Any, value: Any) -> bytes:
+    """Every other text as it is, which is seldom JSON; the rest as a question, so that batches come about."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    whole = len(text) % 2 == 0 or text.startswith("{")
+    return (text if whole else json.dumps({"question": text})).encode("utf-8", "surrogatepass")

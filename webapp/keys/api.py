@@ -67,13 +67,13 @@ class ApiView(EtagView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         self.charge()
-        if request.method == "POST" and self.creates():
+        if request.method == "POST" and self.idempotent:
             self._heed_idempotency_key()
 
     def _heed_idempotency_key(self) -> None:
         """Puts `once` before the view's own `post`, for this request."""
         key, method = idempotency.key_in(self.request), "post"
-        if key is not None:
+        if key is not None and self.creates():
             owner, make = self.request.auth_principal.user, getattr(self, method)
             vars(self)[method] = partial(idempotency.once, key, owner, self.asked(), make)
 
@@ -85,8 +85,8 @@ class ApiView(EtagView):
         return final
 
     def creates(self) -> bool:
-        """Whether this POST creates something, so that an Idempotency-Key counts."""
-        return self.idempotent
+        """Whether this POST creates something, so that its Idempotency-Key counts."""
+        return True
 
     def asked(self) -> Iterable[Any]:
         """What the request brings, as values of JSON: with another content its Idempotency-Key does not fit."""

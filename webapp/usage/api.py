@@ -5,7 +5,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.response import Response
 
-from webapp.errors import NotAllowed, NotFound
+from webapp.errors import InvalidInput, NotAllowed, NotFound
 from webapp.keys.api import ApiRequest, ApiView, parse
 from webapp.keys.models import Scope
 from webapp.usage import feedback, ledger
@@ -50,6 +50,8 @@ USE = {"requests": 120, "rows": 150, "errors": 1, "p50_ms": 8.1, "p95_ms": 21.4}
 
 
 class UseView(ApiView):
+    also_raises = (InvalidInput,)
+
     @extend_schema(
         operation_id="usage",
         tags=["Account"],
@@ -74,7 +76,7 @@ class UseView(ApiView):
         ],
     )
     def get(self, request: ApiRequest) -> Response:
-        ask = parse(UseAskSerializer, request.query_params)
+        ask = parse(UseAskSerializer, request.query_params.dict())
         wanted = wanted_by(request, ask)
         data = [
             {**dict(zip(ask.parts, line.names, strict=True)), **figures_of(line.counts)}
@@ -85,6 +87,8 @@ class UseView(ApiView):
 
 
 class UseCsvView(ApiView):
+    also_raises = (InvalidInput,)
+
     @extend_schema(
         operation_id="usage_csv",
         tags=["Account"],
@@ -94,7 +98,7 @@ class UseCsvView(ApiView):
         responses={(200, "text/csv"): OpenApiTypes.STR},
     )
     def get(self, request: ApiRequest) -> StreamingHttpResponse:
-        return csv_answer(wanted_by(request, parse(UseAskSerializer, request.query_params)))
+        return csv_answer(wanted_by(request, parse(UseAskSerializer, request.query_params.dict())))
 
 
 def wanted_by(request: ApiRequest, ask: UseAskSerializer) -> Wanted:
