@@ -11,6 +11,7 @@ from django.utils import timezone
 from webapp.accounts.models import User
 from webapp.batch import files
 from webapp.batch.models import Chunk, Job
+from webapp.errors import FilesError
 
 log = structlog.get_logger(__name__)
 
@@ -25,9 +26,12 @@ def delete_old() -> None:
     """Deletes the files of jobs whose time has come, and drafts that nobody started. The jobs' rows stay."""
     now = timezone.now()
     for job in Job.objects.filter(kept_until__lt=now, deleted_at=None, state__in=Job.ENDED)[:AT_ONCE]:
-        # First what tells people that they are gone: should this end half way, files.tidy would not find them, but
-        # whoever comes next does.
-        files.delete(job)
+        try:
+            files.delete(job)
+        except (FilesError, OSError) as error:
+            log.warning("batch_files_not_deleted", batch=str(job.pk), error=str(error))
+            continue
+        # Last of all: should this end half way, the next one does it again.
         Chunk.objects.filter(job=job).delete()
         Job.objects.filter(pk=job.pk).update(deleted_at=now)
         log.info("batch_files_deleted", batch=str(job.pk))
@@ -44,18 +48,18 @@ def send_notices() -> None:
         notice_sent_at=None,
         kept_until__range=(now, now + NOTICE),
         ended_at__lt=now - JUST_ENDED,
-        owner__is_active=True,
     )
     for owner_id, jobs in groupby(going.order_by("owner_id", "kept_until"), key=lambda job: job.owner_id):
         last = Job.objects.filter(owner=owner_id).aggregate(at=Max("notice_sent_at"))["at"]
         if last is None or last < now - NOTICE_EVERY:
-            _send_notice(User.objects.get(pk=owner_id), list(jobs))
+            _send_notice(User.objects.select_related("responsible").get(pk=owner_id), list(jobs))
 
 
 def _send_notice(owner: User, jobs: list[Job]) -> None:
     """Sends, and then notes that it did: cut short in between, a person is told twice rather than never."""
     try:
-        get_adapter().send_mail("batch/email/results_go", owner.email, {"person": owner, "jobs": jobs})
+        if owner.mailbox:
+            get_adapter().send_mail("batch/email/results_go", owner.mailbox, {"person": owner, "jobs": jobs})
     except OSError as error:  # smtplib's errors are, too; the next hour tries again
         log.warning("batch_notice_not_sent", user_id=owner.pk, error=type(error).__name__)
         return
