@@ -28,6 +28,7 @@ ENCODINGS = {
 SAME = {"utf-8-sig": "utf-8", "utf-16-le": "utf-16", "utf-16-be": "utf-16"}  # for people
 DELIMITERS = {",": "Comma", ";": "Semicolon", "\t": "Tab", "|": "Vertical bar", "": "None: one column"}
 HEADERS = {"yes": "Names of the columns", "no": "The first question"}
+NO_MODEL = "There is no model for pictures right now. Its pods are starting or gone; try again in a moment."
 
 
 class DelimiterField(forms.ChoiceField):
@@ -83,8 +84,8 @@ class OptionsForm(forms.Form):
     column = forms.ChoiceField(
         label="Column of the questions", error_messages={"required": "Choose the column that holds the questions."}
     )
-    collection = forms.ChoiceField()
-    model = forms.ChoiceField()
+    collection = forms.ChoiceField(error_messages={"required": "There is no FAQ collection on this site yet."})
+    model = forms.ChoiceField(error_messages={"required": NO_MODEL})
     version = forms.ChoiceField(required=False)
     top_k = forms.IntegerField(
         label="Answers for each",

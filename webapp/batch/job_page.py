@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 
-from webapp.batch import files, queries
+from webapp.batch import files, queries, retries
 from webapp.batch.exports import MAX_XLSX_ROWS
 from webapp.batch.models import Job
 from webapp.batch.queries import Progress
@@ -109,9 +109,15 @@ class JobPage:
         """Rows that were never scored: of a job that ended before it was done."""
         return self.job.total - self.job.done if self.job.has_ended else 0
 
-    @property
+    @cached_property
     def can_retry(self) -> bool:
-        return self.job.has_ended and not self.job.deleted_at and self.job.completed < self.job.total
+        """Whether a row without an answer might get one: those refused when the file was read would be again."""
+        if not self.job.has_ended or self.job.deleted_at or self.job.completed == self.job.total:
+            return False
+        try:
+            return retries.is_worth_it(self.job)
+        except FilesError:
+            return False
 
     @property
     def downloads(self) -> list[tuple[str, Which, list[tuple[str, str]]]]:

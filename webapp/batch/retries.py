@@ -1,7 +1,9 @@
 """The rows of a job once more that have no answer: read from its chunks, not from the upload."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
+
+from django.db.models import QuerySet
 
 from webapp.batch import checking, files
 from webapp.batch.checking import Checked
@@ -9,6 +11,7 @@ from webapp.batch.models import Chunk, Job
 from webapp.batch.rows import InputRow
 from webapp.errors import InvalidInput
 
+LOOKED_INTO = 20  # chunks
 MARK = "again"  # in Job.reading: `retry_of` goes when the other job is deleted
 
 
@@ -29,7 +32,7 @@ def rows_again(job: Job, beat: Callable[[], object], *, most: int) -> Checked:
     original = job.retry_of
     if original is None or original.deleted_at:
         raise InvalidInput("The batch whose rows were to be tried again has been deleted. Upload the file again.")
-    checked = checking.cut(job, _without_answer(original), beat, most=most)
+    checked = checking.cut(job, _without_answer(original, _lacking(original).iterator()), beat, most=most)
     if not checked.total:
         raise InvalidInput(
             "The rows that failed were refused when the file was read, and would be again. Mend them and upload them."
@@ -37,13 +40,22 @@ def rows_again(job: Job, beat: Callable[[], object], *, most: int) -> Checked:
     return checked
 
 
-def _without_answer(job: Job) -> Iterator[InputRow]:
+def is_worth_it(job: Job) -> bool:
+    """Whether there is a row to try again. Looks into some chunks only, and hopes for the others. Raises FilesError."""
+    some = list(_lacking(job)[: LOOKED_INTO + 1])
+    return len(some) > LOOKED_INTO or next(_without_answer(job, some), None) is not None
+
+
+def _lacking(job: Job) -> QuerySet[Chunk]:
+    """The chunks in which a row may have no answer."""
+    return job.chunks.exclude(state=Chunk.State.DONE, failed=0).order_by("number")
+
+
+def _without_answer(job: Job, chunks: Iterable[Chunk]) -> Iterator[InputRow]:
     """The rows that failed in scoring, and those that nobody came to; not those refused when the file was read."""
     number = 0
-    for chunk in job.chunks.order_by("number").iterator():
+    for chunk in chunks:
         done = chunk.state == Chunk.State.DONE
-        if done and not chunk.failed:
-            continue
         failed = {each.row for each in files.read_result(job, chunk.result) if each.error} if done else set()
         for row in files.read_rows(job, chunk.number):
             if not row.error and (not done or row.row in failed):

@@ -124,13 +124,14 @@ def _show_upload(request: HttpRequest, refusal: str = "", *, status: int = 200) 
     return render(request, "batch/new.html", context, status=status)
 
 
-@require_POST
+@require_http_methods(["GET", "HEAD", "POST"])
 @login_required
+@never_cache
 @limited("other")
 def read(request: HttpRequest, batch_id: UUID) -> HttpResponse:
     """Reads the draft's file as the form says and shows the preview again, with all that was filled in."""
     job = _own(request, batch_id)
-    if job.state != Job.State.DRAFT:
+    if request.method != "POST" or job.state != Job.State.DRAFT:
         return redirect("batch:batch", batch_id)
     form = ReadingForm(reading.reading_of(job), request.POST)
     status = 422
@@ -147,13 +148,14 @@ def read(request: HttpRequest, batch_id: UUID) -> HttpResponse:
     return _show_draft(request, job, form, options, status=status)
 
 
-@require_POST
+@require_http_methods(["GET", "HEAD", "POST"])
 @login_required
+@never_cache
 @limited("other")
 def start(request: HttpRequest, batch_id: UUID) -> HttpResponse:
     """Starts the draft as it was read, and with the options of the form."""
     job = _own(request, batch_id)
-    if job.state != Job.State.DRAFT:
+    if request.method != "POST" or job.state != Job.State.DRAFT:
         return redirect("batch:batch", batch_id)
     form = OptionsForm(job, reading.reading_of(job), request.POST)
     status = 422

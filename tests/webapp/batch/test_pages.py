@@ -200,6 +200,16 @@ def test_versions_that_may_be_pinned_are_offered_for_the_chosen_collection(owner
     assert form["version"].value() == ""
 
 
+def test_while_no_model_for_pictures_is_there_a_draft_says_so_and_waits(owner_client, scoring):
+    scoring.models["gpu"] = []
+    owner_client.post(NEW, {"file": picture()})
+    job = Job.objects.get()
+    assert owner_client.get(page(job)).status_code == 200
+    answer = owner_client.post(page(job, "start"), {"name": "x", "top_k": "5", "version": ""})
+    assert answer.status_code == 422
+    assert "There is no model for pictures right now" in words(answer)
+
+
 def test_a_limit_of_open_batches_is_said_at_the_start(owner_client, draft, create, settings):
     settings.BATCH_OPEN_JOBS = 1
     create(3)
@@ -216,6 +226,12 @@ def test_a_draft_is_discarded_with_its_file(owner_client, draft, batch_dir):
     assert owner_client.post(page(job, "delete"))["Location"] == LIST
     assert not Job.objects.exists()
     assert not files.folder(job).exists()
+
+
+def test_the_addresses_that_its_form_is_sent_to_lead_back_to_it(owner_client, draft):
+    job = draft()
+    for name in ("read", "start"):
+        assert owner_client.get(page(job, name))["Location"] == page(job)
 
 
 def test_started_twice_it_is_one_batch(owner_client, draft):
@@ -268,6 +284,13 @@ def test_failed_rows_have_their_own_tab_with_reasons(owner_client, answering, cr
     assert new.retry_of == job
 
 
+def test_rows_that_would_be_refused_again_are_not_offered_to_be_tried_again(owner_client, answering, create, work):
+    job = create(["Question 0?", ""])
+    work()
+    assert after(job).failed == 1
+    assert "Retry" not in words(owner_client.get(page(job)))
+
+
 def test_the_overview_tells_how_certain_it_was_and_who_answered(owner_client, answering, create, work):
     job = create(450)
     work()
@@ -282,6 +305,7 @@ def test_cancelling_asks_first_and_what_is_scored_stays(owner_client, answering,
     job = create(450)
     work()
     Job.objects.update(state="in_progress", completed=200, ended_at=None)
+    job.chunks.exclude(number=0).update(state="waiting", completed=0, result="")
     assert "200 of 450 rows" in words(owner_client.get(page(job, "cancel")))
     assert after(job).state == "in_progress"
     assert owner_client.post(page(job, "cancel"))["Location"] == page(job)
