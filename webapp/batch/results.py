@@ -13,13 +13,12 @@ from webapp.batch import files, queries
 from webapp.batch.files import ENCODER
 from webapp.batch.models import Chunk, Job
 from webapp.batch.rows import ResultRow
+from webapp.formulas import harmless
 
 Which = Literal["results", "errors"]
 Cell = str | int | float
 
 BOM = "\ufeff"
-# What spreadsheets take for the beginning of a formula, however it was typed.
-FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def jsonl(job: Job, which: Which) -> Iterator[bytes]:
@@ -36,7 +35,8 @@ def as_csv(job: Job, which: Which) -> Iterator[bytes]:
     """
     yield _lines([header(job, which)], BOM)
     for rows in _chunks(job, which):
-        yield _lines([[_harmless(cell) for cell in cells(row, job, which)] for row in rows])
+        table = [cells(row, job, which) for row in rows]
+        yield _lines([[harmless(cell) if isinstance(cell, str) else cell for cell in row] for row in table])
 
 
 def header(job: Job, which: Which) -> list[str]:
@@ -100,7 +100,3 @@ def _lines(table: Sequence[Sequence[Cell]], before: str = "") -> bytes:
     text.seek(0, io.SEEK_END)
     csv.writer(text).writerows(table)
     return text.getvalue().encode()
-
-
-def _harmless(cell: Cell) -> Cell:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULAS) else cell

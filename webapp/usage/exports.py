@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterator
 
+from webapp.formulas import harmless
 from webapp.usage import ledger
 from webapp.usage.ledger import Counts, Wanted
 
@@ -22,14 +23,9 @@ def lines(wanted: Wanted) -> Iterator[str]:
     writer = csv.writer(_Line())
     yield writer.writerow([*parts, *FIGURES])
     for line in ledger.lines(wanted, parts):
-        yield writer.writerow([*map(_harmless, line.names), *figures_of(line.counts).values()])
+        yield writer.writerow([*map(harmless, line.names), *figures_of(line.counts).values()])
 
 
 def figures_of(counts: Counts) -> dict[str, float | int | None]:
     """The figures by their names; latencies rounded to a thousandth of a millisecond."""
     return {name: round(value, 3) if (value := getattr(counts, name)) is not None else None for name in FIGURES}
-
-
-def _harmless(text: str) -> str:
-    """The text so that no spreadsheet takes it for a formula."""
-    return f"'{text}" if text[:1] in {"=", "+", "-", "@"} else text
