@@ -21,6 +21,7 @@ from webapp.images.checks import FORMATS, Upload, check_picture
 from webapp.registry.zips import Damaged
 
 MAX_PICTURES = 50_000
+MAX_LEFT_OUT = 4 * MAX_PICTURES  # folders, and what systems leave beside pictures: a zip's list has no end else
 MAX_NAME = 500  # characters that are kept
 # A picture shrinks little, a file of zeros to a thousandth.
 MAX_RATIO = 200
@@ -45,11 +46,16 @@ def rows(path: Path) -> Iterator[InputRow]:
 
     Raises InvalidInput when the zip is damaged, has too many, or is a bomb; some at its end only.
     """
-    number = packed = unpacked = 0
+    number = left_out = packed = unpacked = 0
     with path.open("rb") as file, _zip_errors():
         length = os.fstat(file.fileno()).st_size
         for member in archives.members(file):
             if member.is_folder or LITTER & set(member.name.split("/")):
+                left_out += 1
+                if left_out > MAX_LEFT_OUT:
+                    raise _bad(
+                        "It holds many times as many folders as a batch may have pictures. Pack the pictures alone."
+                    )
                 continue
             if number == MAX_PICTURES:
                 raise _bad(f"It holds more than {MAX_PICTURES:,} pictures. Send them as several batches.")

@@ -195,6 +195,12 @@ def test_a_zip_without_or_with_too_many_pictures_is_refused(path, monkeypatch):
         reading.detect(pack(path, dict.fromkeys("abc", PNG)), "x.zip")
 
 
+def test_a_zip_of_nothing_but_folders_is_not_read_to_its_end(path, monkeypatch):
+    monkeypatch.setattr(pictures, "MAX_LEFT_OUT", 2)
+    with pytest.raises(InvalidInput, match="many times as many folders"):
+        reading.detect(pack(path, {"a.png": PNG, "a/": b"", "b/": b"", "c/": b""}), "x.zip")
+
+
 def test_the_list_of_a_zip_takes_little_memory(path):
     pack(path, {f"folder/picture number {number}.png": b"x" for number in range(5_000)}, zipfile.ZIP_STORED)
     tracemalloc.start()
