@@ -52,6 +52,7 @@ def make_roles() -> None:
     import_module("webapp.accounts.migrations.0003_service_account_rights").give_rights(apps, editor)
     import_module("webapp.accounts.migrations.0005_plan_rights").grant(apps, editor)
     import_module("webapp.webhooks.migrations.0002_rights").give_rights(apps, editor)
+    import_module("webapp.batch.migrations.0002_rights").give_rights(apps, editor)
 
 
 def make_member(role: str, email: str | None = None) -> User:
