@@ -185,7 +185,7 @@ def _input(name: str, place: str, schema: Json, value: str = "", *, required: bo
 
 def _body(content: Json) -> Body:
     described: Json = next((each for each in content.values() if _resolved(each["schema"]).get("properties")), {})
-    return Body(list(content), list(_fields(described.get("schema", {}))), _text(_example(described)))
+    return Body(list(content), list(_fields(described.get("schema", {}))), text_of(_example(described)))
 
 
 def _answer(status: int, answer: Json) -> Answer:
@@ -199,7 +199,7 @@ def _answer(status: int, answer: Json) -> Answer:
         answer.get("description", ""),
         media_type,
         list(_fields(content.get("schema", {}))) if good else [],
-        _text(_example(content)),
+        text_of(_example(content)),
         [] if good else list(content.get("examples", {})),
     )
 
@@ -306,7 +306,8 @@ def _made_up(schema: Json) -> Any:
     return None
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """As JSON with line breaks; "" for None."""
     return "" if value is None else json.dumps(value, ensure_ascii=False, indent=2)
 
 

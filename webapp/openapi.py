@@ -177,13 +177,14 @@ def _problem_response(status: int, kinds: list[problems.Kind], schema: ResolvedC
         "content": {
             problems.CONTENT_TYPE: {
                 "schema": schema.ref,
-                "examples": {kind.slug: {"value": _problem_example(kind)} for kind in kinds},
+                "examples": {kind.slug: {"value": example_of(kind)} for kind in kinds},
             }
         },
     }
 
 
-def _problem_example(kind: problems.Kind) -> dict[str, Any]:
+def example_of(kind: problems.Kind) -> dict[str, Any]:
+    """A problem of that kind as it may come."""
     example = {
         "type": f"/problems/{kind.slug}",
         "title": kind.title,

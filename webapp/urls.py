@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from webapp import pages
+from webapp import guide, pages
 from webapp.apidocs import SchemaView
 
 urlpatterns = [
@@ -17,7 +17,10 @@ urlpatterns = [
     path("", include("webapp.usage.urls")),
     path("", include("webapp.registry.urls")),
     path("accounts/", include("allauth.urls")),
-    path("api/docs", pages.api_docs, name="api-docs"),
+    *(
+        path(f"api/docs/{page.slug}".rstrip("/"), pages.api_docs, {"page": page}, name=page.url_name)
+        for page in guide.PAGES
+    ),
     path("api/v1/schema", SchemaView.as_view(), name="api-schema"),
     path("api/v1/", include("webapp.api_urls")),
     path("", include("webapp.reference.urls")),

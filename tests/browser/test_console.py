@@ -12,7 +12,7 @@ from tests.system.site_client import make_key
 
 def opened(page: Page, operation: str) -> Locator:
     """The console of the operation with that id, opened with the keyboard."""
-    page.goto(f"/api/docs#{operation}")
+    page.goto(f"/api/docs/reference#{operation}")
     console = page.locator(f"#{operation} .console")
     console.locator("summary").focus()
     page.keyboard.press("Enter")

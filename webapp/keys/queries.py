@@ -13,6 +13,11 @@ def keys_of(user: User) -> QuerySet[ApiKey]:
     return _looked_after_by(user).filter(revoked_at=None).order_by("-created_at", "-pk")
 
 
+def live_keys_of(user: User) -> list[ApiKey]:
+    """Those that work, the newest first."""
+    return [key for key in keys_of(user) if key.is_live]
+
+
 def key_of(user: User, key_id: int) -> ApiKey:
     """One of the keys that the person looks after, revoked or not. Raises NotFound also for somebody else's."""
     try:

@@ -1,6 +1,7 @@
 """The same request as the page made, written out as code."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from django import template
@@ -9,6 +10,7 @@ from django.template import Context
 from django.urls import reverse
 
 from webapp.calls import Call, Shown, file_calls, json_calls
+from webapp.keys.models import ApiKey
 
 register = template.Library()
 
@@ -83,3 +85,20 @@ def sheet_id(request_id: str, number: int) -> str:
 def _address(context: Context, name: str, *args: object) -> str:
     request: HttpRequest = context["request"]
     return request.build_absolute_uri(reverse(name, args=args))
+
+
+@register.filter
+def opening(keys: Sequence[ApiKey], scope: str) -> ApiKey | None:
+    """The first of the keys that has the scope; any does where the scope is empty."""
+    return next((key for key in keys if not scope or scope in key.scopes), None)
+
+
+@register.filter
+def with_key(calls: Sequence[Call], key: ApiKey | None) -> Sequence[Call]:
+    """The same, each that reads SCOREPOD_KEY under a comment that says which key that may be. It holds no secret."""
+    return [_noted(call, f"SCOREPOD_KEY: your key {key.public_part}…") for call in calls] if key else calls
+
+
+def _noted(call: Call, note: str) -> Call:
+    sign = "//" if call.slug == "javascript" else "#"
+    return replace(call, code=f"{sign} {note}\n{call.code}") if "SCOREPOD_KEY" in call.code else call

@@ -1,19 +1,23 @@
 """What holds on every page: who may open it, and the headers that keep browsers safe."""
 
 import re
+import uuid
 
 import pytest
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from tests.factories import make_key, make_record
 from tests.webapp.answers import assert_problem
-from webapp import middleware
+from webapp import guide, middleware
 from webapp.usage.models import ScoringRecord
 
 pytestmark = pytest.mark.django_db
 
-PUBLIC = {"home", "api-docs", "api-schema", "problem"}
-ARGUMENTS = {"slug": "not-found"}
+PUBLIC = {"home", "api-schema", "problem", *(page.url_name for page in guide.PAGES)}
+ARGUMENTS = {
+    "slug": "not-found",
+    **dict.fromkeys(("batch_id", "endpoint_id", "webhook_id", "delivery_id"), uuid.uuid4()),
+}
 
 
 def ours(patterns, namespace=""):

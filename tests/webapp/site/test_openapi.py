@@ -51,7 +51,7 @@ def test_each_documented_problem_has_the_shape_of_the_real_ones():
 
 
 def test_the_page_shows_each_operation_with_its_calls(client):
-    page = client.get("/api/docs").content.decode()
+    page = client.get("/api/docs/reference").content.decode()
     for group in apidocs.groups():
         for operation in group.operations:
             assert operation.path in page
@@ -92,7 +92,7 @@ def test_fields_are_told_in_words():
 
 
 def test_each_operation_can_be_tried_with_all_it_takes(owner_client):
-    page = owner_client.get("/api/docs").content.decode()
+    page = owner_client.get("/api/docs/reference").content.decode()
     consoles = {operation.id: operation for group in apidocs.groups() for operation in group.operations}
     assert page.count('data-module="console"') == len(consoles)
     for operation in consoles.values():
@@ -105,7 +105,7 @@ def test_each_operation_can_be_tried_with_all_it_takes(owner_client):
 
 
 def test_a_stranger_gets_no_token_and_no_cookie_with_the_reference(client, owner_client, client_of_nobody):
-    assert 'data-csrf="' in owner_client.get("/api/docs").content.decode()
-    answer = client_of_nobody.get("/api/docs")
+    assert 'data-csrf="' in owner_client.get("/api/docs/reference").content.decode()
+    answer = client_of_nobody.get("/api/docs/reference")
     assert "data-csrf" not in answer.content.decode()
     assert not answer.cookies
