@@ -16,6 +16,7 @@ class Scope(models.TextChoices):
     IMAGES = "images:read", "Classify images"
     BATCH = "batch", "Run batch jobs"
     WEBHOOKS = "webhooks", "Look after webhooks"
+    KEYS = "keys:read", "See your API keys"
     PIN = "models:pin", "Ask for a model version"
     ADMIN = "admin:read", "Read the models’ history"
 
@@ -109,6 +110,11 @@ class ApiKey(models.Model):
     def current_secret(self) -> "KeySecret | None":
         """The one that was made last, and works as long as the key."""
         return next((secret for secret in self.secrets.all() if secret.ends_at is None), None)
+
+    @property
+    def working_secrets(self) -> "list[KeySecret]":
+        """The current one and those before it that still work, the newest first."""
+        return [*filter(None, [self.current_secret]), *self.old_secrets]
 
     @property
     def old_secrets(self) -> "list[KeySecret]":

@@ -15,6 +15,8 @@ from webapp.keys.principal import principal_of
 from webapp.keys.queries import key_of, keys_of, owners_for
 from webapp.network import client_network
 
+IN_DIALOG = "asking_%s"  # ids of fields that a script shows on the list, beside those of the form for a new key
+
 
 @login_required
 @never_cache
@@ -37,7 +39,7 @@ def change(request: HttpRequest, key_id: int) -> HttpResponse:
     """Another name, other networks."""
     key = key_of(principal_of(request).user, key_id)
     before = {"name": key.name, "networks": "\n".join(key.network_list)}
-    form = KeyForm(request.POST or None, initial=before, address=client_network(request))
+    form = KeyForm(request.POST or None, initial=before, auto_id=IN_DIALOG, address=client_network(request))
     if request.method == "POST" and form.is_valid():
         try:
             services.change(key, name=form.cleaned_data["name"], networks=form.cleaned_data["networks"])
@@ -57,7 +59,7 @@ def change(request: HttpRequest, key_id: int) -> HttpResponse:
 def rotate(request: HttpRequest, key_id: int) -> HttpResponse:
     """Says what a rotation will do, and does it. As with a new key, the answer to that alone shows the secret."""
     key = key_of(principal_of(request).user, key_id)
-    form = RotateForm(request.POST or None, key=key)
+    form = RotateForm(request.POST or None, auto_id=IN_DIALOG, key=key)
     if request.method != "POST" or not form.is_valid():
         context = {"key": key, "form": form}
         return render(request, "keys/rotate.html", context, status=422 if form.errors else 200)

@@ -71,6 +71,7 @@ def test_what_few_keys_need_is_not_chosen_beforehand(owner_client):
         "images:read",
         "batch",
         "webhooks",
+        "keys:read",
         "models:pin",
     ]
 
@@ -168,6 +169,16 @@ def test_name_and_networks_can_be_changed_later(owner_client, owner):
     assert owner_client.post(page, {"name": "New name", "networks": "2001:db8::/32"})["Location"] == LIST
     key.refresh_from_db()
     assert (key.name, key.networks) == ("New name", "2001:db8::/32")
+
+
+@pytest.mark.parametrize("page", ["change", "rotate"])
+def test_what_a_dialog_shows_on_the_list_has_no_id_that_is_there_already(owner_client, owner, page):
+    key = make_key(owner).key
+    ids = [
+        {field.id_for_label for field in owner_client.get(path).context["form"]}
+        for path in (LIST, reverse(f"keys:{page}", args=[key.pk]))
+    ]
+    assert not ids[0] & ids[1]
 
 
 # Rotation -------------------------------------------------------------------------------------------------------------
