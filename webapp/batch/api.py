@@ -5,6 +5,7 @@ import json
 import uuid
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any, TypeVar
 
 from django.http.response import HttpResponseBase
@@ -172,16 +173,22 @@ class BatchesView(ApiView):
         responses={202: BatchSerializer},
         examples=[EXAMPLE],
     )
-    def post(self, request: ApiRequest) -> Response:
+    def post(self, _request: ApiRequest) -> Response:
+        return accepted(services.take(self._planned, self._upload()))
+
+    def prepare(self) -> None:
+        _ = self._planned
+
+    @cached_property
+    def _planned(self) -> Job:
         ask = parse(BatchAskSerializer, self._fields())
-        job = services.create(
-            request.auth_principal,
+        return services.planned(
+            self.request.auth_principal,
             upload=self._upload(),
             options=ask.options(),
             name=ask.validated_data.get("name", ""),
             metadata=ask.validated_data.get("metadata"),
         )
-        return accepted(job)
 
     def asked(self) -> Iterator[Any]:
         upload = self._upload()
@@ -369,13 +376,25 @@ class LaterView(ApiView):
         if self.creates() and Scope.BATCH.value not in self.request.auth_principal.scopes:
             raise NotAllowed(f"`Prefer: respond-async` also needs a key with the scope `{Scope.BATCH.value}`.")
 
-    def post_later(self, request: ApiRequest) -> Response:
-        upload, options, name = self.as_upload(request)
+    def post_later(self, _request: ApiRequest) -> Response:
+        job, upload = self._planned
         try:
-            job = services.create(request.auth_principal, upload=upload, options=options, name=name)
+            services.take(job, upload)
         finally:
             files.discard(upload)  # unless the batch has taken it
         return accepted(job, **{"Preference-Applied": "respond-async"})
+
+    def prepare(self) -> None:
+        _ = self._planned
+
+    @cached_property
+    def _planned(self) -> tuple[Job, StoredUpload]:
+        upload, options, name = self.as_upload(self.request)
+        try:
+            return services.planned(self.request.auth_principal, upload=upload, options=options, name=name), upload
+        except BaseException:
+            files.discard(upload)
+            raise
 
     def as_upload(self, request: ApiRequest) -> tuple[StoredUpload, Options, str]:
         """What was asked as an upload, how it is to be scored, and what people shall call it."""

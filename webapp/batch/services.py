@@ -19,7 +19,7 @@ from webapp.accounts.models import User
 from webapp.batch import endings, files, reading, retries, validation
 from webapp.batch.files import StoredUpload
 from webapp.batch.models import Job
-from webapp.errors import AppError, Conflict, InvalidInput, NotFound, ScoringUnavailable
+from webapp.errors import Conflict, InvalidInput, NotFound, ScoringUnavailable
 from webapp.faq.queries import collection_called
 from webapp.images.queries import image_model
 from webapp.keys.models import Scope
@@ -60,34 +60,63 @@ def create(
     name: str = "",
     metadata: Mapping[str, str] | None = None,
 ) -> Job:
-    """Takes the upload and starts. The upload is the job's afterwards; when this raises, there is no job.
+    """Takes the upload and starts. The upload is the job's afterwards, or as it was when this raises.
 
-    Raises what `create_draft` and `start` raise.
+    Raises what `planned` and `take` raise.
     """
-    job = create_draft(who, upload=upload, name=name, metadata=metadata, check=options)
-    try:
-        return start(job, options=options)
-    except AppError:  # others were quicker to take the last room, say
-        delete(job)
-        raise
+    return take(planned(who, upload=upload, options=options, name=name, metadata=metadata), upload)
 
 
-def create_draft(
+def planned(
     who: Principal,
     *,
     upload: StoredUpload,
+    options: Options,
     name: str = "",
     metadata: Mapping[str, str] | None = None,
-    check: Options | None = None,
+) -> Job:
+    """The job that `take` will start; nothing is kept yet.
+
+    It reads the upload and may ask the pods, which takes its time: never call it in a transaction. Raises InvalidInput
+    naming the field, also for what cannot be read, NotAllowed, or Conflict when the person has too much.
+    """
+    job = _looked_over(who, upload, name, metadata)
+    _apply(job, options)
+    _require_room(job, opening=True)
+    return job
+
+
+def take(job: Job, upload: StoredUpload) -> Job:
+    """Starts what was planned. The upload is its own afterwards. Raises Conflict when others were quicker to take the
+    last room, FilesError.
+    """
+    job.state, job.started_at = State.VALIDATING, timezone.now()
+    job.expires_at = job.started_at + timedelta(hours=settings.BATCH_COMPLETE_WITHIN_H)
+    with transaction.atomic():
+        _keep(job, upload)
+        transaction.on_commit(validation.send)
+    log.info("batch_started", batch=str(job.pk), kind=job.kind, model=job.model, bytes=job.size)
+    return job
+
+
+def create_draft(
+    who: Principal, *, upload: StoredUpload, name: str = "", metadata: Mapping[str, str] | None = None
 ) -> Job:
     """A job that waits to be told what to do. The upload is its own afterwards.
 
-    name: for people, by default the file's. metadata: the caller's own short texts. check: with which it will be
-    started; then what is wrong with them is said before anything is kept. Raises InvalidInput for what cannot be read,
-    Conflict when the person has too much, FilesError.
+    name: for people, by default the file's. metadata: the caller's own short texts. Raises InvalidInput for what cannot
+    be read, Conflict when the person has too much, FilesError.
     """
+    job = _looked_over(who, upload, name, metadata)
+    with transaction.atomic():
+        _keep(job, upload)
+    return job
+
+
+def _looked_over(who: Principal, upload: StoredUpload, name: str, metadata: Mapping[str, str] | None) -> Job:
+    """A draft of the upload, which is not kept yet. Raises InvalidInput."""
     found = reading.detect(upload.path, upload.name)
-    job = Job(
+    return Job(
         owner=who.user,
         key=who.key,
         kind=found.kind,
@@ -98,15 +127,14 @@ def create_draft(
         digest=upload.digest,
         reading=found.kept(),
     )
-    if check:
-        _apply(job, check)
-        _require_room(job, opening=True)
-    with transaction.atomic():
-        _lock(who.user)
-        _require_room(job, opening=check is not None)
-        job.save(force_insert=True)
-        files.adopt(job, upload)
-    return job
+
+
+def _keep(job: Job, upload: StoredUpload) -> None:
+    """Writes the job and takes the upload, in the caller's transaction. Raises Conflict, FilesError."""
+    _lock(job.owner)
+    _require_room(job, opening=job.is_open)
+    job.save(force_insert=True)
+    files.adopt(job, upload)
 
 
 def read_again(

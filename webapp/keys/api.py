@@ -38,7 +38,7 @@ class ApiView(EtagView):
     also_raises: what the OpenAPI document says can happen beside what can always happen.
     rate_bucket: the limit that each request counts one in; more with `self.charge`.
     idempotent: its POST creates something, and heeds an Idempotency-Key: what it writes and its answer are one
-    transaction, so it must not wait for others in it.
+    transaction, so it must not wait for others in it; what takes its time is for `prepare`.
     etagged: what it answers to GET carries an ETag, for clients that ask again and again.
     links: for each method, where its answer leads to: OpenAPI's Link Objects.
     deprecated: since when and for what else, where it should not be used any more; every answer says so.
@@ -75,7 +75,7 @@ class ApiView(EtagView):
         key, method = idempotency.key_in(self.request), "post"
         if key is not None and self.creates():
             owner, make = self.request.auth_principal.user, getattr(self, method)
-            vars(self)[method] = partial(idempotency.once, key, owner, self.asked(), make)
+            vars(self)[method] = partial(idempotency.once, key, owner, self.asked(), make, prepare=self.prepare)
 
     def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
         final = super().finalize_response(request, response, *args, **kwargs)
@@ -87,6 +87,11 @@ class ApiView(EtagView):
     def creates(self) -> bool:
         """Whether this POST creates something, so that its Idempotency-Key counts."""
         return True
+
+    def prepare(self) -> None:
+        """Does what of a creation takes its time, before its transaction begins; without an Idempotency-Key there is
+        none, and this is not called. What it raises is the answer.
+        """
 
     def asked(self) -> Iterable[Any]:
         """What the request brings, as values of JSON: with another content its Idempotency-Key does not fit."""

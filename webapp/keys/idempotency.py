@@ -70,18 +70,21 @@ def once(
     make: Callable[..., Response],
     request: Request,
     *args: Any,
+    prepare: Callable[[], object],
     **kwargs: Any,
 ) -> HttpResponse:
     """What `make(request, …)` answers; when it has answered this call of the owner before, that answer again.
 
-    content: what the request brings, as values of JSON; with the address it tells one call from another. Raises
-    IdempotencyKeyReused when the key has come with another request, StillRunning while that one is not answered.
+    content: what the request brings, as values of JSON; with the address it tells one call from another. prepare: is
+    called before `make`, and not in its transaction. Raises IdempotencyKeyReused when the key has come with another
+    request, StillRunning while that one is not answered.
     """
     call, is_ours = _begin(owner, key, _fingerprint(request, content))
     if not is_ours:
         return _replay(call, key)
     token = call.token
     try:
+        prepare()
         with transaction.atomic():
             answer = make(request, *args, **kwargs)
             if answer.status_code < 400:

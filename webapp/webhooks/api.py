@@ -1,10 +1,10 @@
 """Webhooks by API, for a key with the scope `webhooks`."""
 
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
-from rest_framework.request import Request
 from rest_framework.response import Response
 
 from webapp.errors import AppError, Conflict, InvalidInput, NotFound
@@ -110,12 +110,13 @@ class WebhooksView(WebhooksApi):
         page = page_of(queries.endpoints_of(request.auth_principal.user), **ask)
         return page_answer(request, page, WebhooksSerializer)
 
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        super().initial(request, *args, **kwargs)
-        if request.method == "POST":
-            # Before `once` opens its transaction: to look the name up may take seconds.
-            self.ask = parse(WebhookAskSerializer, request.data).validated_data
-            self.address = targets.checked(self.ask.pop("url"))
+    def prepare(self) -> None:
+        _ = self._wanted  # to look the name up may take seconds
+
+    @cached_property
+    def _wanted(self) -> dict[str, Any]:
+        ask: dict[str, Any] = parse(WebhookAskSerializer, self.request.data).validated_data
+        return {**ask, "url": targets.checked(ask["url"])}
 
     @extend_schema(
         operation_id="create_webhook",
@@ -133,7 +134,7 @@ class WebhooksView(WebhooksApi):
         ],
     )
     def post(self, request: ApiRequest) -> Response:
-        new = services.create(request.auth_principal.user, url=self.address, **self.ask)
+        new = services.create(request.auth_principal.user, **self._wanted)
         told = {**WebhookSerializer(new.endpoint).data, "secret": new.secret}
         return Response(told, 201, headers={"Location": f"{request.path}/{new.endpoint.pk}"})
 

@@ -198,6 +198,14 @@ def test_the_scope_is_asked_for_before_the_answer_is_given_again(create, owner, 
 
 
 @pytest.mark.django_db(transaction=True)
+def test_what_takes_long_is_done_once_and_holds_no_transaction(create, monkeypatch):
+    in_transaction = []
+    monkeypatch.setattr(Creations, "before", lambda: in_transaction.append(connection.in_atomic_block))
+    assert create("one").json() == create("one").json()
+    assert in_transaction == [False]
+
+
+@pytest.mark.django_db(transaction=True)
 def test_many_at_the_same_moment_create_once(owner_key):
     answers, together = [], threading.Barrier(8)
 
