@@ -15,10 +15,11 @@ export function mount(form) {
   const cancel = progress.querySelector("[data-cancel]");
   const file = form.querySelector("input[type=file]");
   const most = Number(form.dataset.most);
+  const atOnce = form.dataset.atOnce !== undefined;
   let request;
 
   file.addEventListener("change", () => {
-    if (form.dataset.atOnce !== undefined) form.requestSubmit();
+    if (atOnce) form.requestSubmit();
     else refuse(unfit([...file.files], most));
   });
   form.addEventListener("submit", (event) => {
@@ -32,6 +33,8 @@ export function mount(form) {
   window.addEventListener("beforeunload", (event) => {
     if (request) event.preventDefault();
   });
+  // Somebody was quicker than this script. The field has autocomplete="off": Back must not bring old files into it.
+  if (atOnce && file.files.length) form.requestSubmit();
   // Back brings the page as it was left.
   window.addEventListener("pageshow", (event) => event.persisted && rest());
 
@@ -76,7 +79,7 @@ export function mount(form) {
     form.classList.remove("is-sending");
     if (submit) submit.disabled = false;
     // The same file, mended, may be chosen again.
-    if (form.dataset.atOnce !== undefined) file.value = "";
+    if (atOnce) file.value = "";
   }
 
   /** Says at the field what is wrong with it, as the server's own page does; an empty text takes it back. */
