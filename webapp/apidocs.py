@@ -12,7 +12,7 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiJsonRenderer2, OpenApiYamlRenderer
 from drf_spectacular.views import SpectacularAPIView
 
-from webapp.calls import Call, file_calls, json_calls
+from webapp.calls import STATUS, TEXT, WHOLE, Call, Shown, file_calls, json_calls
 from webapp.etags import EtagView
 
 Json = Mapping[str, Any]
@@ -78,7 +78,7 @@ class Answer:
         return self.status < 400
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Operation:
     """One thing the API does. id: unique on the page; scope: what a key needs, "" for none; calls: the code of it."""
 
@@ -138,7 +138,7 @@ def _operation(method: str, path: str, operation: Json) -> Operation:
         parameters=parameters,
         body=_body(content) if content else None,
         answers=[_answer(int(status), answer) for status, answer in operation["responses"].items()],
-        calls=_calls(method.upper(), settings.PUBLIC_URL + _filled(path, operation), content),
+        calls=_calls(method.upper(), settings.PUBLIC_URL + _filled(path, operation), content, _shown(operation)),
         inputs=list(_inputs(operation, content)),
         sends_json="application/json" in content,
     )
@@ -311,11 +311,18 @@ def text_of(value: Any) -> str:
     return "" if value is None else json.dumps(value, ensure_ascii=False, indent=2)
 
 
-def _calls(method: str, url: str, content: Json) -> list[Call]:
+def _shown(operation: Json) -> Shown:
+    """What the code prints: JSON as values, other answers as they are, the status of one without a body."""
+    answer = next(answer for status, answer in operation["responses"].items() if int(status) < 400)
+    media_types = answer.get("content", {})
+    return WHOLE if "application/json" in media_types else TEXT if media_types else STATUS
+
+
+def _calls(method: str, url: str, content: Json, shown: Shown) -> list[Call]:
     if "application/json" in content:
-        return json_calls(url, _example(content["application/json"]), method=method)
+        return json_calls(url, _example(content["application/json"]), method=method, shown=shown)
     if not content:
-        return json_calls(url, method=method)
+        return json_calls(url, method=method, shown=shown)
     if "text/csv" in content:
-        return file_calls(url, "questions.csv", field="file")
-    return file_calls(url, "picture.jpg")
+        return file_calls(url, "questions.csv", field="file", shown=shown)
+    return file_calls(url, "picture.jpg", shown=shown)

@@ -30,6 +30,8 @@ class Shown:
 
 
 WHOLE = Shown(["print(json.load(answer))"], "await answer.json()")
+TEXT = Shown(["print(answer.read().decode())"], "await answer.text()")
+STATUS = Shown(["print(answer.status)"], "answer.status")  # of an answer without a body
 
 
 def json_calls(url: str, body: Any = None, *, method: str = "", key: str = "", shown: Shown = WHOLE) -> list[Call]:
