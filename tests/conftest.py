@@ -41,6 +41,7 @@ GROUPS = (
     Group("fault tests", FAULTS, program="redis-server", install="apt-get install redis-server"),
     Group("fault tests", FAULTS, program="initdb", install="apt-get install postgresql"),
     Group("frontend tests", place="frontend/", program="node", install="apt-get install nodejs"),
+    Group("tests of examples", place="system/test_examples", program="node", install="apt-get install nodejs"),
 )
 LEFT_OUT = pytest.StashKey[list[Group]]()
 
