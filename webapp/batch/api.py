@@ -30,6 +30,7 @@ from webapp.batch.serializers import (
     address_of,
 )
 from webapp.batch.services import Options
+from webapp.bodies import length_of
 from webapp.errors import Conflict, FilesError, InvalidInput, NotAllowed, NotFound, UnsupportedMedia
 from webapp.faq.api import MatchView
 from webapp.faq.serializers import MatchAskSerializer
@@ -37,6 +38,7 @@ from webapp.images.api import ClassifyView
 from webapp.images.checks import Upload
 from webapp.images.serializers import ClassifyAskSerializer
 from webapp.images.uploads import uploads_in
+from webapp.keys import idempotency
 from webapp.keys.api import ApiRequest, ApiView, page_answer, parse
 from webapp.keys.models import Scope
 from webapp.usage.feedback import numbered
@@ -129,6 +131,13 @@ class BatchesView(ApiView):
     parser_classes = [MultiPartParser]
     links = {"get": FIRST, "post": NEXT}
     _raw: StoredUpload | None = None
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuses an upload without room for it before it is read; not one that may be sent for the second time."""
+        super().initial(request, *args, **kwargs)
+        if request.method == "POST" and idempotency.HEADER not in request.headers:
+            length = length_of(request.META.get("CONTENT_LENGTH"))
+            services.require_room(self.request.auth_principal.user, length)
 
     @extend_schema(
         operation_id="batches",

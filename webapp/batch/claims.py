@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
 
 from webapp.batch.models import Chunk, Job
@@ -118,11 +118,15 @@ def commit(claim: Claim, scored: Scored) -> Outcome:
     return Outcome.DONE if done else Outcome.LOST
 
 
-def give_back(claim: Claim, *, problem: str, rest: float) -> None:
-    """Lets any worker try again. problem: why it was not scored, for the job's owner; rest: seconds until then."""
+def give_back(claim: Claim, *, problem: str, rest: float, at_fault: bool = False) -> None:
+    """Lets any worker try again. problem: why it was not scored, for the job's owner; rest: seconds until then.
+
+    at_fault: a pod was there and answered with an error, for which one of the rows may be to blame.
+    """
     with transaction.atomic():
         until = timezone.now() + timedelta(seconds=rest)
-        if _held(claim).update(state=Chunk.State.WAITING, token=None, not_before=until):
+        faults = F("faults") + int(at_fault)
+        if _held(claim).update(state=Chunk.State.WAITING, token=None, not_before=until, faults=faults):
             Job.objects.filter(pk=claim.job.pk).exclude(problem=problem).update(problem=problem)
 
 
@@ -147,11 +151,14 @@ def _ready(now: datetime) -> QuerySet[Chunk]:
 
 
 def _in_turn(avoiding: Collection[Target]) -> QuerySet[Job]:
-    """The jobs that have something to do, the one whose turn it is first."""
+    """The jobs that have something to do, the one whose turn it is first: people take turns, and so do their jobs."""
     jobs = Job.objects.filter(Exists(_ready(timezone.now()).filter(job=OuterRef("pk"))), state=Job.State.IN_PROGRESS)
     for target in avoiding:
         jobs = jobs.exclude(model=target.model, version=target.version)
-    return jobs.order_by(F("claimed_at").asc(nulls_first=True), "created_at")
+    of_owner = Job.objects.filter(owner=OuterRef("owner"), state=Job.State.IN_PROGRESS).order_by().values("owner")
+    jobs = jobs.annotate(owner_claimed_at=Subquery(of_owner.annotate(last=Max("claimed_at")).values("last")))
+    turns = (F(name).asc(nulls_first=True) for name in ("owner_claimed_at", "claimed_at"))
+    return jobs.order_by(*turns, "created_at")
 
 
 def _take(job: Job) -> Claim | None:

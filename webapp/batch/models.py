@@ -144,6 +144,7 @@ class Chunk(models.Model):
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     not_before = models.DateTimeField(null=True, blank=True)  # after an attempt that found no pods
     attempts = models.PositiveIntegerField(default=0)
+    faults = models.PositiveIntegerField(default=0)  # of those: that a pod answered with an error
     result = models.CharField(max_length=80, blank=True)  # the file of its results
     completed = models.PositiveIntegerField(default=0)  # rows
     failed = models.PositiveIntegerField(default=0)  # rows

@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 TIMEOUT = 60.0  # seconds for one request: it waits while others ask the pods
 GROUP_BYTES = 8 * 2**20  # of pictures in one request, and so in memory
 BARS = 20  # of the histogram of confidences
-PATIENT_ATTEMPTS = 5  # after so many attempts on a chunk, a row that alone makes the model fail is told so
+MOST_FAULTS = 5  # after so many errors for a chunk, a row that alone makes the model fail is told so
 PAUSES = (0.2, 0.5, 1.0)  # seconds before each further try, where no pod has room
 LABELS_KEPT_FOR = 60.0  # seconds
 MOST_LABELS = 50_000
@@ -152,7 +152,7 @@ def _may_be_its_own_fault(claim: Claim, error: ScoringError) -> bool:
     """
     if isinstance(error, ScoringRefused):
         return True
-    return claim.chunk.attempts > PATIENT_ATTEMPTS and not isinstance(error, ScoringUnavailable | ScoringTimeout)
+    return claim.chunk.faults >= MOST_FAULTS and is_fault(error)
 
 
 def _asked(
@@ -167,6 +167,11 @@ def _asked(
                 raise
             time.sleep(pause)
     return _counted(claim, waiting, ask)
+
+
+def is_fault(error: ScoringError) -> bool:
+    """Whether a pod was there and answered with an error: not when pods are away, full or late."""
+    return not isinstance(error, ScoringUnavailable | ScoringTimeout)
 
 
 def _counted(

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from webapp.accounts import plans
 from webapp.accounts.models import User
-from webapp.batch import endings, files, reading, retries, validation
+from webapp.batch import endings, files, queries, reading, retries, validation
 from webapp.batch.files import StoredUpload
 from webapp.batch.models import Job
 from webapp.errors import Conflict, InvalidInput, NotFound, ScoringUnavailable
@@ -336,6 +336,16 @@ def _checked_metadata(metadata: Mapping[str, Any]) -> dict[str, str]:
 def _lock(user: User) -> None:
     """Two uploads at the same moment must not both find the last room: the second waits here for the first."""
     User.objects.select_for_update().values_list("pk").get(pk=user.pk)
+
+
+def require_room(user: User, size: int) -> None:
+    """Raises Conflict before anything is read of an upload that nobody could keep. size: bytes that are announced."""
+    room = queries.room_of(user)
+    if room.is_full or room.stored + size > room.most_stored + settings.MIB:
+        raise Conflict(
+            f"Your batches hold {room.stored / 1e9:.1f} GB of the {room.most_stored / 1e9:.1f} GB that they may. "
+            "Delete some that you no longer need, and send this again."
+        )
 
 
 def _require_room(job: Job, *, opening: bool) -> None:

@@ -22,7 +22,8 @@ from webapp.errors import InvalidInput
 from webapp.registry.zips import Damaged
 
 MAX_MEMBERS = 10_000
-MAX_UNPACKED = 2_000_000_000  # bytes of the sheet, and of its texts
+# Bytes of the sheet, and of its texts: a million rows fit, and nobody waits long for a file that is nothing else.
+MAX_UNPACKED = 600_000_000
 MAX_PART = 10_000_000  # bytes of the small parts: what sheets and styles there are
 MAX_CELL = 40_000  # characters that are kept; Excel itself has no longer ones
 MAX_COLUMNS = 500

@@ -134,7 +134,9 @@ class _Shift:
                 log.info("batch_chunk_given_back", error=error.detail, attempts=claim.chunk.attempts)
                 if isinstance(error, ScoringError):
                     rests.failed(claim.target)
-                self._give_back(claim, error.detail)
+                self._give_back(
+                    claim, error.detail, at_fault=isinstance(error, ScoringError) and scoring.is_fault(error)
+                )
             except AWAY as error:
                 self._database_away("score", error)
                 self._give_back(claim, "")
@@ -145,9 +147,10 @@ class _Shift:
                 rests.scored(claim.target)
                 self._commit(claim, scored)
 
-    def _give_back(self, claim: Claim, problem: str) -> None:
+    def _give_back(self, claim: Claim, problem: str, *, at_fault: bool = False) -> None:
         try:
-            claims.give_back(claim, problem=problem, rest=_rest_after(claim.chunk.attempts))
+            rest = _rest_after(claim.chunk.attempts)
+            claims.give_back(claim, problem=problem, rest=rest, at_fault=at_fault)
         except AWAY as error:  # whose worker is silent is found
             self._database_away("give_back", error)
 

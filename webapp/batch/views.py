@@ -78,7 +78,7 @@ def new(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         return _show_upload(request)
     try:
-        _require_room(request)
+        services.require_room(principal_of(request).user, length_of(request.META.get("CONTENT_LENGTH")))
     except Conflict as error:
         return _refuse(request, error)
     return csrf_protect(_upload)(request)
@@ -92,17 +92,6 @@ def _upload(request: HttpRequest) -> HttpResponse:
         return _refuse(request, error)
     address = reverse("batch:batch", args=[job.pk])
     return JsonResponse({"location": address}, status=201) if wants_part(request) else redirect(address)
-
-
-def _require_room(request: HttpRequest) -> None:
-    """Raises Conflict before anything is read of an upload that nobody could keep."""
-    room = queries.room_of(principal_of(request).user)
-    length = length_of(request.META.get("CONTENT_LENGTH"))
-    if room.is_full or room.stored + length > room.most_stored + settings.MIB:
-        raise Conflict(
-            f"Your batches hold {room.stored / 1e9:.1f} GB of the {room.most_stored / 1e9:.1f} GB that they may. "
-            "Delete some that you no longer need, and send this again."
-        )
 
 
 def _refuse(request: HttpRequest, error: AppError) -> HttpResponse:

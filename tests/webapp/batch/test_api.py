@@ -343,3 +343,13 @@ class TestLater:
     def test_what_batches_do_not_tell_is_refused(self, client, key, collection):
         answer = self.match(client, key, {"question": "x", "explain": True})
         assert assert_problem(answer, 422, "invalid-input")["errors"][0]["field"] == "explain"
+
+
+def test_an_upload_for_which_there_is_no_room_is_refused_before_it_is_read(send, settings, batch_dir):
+    settings.BATCH_BYTES = 50
+    assert_problem(send(LINES * 10_000), 409, "conflict")
+    assert left_behind(batch_dir) == []
+    settings.BATCH_BYTES = 10**9
+    assert send(**{"Idempotency-Key": "k1"}).status_code == 202
+    settings.BATCH_BYTES = 50
+    assert send(**{"Idempotency-Key": "k1"}).headers["Idempotency-Replayed"] == "true"

@@ -103,7 +103,7 @@ def test_a_row_that_makes_the_model_fail_again_and_again_is_told_so_alone(answer
 
     answering.answers(breaks)
     job = create(["one", "two", "poison", "four", "five"])
-    for _ in range(scoring.PATIENT_ATTEMPTS):
+    for _ in range(scoring.MOST_FAULTS):
         work()
         assert after(job).state == "in_progress"
         resume()
@@ -111,6 +111,21 @@ def test_a_row_that_makes_the_model_fail_again_and_again_is_told_so_alone(answer
     job = after(job)
     assert (job.state, job.completed, job.failed) == ("completed", 4, 1)
     assert [bool(row.error) for row in results(job)] == [False, False, True, False, False]
+
+
+def test_a_row_is_not_blamed_for_the_times_that_no_pod_was_there(answering, create, work, resume):
+    create(["one", "two"])
+    for _ in range(scoring.MOST_FAULTS + 1):
+        answering.answers(AWAY["gone"])
+        work()
+        resume()
+    answering.answers(AWAY["broken"])
+    work()
+    assert (Job.objects.get().state, Job.objects.get().failed) == ("in_progress", 0)
+    resume()
+    answering.answers(answering.behave)
+    work()
+    assert (Job.objects.get().state, Job.objects.get().completed) == ("completed", 2)
 
 
 def test_what_pods_refused_and_what_they_broke_at_counts_as_traffic(answering, create, work):

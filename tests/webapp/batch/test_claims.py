@@ -43,6 +43,13 @@ def test_a_chunk_is_claimed_once_and_jobs_take_turns(ready):
     ]
 
 
+def test_people_take_turns_however_many_jobs_they_have(ready):
+    jobs = {ready(600).pk: "many", ready(600).pk: "many", ready(600).pk: "many"}
+    jobs[ready(600, owner=make_user("else@example.com")).pk] = "one"
+    turns = [jobs[claims.claim().job.pk] for _ in range(6)]
+    assert turns == ["many", "one"] * 3
+
+
 def test_a_chunk_whose_worker_is_silent_is_another_s(ready):
     ready(3)
     first = claims.claim()
