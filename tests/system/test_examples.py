@@ -18,8 +18,9 @@ from tests.system.site_client import make_key
 from webapp import apidocs, guide
 from webapp.apidocs import Operation
 from webapp.calls import Call
+from webapp.keys.models import Scope
 
-SCOPES = ("faq:read", "images:read", "batch", "webhooks", "models:pin")
+SCOPES = [scope.value for scope in Scope if scope is not Scope.ADMIN]
 EXAMPLE, NOBODY_LISTENS = "https://example.com/hooks", "http://127.0.0.1:9/hooks"
 OPERATIONS = [operation for group in apidocs.groups() for operation in group.operations]
 SHOWN = [
@@ -47,7 +48,7 @@ def keys(product: Product) -> dict[str, str]:
     """A key that may do all that people may, and one of an admin."""
     return {
         "demo": make_key(product, "examples", *SCOPES),
-        "admin": make_key(product, "examples", "admin:read", person="admin"),
+        "admin": make_key(product, "examples", Scope.ADMIN.value, person="admin"),
     }
 
 
@@ -156,7 +157,7 @@ def code_of(product: Product, api: httpx.Client, made: dict[str, str]) -> Callab
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
 def test_the_code_of_the_reference_runs(code_of, keys, folder, operation: Operation, language: str):
     (call,) = [call for call in operation.calls if call.slug == language]
-    key = keys["admin" if operation.scope == "admin:read" else "demo"]
+    key = keys["admin" if operation.scope == Scope.ADMIN.value else "demo"]
     printed = runs(call, code_of(operation, call), folder, {"SCOREPOD_KEY": key})
     assert printed or operation.method == "DELETE"
 
