@@ -3,8 +3,10 @@
     python -m bench.batch_jobs [--rows 100000] [--seconds 60] [--out results.json]
 
 Starts the product as bench.serving does. The pod's own saturation is measured first: rows a second in requests as large
-as those of a batch, by wrk. Then a job of so many questions goes through the API, the worker, and the same pod. At last
-a person searches on the page, five questions a second, alone and while a job runs. All of it shares this machine.
+as those of a batch, by wrk. Then a job of so many questions goes through the API, the worker, and the same pod, half a
+minute after anybody else has asked. At last a person searches on the page, five questions a second: alone, beside a
+process that only keeps a processor busy, and while a job runs. All of it shares this machine; the one that computes
+tells how much of the difference is the machine's.
 """
 
 import argparse
@@ -12,6 +14,7 @@ import json
 import re
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -33,6 +36,7 @@ ROWS_A_REQUEST = 200  # as in a chunk
 CONNECTIONS = (2, 4)
 PAUSE = 0.2  # seconds between two questions of the person
 POLL = 0.5  # seconds
+NOBODY_FOR = 31.0  # seconds; then a pod takes it that no person is there
 
 
 def main() -> None:
@@ -54,6 +58,7 @@ def main() -> None:
                 trust_env=False,
             )
             rows = saturation(batch_requests("faq", var / "pod", token, ROWS_A_REQUEST, NORMAL_PRIORITY))
+            time.sleep(NOBODY_FOR)
             rows.append(job_alone(api, options.rows))
             rows += searching(api, var, options.seconds)
     report(rows)
@@ -98,6 +103,9 @@ def searching(api: httpx.Client, var: Path, seconds: int) -> list[dict[str, Any]
     with signed_in(var) as browser:
         search(browser, 10)  # everything is warm then
         alone = search(browser, seconds)
+        with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as computing:
+            beside_another = search(browser, seconds)
+            computing.kill()
         address = create(api, 50_000 * max(1, seconds // 10))
         while api.get(address).json()["status"] == "validating":
             time.sleep(POLL)
@@ -107,7 +115,11 @@ def searching(api: httpx.Client, var: Path, seconds: int) -> list[dict[str, Any]
             print("The job ended before the search did: ask for fewer seconds.")
         api.post(f"{address}/cancel")
         wait_for(api, address)
-    return [searched("page, alone", alone), searched("page, beside a job", beside)]
+    return [
+        searched("page, alone", alone),
+        searched("page, busy core", beside_another),
+        searched("page, beside job", beside),
+    ]
 
 
 def searched(what: str, durations: list[float]) -> dict[str, Any]:
