@@ -52,6 +52,7 @@ MAX_LINE = 2**18  # bytes, however the characters are escaped
 MAX_LABELS = 16 * 2**20  # bytes of labels.csv
 MAX_MEMBERS = 100_000  # of the zip
 LABELS = "labels.csv"
+LONGEST_LABEL = 1000  # characters, and of a file's name
 PICTURES = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 SHOWN_PROBLEMS = 5
 READ_AT_ONCE = 20_000_000  # bytes; a larger set takes seconds to read
@@ -207,6 +208,9 @@ class PictureSet:
                 where = f"{LABELS}, row {rows.line_num}"
                 if not file or not label_id:
                     yield f"{where}: {'label_id' if file else 'file'} is empty."
+                elif len(file) > LONGEST_LABEL or len(label_id) > LONGEST_LABEL:
+                    which = "file" if len(file) > LONGEST_LABEL else "label_id"
+                    yield f"{where}: {which} has more than {LONGEST_LABEL:,} characters."
                 elif NO_TEXT.search(label_id):
                     yield f"{where}: label_id holds a NUL character."
                 elif file not in self._members:

@@ -171,7 +171,12 @@ def damaged_bzip2() -> bytes:
         (zipped(**{"a.png": b"<svg/>"}), "labels.csv, row 2: 'a.png' is no JPEG, PNG, WebP, GIF or BMP picture"),
         (zipped(**{"a.png": b"\x89PNG\r\n\x1a\n" + bytes(10_000_001)}), "'a.png' is larger than 10 MB"),
         (zipped(b"file,label_id\n\xff.png,cat\n"), "labels.csv cannot be read as CSV in UTF-8"),
-        (zipped(b"file,label_id\n" + b"x" * 140_000 + b",cat\n"), "labels.csv cannot be read as CSV"),
+        (
+            zipped(b"file,label_id\n" + b"x" * 1001 + b",cat\n"),
+            "labels.csv, row 2: file has more than 1,000 characters",
+        ),
+        (zipped("file,label_id\na.png," + "x" * 1001), "labels.csv, row 2: label_id has more than 1,000 characters"),
+        (zipped(b"file,label_id\n" + b"x" * 1_100_000 + b",cat\n"), "labels.csv cannot be read as CSV"),
         (damaged_zip(), "'a.png' cannot be unpacked"),
         (damaged_bzip2(), "'a.png' cannot be unpacked"),
         (zipped(**{"ï.png": b""}).replace("ï".encode(), b"\xc3\x28"), "It is not a zip file, or it is damaged"),
