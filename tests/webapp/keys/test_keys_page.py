@@ -268,7 +268,7 @@ def test_nobody_else_makes_or_sees_them(client, owner, stranger, admin):
         assert list(client.get(LIST).context["keys"]) == []
         assert client.get(reverse("keys:rotate", args=[key.pk])).status_code == 404
         client.post(LIST, {**WANTED, "owner": bot.pk})
-    assert [each.owner for each in ApiKey.objects.exclude(pk=key.pk)] == [stranger, admin]
+    assert [each.owner for each in ApiKey.objects.exclude(pk=key.pk).order_by("pk")] == [stranger, admin]
 
 
 def test_who_has_no_service_account_is_not_asked_whose_key_it_is(owner_client):
