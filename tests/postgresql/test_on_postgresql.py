@@ -73,7 +73,10 @@ def test_the_history_cannot_be_altered_and_nothing_serves_unchecked(manage):
         "webhooks",
         *(
             f"batch/test_{name}.py"
-            for name in ("api", "away", "claims", "life", "quota", "services", "together", "validation")
+            for name in (
+                *("admin", "api", "away", "claims", "images", "life", "pages", "quota", "retention", "services"),
+                *("together", "validation"),
+            )
         ),
         *(f"registry/test_{name}.py" for name in ("adoption", "changing_versions", "history", "models_api")),
         *(f"registry/test_{name}.py" for name in ("promotion", "shadow", "trials")),

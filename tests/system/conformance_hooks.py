@@ -42,7 +42,11 @@ def is_uuid(value: Any) -> bool:
 
 @schemathesis.serializer("application/jsonl", "application/x-ndjson")
 def as_json_lines(_context: Any, value: Any) -> bytes:
-    """Every other text as it is, which is seldom JSON; the rest as a question, so that batches come about."""
-    text = value if isinstance(value, str) else json.dumps(value)
-    whole = len(text) % 2 == 0 or text.startswith("{")
-    return (text if whole else json.dumps({"question": text})).encode("utf-8", "surrogatepass")
+    """Every other text as it is, which is seldom JSON, else as a question, so that batches come about.
+
+    What is no text has no form as lines of text: it becomes an empty body, which must be refused.
+    """
+    if not isinstance(value, str):
+        return b""
+    as_question = len(value) % 2 and not value.startswith("{")
+    return (json.dumps({"question": value}) if as_question else value).encode("utf-8", "surrogatepass")
