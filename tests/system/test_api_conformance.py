@@ -18,7 +18,7 @@ EXAMPLES = 60  # for each operation
 
 
 def test_any_request_gets_an_answer_as_documented_and_never_a_5xx(product: Product, tmp_path: Path):
-    scopes = ("faq:read", "images:read", "batch", "webhooks", "models:pin", "admin:read")
+    scopes = ("faq:read", "images:read", "batch", "webhooks", "models:pin", "keys:read", "admin:read")
     key = make_key(product, "conformance", *scopes, person="admin")
     answer_what_the_examples_speak_of(product, key)
     report = tmp_path / "report.ndjson"
