@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -43,25 +44,56 @@ GROUPS = (
     Group("frontend tests", place="frontend/", program="node", install="apt-get install nodejs"),
     Group("tests of examples", place="system/test_examples", program="node", install="apt-get install nodejs"),
 )
-LEFT_OUT = pytest.StashKey[list[Group]]()
+LEFT_OUT = pytest.StashKey[set[Group]]()
+SLOW = ("browser", "system", "postgresql")  # folders whose tests take longest
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[LEFT_OUT] = set()
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    left_out = [group for group in GROUPS if group.missing and any(group.holds(item) for item in items)]
-    config.stash[LEFT_OUT] = left_out
+    left_out = {group for group in GROUPS if group.missing and any(group.holds(item) for item in items)}
     without = [item for item in items if any(group.holds(item) for group in left_out)]
     config.hook.pytest_deselected(items=without)
     items[:] = [item for item in items if item not in without]
+    config.stash[LEFT_OUT] = left_out
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["left_out"] = [GROUPS.index(group) for group in left_out]
+        share_out(items)
+
+
+def share_out(items: list[pytest.Item]) -> None:
+    """Tells the processes that share the suite what stays together: a file, and all that asks the one product.
+
+    The longest come first, so that the processes end at about the same time.
+    """
+    for item in items:
+        place = item.path.relative_to(Path(__file__).parent)
+        if "product" in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group("product"))
+        elif place.parts[0] != "postgresql":
+            item.add_marker(pytest.mark.xdist_group(place.as_posix()))
+    items.sort(key=lambda item: item.path.relative_to(Path(__file__).parent).parts[0] not in SLOW)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object, error: object) -> None:
+    """A process that shared the suite has ended, and tells what it left out."""
+    left_out = getattr(node, "workeroutput", {}).get("left_out", [])  # nothing where it crashed
+    node.config.stash[LEFT_OUT] |= {GROUPS[index] for index in left_out}
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if session.config.stash.get(LEFT_OUT, []) and os.environ.get("CI") == "true":
+    if session.config.stash[LEFT_OUT] and os.environ.get("CI") == "true":
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    for group in config.stash.get(LEFT_OUT, []):
-        print(f"Left out: {group.name}, for want of {group.program}. Install it: {group.install}")
+    if not hasattr(config, "workeroutput"):
+        for group in sorted(config.stash[LEFT_OUT], key=GROUPS.index):
+            print(f"Left out: {group.name}, for want of {group.program}. Install it: {group.install}")
     shutil.rmtree(SCRATCH, ignore_errors=True)
 
 
