@@ -2,7 +2,6 @@
 
 import html
 import re
-import uuid
 import zipfile
 from datetime import timedelta
 from io import BytesIO
@@ -19,6 +18,7 @@ from webapp.batch import files, services
 from webapp.batch.models import Job
 
 LIST, NEW = "/batches/", "/batches/new"
+NOBODYS = "6b1c6d0e-9f0f-4f53-9a55-8d0c9c1f1b8a"  # no batch has this id
 PART = {"X-Requested-With": "fetch"}
 TICKETS = "Ticket;Frage;question\n1;Wie?;How do I copy an array?\n2;Was?;What is a closure?\n3;;\n"
 
@@ -441,10 +441,10 @@ def test_a_stranger_finds_nothing(client_of_nobody, stranger, create, draft):
         for name in ("read", "start", "cancel", "retry", "delete"):
             assert client_of_nobody.post(page(job, name), options()).status_code == 404
     assert "No batches yet" in words(client_of_nobody.get(LIST))
-    assert client_of_nobody.get(f"/batches/{uuid.uuid4()}/").status_code == 404
+    assert client_of_nobody.get(f"/batches/{NOBODYS}/").status_code == 404
 
 
-@pytest.mark.parametrize("path", [LIST, NEW, f"/batches/{uuid.uuid4()}/"])
+@pytest.mark.parametrize("path", [LIST, NEW, f"/batches/{NOBODYS}/"])
 def test_who_is_not_signed_in_is_led_to_sign_in(client, db, path):
     assert client.get(path)["Location"].startswith("/accounts/login/")
 
