@@ -45,37 +45,38 @@ GROUPS = (
     Group("tests of examples", place="system/test_examples", program="node", install="apt-get install nodejs"),
 )
 LEFT_OUT = pytest.StashKey[set[Group]]()
-SLOW = ("browser", "system", "postgresql")  # folders whose tests take longest
+SLOW = ("browser", "system", "postgresql")  # folders
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[LEFT_OUT] = set()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     left_out = {group for group in GROUPS if group.missing and any(group.holds(item) for item in items)}
     without = [item for item in items if any(group.holds(item) for group in left_out)]
     config.hook.pytest_deselected(items=without)
     items[:] = [item for item in items if item not in without]
     config.stash[LEFT_OUT] = left_out
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(kept_together(item)))
+    yield
+    # Slow ones first, so that processes that share the suite end at about the same time.
+    items.sort(key=lambda item: place(item).parts[0] not in SLOW)
     if hasattr(config, "workeroutput"):
         config.workeroutput["left_out"] = [GROUPS.index(group) for group in left_out]
-        share_out(items)
 
 
-def share_out(items: list[pytest.Item]) -> None:
-    """Tells the processes that share the suite what stays together: a file, and all that asks the one product.
+def place(item: pytest.Item) -> Path:
+    return item.path.relative_to(Path(__file__).parent)
 
-    The longest come first, so that the processes end at about the same time.
-    """
-    for item in items:
-        place = item.path.relative_to(Path(__file__).parent)
-        if "product" in item.fixturenames:
-            item.add_marker(pytest.mark.xdist_group("product"))
-        elif place.parts[0] != "postgresql":
-            item.add_marker(pytest.mark.xdist_group(place.as_posix()))
-    items.sort(key=lambda item: item.path.relative_to(Path(__file__).parent).parts[0] not in SLOW)
+
+def kept_together(item: pytest.Item) -> str:
+    """What one process runs when several share the suite: a file, or all that asks the one product."""
+    if "product" in item.fixturenames:
+        return "product"
+    return item.name if place(item).parts[0] == "postgresql" else place(item).as_posix()
 
 
 @pytest.hookimpl(optionalhook=True)
