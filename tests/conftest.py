@@ -25,9 +25,12 @@ class Group:
     place: str
     program: str
     install: str
+    folder: str = ""  # what the command leaves in the checkout, where that is no program
 
     @property
     def missing(self) -> bool:
+        if self.folder and not (Path(__file__).parent.parent / self.folder).is_dir():
+            return True
         return shutil.which(self.program, path=POSTGRESQL) is None
 
     def holds(self, item: pytest.Item) -> bool:
@@ -42,6 +45,13 @@ GROUPS = (
     Group("fault tests", FAULTS, program="redis-server", install="apt-get install redis-server"),
     Group("fault tests", FAULTS, program="initdb", install="apt-get install postgresql"),
     Group("frontend tests", place="frontend/", program="node", install="apt-get install nodejs"),
+    Group(
+        "checks of custom resources",
+        place="k8s/test_crds.py",
+        program="node",
+        install="npm ci --prefix tests/k8s/crds",
+        folder="tests/k8s/crds/node_modules",
+    ),
     Group("tests of examples", place="system/test_examples", program="node", install="apt-get install nodejs"),
 )
 LEFT_OUT = pytest.StashKey[set[Group]]()
