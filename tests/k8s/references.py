@@ -20,7 +20,8 @@ FROM_THE_CLUSTER = {"default", "system-node-critical", "system-cluster-critical"
 
 def problems(objects: list[Object]) -> list[str]:
     """One line for each thing that leads nowhere; empty when all fits."""
-    return [*_doubles(objects), *_selectors(objects), *_pods(objects), *_autoscalers(objects), *_routes(objects)]
+    parts = (_doubles, _selectors, _pods, _storage, _autoscalers, _routes)
+    return [each for part in parts for each in part(objects)]
 
 
 def _doubles(objects: list[Object]) -> Iterator[str]:
@@ -152,6 +153,18 @@ def _container(objects: list[Object], pod: Workload, container: Mapping[str, Any
                 yield f"{variable} leads to port {url.port}, which the service has not"
 
 
+def _storage(objects: list[Object]) -> Iterator[str]:
+    claims = {each["metadata"]["name"]: each for each in of_kind(objects, "PersistentVolumeClaim")}
+    for each in of_kind(objects, "PersistentVolume"):
+        claim = claims.get(each["spec"]["claimRef"]["name"])
+        if claim is None:
+            yield f"{name(each)} is for the claim {each['spec']['claimRef']['name']}, which is not there"
+        elif claim["spec"].get("storageClassName") != each["spec"]["storageClassName"]:
+            yield f"{name(each)} and its claim are of different storage classes"
+        elif claim["metadata"]["namespace"] != each["spec"]["claimRef"]["namespace"]:
+            yield f"{name(each)} and its claim are in different namespaces"
+
+
 def _autoscalers(objects: list[Object]) -> Iterator[str]:
     have = {name(pod.source): pod for pod in workloads(objects)}
     scaled: dict[str, str] = {}
@@ -171,6 +184,11 @@ def _autoscalers(objects: list[Object]) -> Iterator[str]:
     authentications = {
         each["metadata"]["name"] for each in of_kind(objects, "TriggerAuthentication", "ClusterTriggerAuthentication")
     }
+    secrets = {each["metadata"]["name"] for each in of_kind(objects, "Secret")}
+    for each in of_kind(objects, "TriggerAuthentication"):
+        for wanted in each["spec"].get("secretTargetRef", []):
+            if wanted["name"] not in secrets:
+                yield f"{name(each)}: there is no Secret {wanted['name']}"
     for each in of_kind(objects, "ScaledObject"):
         for trigger in each["spec"]["triggers"]:
             called = trigger.get("authenticationRef", {}).get("name")
@@ -181,10 +199,24 @@ def _autoscalers(objects: list[Object]) -> Iterator[str]:
 def _routes(objects: list[Object]) -> Iterator[str]:
     services = {each["metadata"]["name"]: each for each in of_kind(objects, "Service")}
     gateways = {each["metadata"]["name"]: each for each in of_kind(objects, "Gateway")}
+    have = {
+        (each["kind"], each["metadata"]["namespace"], each["metadata"]["name"])
+        for each in objects
+        if "namespace" in each["metadata"]
+    }
+    for gateway in gateways.values():
+        place = gateway["metadata"]["namespace"]
+        parameters = gateway["spec"].get("infrastructure", {}).get("parametersRef")
+        if parameters and (parameters["kind"], place, parameters["name"]) not in have:
+            yield f"{name(gateway)}: there is no {parameters['kind']} {parameters['name']} in {place}"
+        for listener in gateway["spec"]["listeners"]:
+            account = listener.get("tls", {}).get("options", {}).get("kubernetes.azure.com/tls-cert-service-account")
+            if account and ("ServiceAccount", place, account) not in have:
+                yield f"{name(gateway)}: there is no ServiceAccount {account} in {place}"
     for route in of_kind(objects, "HTTPRoute"):
         for parent in route["spec"]["parentRefs"]:
             gateway = gateways.get(parent["name"])
-            if gateway is None:
+            if gateway is None or gateway["metadata"]["namespace"] != parent["namespace"]:
                 yield f"{name(route)} belongs to the gateway {parent['name']}, which is not there"
             elif parent.get("sectionName") not in [listener["name"] for listener in gateway["spec"]["listeners"]]:
                 yield f"{name(route)} belongs to {parent.get('sectionName')}, which the gateway does not listen on"

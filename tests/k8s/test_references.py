@@ -79,6 +79,17 @@ def _budget(objects: list[Object]) -> None:
     find(objects, "PodDisruptionBudget", "web")["spec"]["selector"]["matchLabels"]["tier"] = "front"
 
 
+def _edge(objects: list[Object]) -> None:
+    policy = find(objects, "NetworkPolicy", "site-to-pods")
+    policy["spec"]["egress"][0]["ports"][0]["port"] = 8000
+
+
+def _scaled_twice(objects: list[Object]) -> None:
+    spec = {"scaleTargetRef": {"name": "web"}, "triggers": []}
+    one = {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": {"name": "one"}, "spec": spec}
+    objects += [one, {**one, "metadata": {"name": "two"}}]
+
+
 def _spread(objects: list[Object]) -> None:
     workload(objects, "web").pod["topologySpreadConstraints"][0]["labelSelector"] = {"matchLabels": {}}
 
@@ -101,10 +112,59 @@ def _spread(objects: list[Object]) -> None:
         (_address, "leads to scoring, which is no service"),
         (_port_of_address, "leads to port 8001, which the service has not"),
         (_budget, "PodDisruptionBudget/web is about 0 workloads"),
+        (_edge, "lets out to port 8000, which scoring-cpu has not"),
+        (_scaled_twice, "both scale Deployment/web"),
         (_spread, "is not spread by its own pods"),
     ],
 )
 def test_a_reference_that_leads_nowhere_is_found(break_it: Callable[[list[Object]], None], said: str) -> None:
     objects = render("overlays/local")
+    break_it(objects)
+    assert said in "\n".join(problems(objects))
+
+
+def _route(objects: list[Object]) -> None:
+    find(objects, "HTTPRoute", "web")["spec"]["rules"][0]["backendRefs"][0]["port"] = 8000
+
+
+def _listener(objects: list[Object]) -> None:
+    find(objects, "HTTPRoute", "to-https")["spec"]["parentRefs"][0]["sectionName"] = "plain"
+
+
+def _vault(objects: list[Object]) -> None:
+    objects.remove(find(objects, "SecretProviderClass", "scoring"))
+
+
+def _alias(objects: list[Object]) -> None:
+    parameters = find(objects, "SecretProviderClass", "site")["spec"]["parameters"]
+    parameters["objects"] = parameters["objects"].replace("objectAlias: REDIS_URL", "objectAlias: REDIS")
+
+
+def _volume_of(objects: list[Object]) -> None:
+    find(objects, "PersistentVolume", "scorepod-models")["spec"]["claimRef"]["name"] = "model"
+
+
+def _certificate(objects: list[Object]) -> None:
+    objects.remove(find(objects, "ServiceAccount", "certificate"))
+
+
+def _trigger(objects: list[Object]) -> None:
+    objects.remove(find(objects, "TriggerAuthentication", "redis"))
+
+
+@pytest.mark.parametrize(
+    ("break_it", "said"),
+    [
+        (_route, "leads to port 8000, which web has not"),
+        (_listener, "belongs to plain, which the gateway does not listen on"),
+        (_vault, "there is no SecretProviderClass scoring"),
+        (_alias, "REDIS_URL_FILE names /run/secrets/scorepod/REDIS_URL, which nothing puts there"),
+        (_volume_of, "is for the claim model, which is not there"),
+        (_certificate, "there is no ServiceAccount certificate in scorepod-gateway"),
+        (_trigger, "there is no TriggerAuthentication redis"),
+    ],
+)
+def test_a_reference_that_leads_nowhere_in_azure_is_found(break_it: Callable[[list[Object]], None], said: str) -> None:
+    objects = render("overlays/aks")
     break_it(objects)
     assert said in "\n".join(problems(objects))

@@ -37,8 +37,12 @@ function* fields(value, path) {
   }
 }
 
+// Azure Monitor's are the Prometheus operator's, under a name of its own.
+const SAME = { "azmonitoring.coreos.com": "monitoring.coreos.com" };
+
 async function schemaOf(object) {
-  const [group, version] = object.apiVersion.split("/");
+  const [said, version] = object.apiVersion.split("/");
+  const group = SAME[said] ?? said;
   const name = PACKAGES[group];
   const ours = new URL(`schemas/${group}/${version}/${object.kind}.mjs`, import.meta.url);
   if (existsSync(ours)) return (await import(ours)).validate;
@@ -54,7 +58,9 @@ async function problemsOf(object) {
   const validate = await schemaOf(object);
   if (!validate) return [`${name}: nobody knows the kind ${object.kind} of ${object.apiVersion}`];
   const seen = new Set();
-  const fits = validate(watched(object, "", seen));
+  const [said, version] = object.apiVersion.split("/");
+  const known = { ...object, apiVersion: `${SAME[said] ?? said}/${version}` };
+  const fits = validate(watched(known, "", seen));
   const problems = fits ? [] : validate.errors.map((each) => `${name}: ${each.instancePath}: ${each.message ?? JSON.stringify(each.params)}`);
   const unknown = [...fields(object, "")].filter((path) => !seen.has(path));
   return [...problems, ...unknown.map((path) => `${name}: the field ${path.slice(1)} is unknown`)];
