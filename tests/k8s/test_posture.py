@@ -10,6 +10,7 @@ from tests.k8s.manifests import (
     Object,
     Workload,
     environment,
+    find,
     name,
     of_kind,
     render,
@@ -111,10 +112,22 @@ def test_a_pod_that_is_not_is_found(path: tuple[str | int, ...], value: object, 
     assert said in "\n".join(loose(web))
 
 
+def test_what_may_touch_a_node_is_one_and_touches_one_folder() -> None:
+    """The GPUs' plugin, in a namespace of its own."""
+    objects = render("overlays/aks")
+    [plugin] = of_kind(objects, "DaemonSet")
+    assert plugin["metadata"]["namespace"] == "gpu-resources"
+    folders = [each["hostPath"]["path"] for each in plugin["spec"]["template"]["spec"]["volumes"]]
+    assert folders == ["/var/lib/kubelet/device-plugins"]
+    assert [each for each in objects if each["metadata"].get("namespace") == "gpu-resources"] == [plugin]
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_namespace_refuses_pods_that_are_not_restricted(overlay: str) -> None:
-    [namespace] = of_kind(render(f"overlays/{overlay}"), "Namespace")
+    objects = render(f"overlays/{overlay}")
+    namespace = find(objects, "Namespace", "scorepod")
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert {each.source["metadata"]["namespace"] for each in workloads(objects)} == {"scorepod"}
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
