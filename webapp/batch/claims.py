@@ -4,7 +4,7 @@ Whoever commits asks for the token in the same statement that changes the row. S
 comes late, changes nothing, and a chunk counts once however often it was scored. All conditions stand in the statements
 that write, never in a subquery: PostgreSQL looks at a row again only by those when it had to wait for it.
 
-Rows are locked in one order, a chunk before its job.
+Rows are locked in one order: a chunk before its job, and chunks by their number where one needs several at once.
 """
 
 import uuid
@@ -85,11 +85,9 @@ def claim(avoiding: Collection[Target] = ()) -> Claim | None:
 
 def beat(claims: Collection[Claim]) -> None:
     """Says that these are being worked on."""
-    Chunk.objects.filter(
-        pk__in=[each.chunk.pk for each in claims],
-        token__in=[each.token for each in claims],
-        state=Chunk.State.RUNNING,
-    ).update(heartbeat_at=timezone.now())
+    now = timezone.now()
+    for each in claims:
+        _held(each).update(heartbeat_at=now)
 
 
 def commit(claim: Claim, scored: Scored) -> Outcome:
@@ -137,7 +135,19 @@ def reap() -> int:
     found = list(Chunk.objects.filter(silent, job__in=open_jobs).values_list("pk", flat=True))
     if not found:
         return 0
-    return Chunk.objects.filter(silent, pk__in=found).update(state=Chunk.State.WAITING, token=None)
+    with transaction.atomic():
+        # One that is locked is not silent: it is being committed.
+        free = Chunk.objects.select_for_update(skip_locked=True).filter(silent, pk__in=found)
+        lost = Chunk.objects.filter(silent, pk__in=list(free.values_list("pk", flat=True)))
+        return lost.update(state=Chunk.State.WAITING, token=None)
+
+
+def drop(job_id: uuid.UUID) -> None:
+    """Deletes the chunks of a job that has ended. Whoever still scores one of them comes late."""
+    chunks = Chunk.objects.filter(job=job_id)
+    with transaction.atomic():
+        list(chunks.select_for_update().order_by("number").values_list("pk"))
+        chunks.delete()
 
 
 def claimable(most: int) -> int:

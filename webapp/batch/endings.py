@@ -1,4 +1,5 @@
-"""How jobs end: completed, failed, expired or cancelled; each once, in one transaction with all that goes with it."""
+"""How jobs end: completed, failed, expired or cancelled; each once, in one transaction with all that goes with it. And
+how they go."""
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -10,7 +11,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from webapp.batch import files
+from webapp.batch import claims, files
 from webapp.batch.models import Chunk, Job
 from webapp.keys import limits
 from webapp.webhooks import events
@@ -63,6 +64,23 @@ def _told(job: Job) -> dict[str, object]:
         "request_counts": {"total": job.total, "completed": job.completed, "failed": job.failed},
         "reason": job.reason,
     }
+
+
+def remove(job_id: UUID, *, was: Sequence[State]) -> bool:
+    """Deletes a job that is in one of the states `was`, with its chunks; False when it is not, or no longer.
+
+    Its files stay: whoever calls this deletes them afterwards. was: states in which no chunk is begun.
+    """
+    jobs = Job.objects.filter(pk=job_id, state__in=was)
+    with transaction.atomic():
+        if not jobs.exists():
+            return False
+        claims.drop(job_id)  # first, as claims.py locks them
+        if not jobs.select_for_update().values_list("pk"):
+            transaction.set_rollback(True)
+            return False
+        Job.objects.filter(pk=job_id).delete()
+    return True
 
 
 def finalize(job_id: UUID) -> None:

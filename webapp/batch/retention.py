@@ -9,8 +9,8 @@ from django.db.models import Max
 from django.utils import timezone
 
 from webapp.accounts.models import User
-from webapp.batch import files
-from webapp.batch.models import Chunk, Job
+from webapp.batch import claims, files
+from webapp.batch.models import Job
 from webapp.errors import FilesError
 
 log = structlog.get_logger(__name__)
@@ -32,7 +32,7 @@ def delete_old() -> None:
             log.warning("batch_files_not_deleted", batch=str(job.pk), error=str(error))
             continue
         # Last of all: should this end half way, the next one does it again.
-        Chunk.objects.filter(job=job).delete()
+        claims.drop(job.pk)
         Job.objects.filter(pk=job.pk).update(deleted_at=now)
         log.info("batch_files_deleted", batch=str(job.pk))
     for job in Job.objects.filter(state=Job.State.DRAFT, created_at__lt=now - DRAFTS_KEPT)[:AT_ONCE]:

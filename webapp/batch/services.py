@@ -268,11 +268,8 @@ def retry_failed(job: Job, who: Principal) -> Job:
 
 def delete(job: Job) -> None:
     """Deletes the job with all that is known of it. Raises Conflict while it is open."""
-    with transaction.atomic():
-        over = Job.objects.select_for_update().filter(pk=job.pk, state__in=[State.DRAFT, *Job.ENDED])
-        if not over.values_list("pk"):
-            raise Conflict("This batch is still at work. Cancel it first.")
-        Job.objects.filter(pk=job.pk).delete()
+    if not endings.remove(job.pk, was=[State.DRAFT, *Job.ENDED]):
+        raise Conflict("This batch is still at work. Cancel it first.")
     # Should this end half way, files.tidy finds a folder without a job.
     files.delete(job)
     log.info("batch_deleted", batch=str(job.pk))

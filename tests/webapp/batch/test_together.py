@@ -106,3 +106,37 @@ def test_two_uploads_at_once_do_not_both_get_the_last_room(answering, owner, set
     stored = iter([upload(["How?"]) for _ in range(6)])
     made = at_once(6, lambda: services.create(principal(owner), upload=next(stored), options=Options()))
     assert Counter(type(each) for each in made) == {Job: 3, Conflict: 3}
+
+
+def test_who_deletes_a_batch_and_who_gives_a_chunk_of_it_back_wait_in_one_order(answering, create):
+    job = create(3)
+    validation.run(job.pk)
+    claim = claims.claim()
+    Job.objects.update(state="expired", ended_at=timezone.now())
+    has_chunk, has_job = threading.Event(), threading.Event()
+
+    def holding_the_chunk(execute, sql, *rest):
+        done = execute(sql, *rest)
+        if sql.startswith('UPDATE "batch_chunk"'):
+            has_chunk.set()
+            has_job.wait(0.5)
+        return done
+
+    def taking_the_job(execute, sql, *rest):
+        done = execute(sql, *rest)
+        if sql.endswith("FOR UPDATE") and 'FROM "batch_job"' in sql:
+            has_job.set()
+        return done
+
+    def give_back() -> None:
+        with connection.execute_wrapper(holding_the_chunk):
+            claims.give_back(claim, problem="No pod answers.", rest=1)
+
+    def delete() -> None:
+        assert has_chunk.wait(20)
+        with connection.execute_wrapper(taking_the_job):
+            services.delete(job)
+
+    turns = iter([give_back, delete])
+    assert at_once(2, lambda: next(turns)()) == [None, None]
+    assert not Job.objects.exists()
