@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -160,16 +161,62 @@ def counted_in_redis(redis_server, settings, db):
     month_use.forget()
 
 
+def count(owner, rows: int, batch: UUID | None = None, *, cut_short: bool = False, **options) -> None:
+    """Has a batch, or a new one, count so many rows. cut_short: by the end of its process, once Redis has counted."""
+    with limits.month_transaction():
+        limits.count_batch(owner, None, batch=batch or uuid4(), rows=rows, **options)
+        if cut_short:
+            raise SystemExit
+
+
+def test_a_batch_that_is_cut_short_after_redis_has_counted_counts_once(counted_in_redis):
+    owner, batch = make_user(), uuid4()
+    make_plan(owner, month_rows_per_user=100)
+
+    def used() -> tuple[int, int]:
+        rows = MonthUse.objects.values_list("rows", flat=True)
+        return limits.month_standing(owner)["rows"]["user"].used, sum(rows)
+
+    with pytest.raises(SystemExit):
+        count(owner, 60, batch, cut_short=True)
+    assert used() == (60, 0)
+    count(owner, 60, batch)
+    assert used() == (60, 60)
+    with pytest.raises(QuotaExceeded):
+        count(owner, 41)
+    with pytest.raises(SystemExit):
+        count(owner, 20, batch, before=60, cut_short=True)
+    count(owner, 25, batch, before=60)
+    assert used() == (25, 25)
+
+
+def test_what_a_batch_gave_up_before_it_was_written_is_free_again(counted_in_redis):
+    owner, batch = make_user(), uuid4()
+    with pytest.raises(SystemExit):
+        count(owner, 60, batch, cut_short=True)
+    count(owner, 0, batch)  # it is cancelled
+    assert limits.month_standing(owner)["rows"]["user"].used == 0
+
+
+def test_what_a_batch_counts_is_known_when_redis_is_empty(counted_in_redis):
+    owner, batch = make_user(), uuid4()
+    count(owner, 60, batch)
+    counted_in_redis.stop()
+    counted_in_redis.start()
+    count(owner, 20, batch, before=60)
+    assert limits.month_standing(owner)["rows"]["user"].used == 20
+
+
 def test_a_month_outlives_an_empty_redis(counted_in_redis):
     owner = make_user()
     make_plan(owner, month_rows_per_user=100)
-    limits.reserve_month(owner, None, 60)
+    count(owner, 60)
     month_use.write()
     counted_in_redis.stop()
     counted_in_redis.start()
     with pytest.raises(QuotaExceeded):
-        limits.reserve_month(owner, None, 41)
-    limits.reserve_month(owner, None, 40)
+        count(owner, 41)
+    count(owner, 40)
     month_use.write()
     assert MonthUse.objects.get().rows == 100
 
@@ -181,7 +228,7 @@ def test_a_redis_that_dies_lets_everything_through_and_is_asked_again(counted_in
     assert [client.get("/api/v1/me", headers=headers).status_code for _ in range(2)] == [200, 429]
     counted_in_redis.stop()
     assert [client.get("/api/v1/me", headers=headers).status_code for _ in range(5)] == [200] * 5
-    limits.reserve_month(owner, None, 50)  # more than there is
+    count(owner, 50)  # more than there is
     assert sum("rate_limits_unavailable" in record.getMessage() for record in caplog.records) == 1
     counted_in_redis.start()
     monkeypatch.setattr(limits._counter(counted_in_redis.url), "_paused_until", 0.0)
@@ -193,8 +240,8 @@ def test_processes_of_the_site_share_what_a_month_has_left(counted_in_redis):
     """Each begins with the figures of the database, and none comes on top of another's."""
     owner = make_user()
     make_plan(owner, month_rows_per_user=100)
-    limits.reserve_month(owner, None, 90)
+    count(owner, 90)
     limits._counter.cache_clear()  # as another process, which knows nothing
     with pytest.raises(QuotaExceeded):
-        limits.reserve_month(owner, None, 11)
+        count(owner, 11)
     assert limits.month_standing(owner)["rows"]["user"].left == 10

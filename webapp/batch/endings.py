@@ -25,7 +25,7 @@ LATE = "It was not done within {hours} hours. What was scored by then is in the 
 def end(job_id: UUID, state: State, *, was: Sequence[State], reason: str = "") -> bool:
     """Ends a job that is in one of the states `was`; False when it is not, or no longer."""
     now = timezone.now()
-    with transaction.atomic():
+    with limits.month_transaction():
         ended = Job.objects.filter(pk=job_id, state__in=was).update(
             state=state,
             reason=reason,
@@ -38,19 +38,16 @@ def end(job_id: UUID, state: State, *, was: Sequence[State], reason: str = "") -
         if not ended:
             return False
         job = Job.objects.select_related("owner", "key").get(pk=job_id)
-        transaction.on_commit(lambda: _give_back(job))
+        # What has no answer is given back to what the owner may have scored in the month.
+        limits.count_batch(
+            job.owner, job.key, batch=job.pk, rows=job.completed, before=job.reserved, at=job.in_progress_at
+        )
         events.emit(job.owner, f"batch.{state}", _told(job))
     seconds = (now - (job.started_at or job.created_at)).total_seconds()
     log.info(
         "batch_ended", batch=str(job_id), state=str(state), rows=job.total, failed=job.failed, seconds=round(seconds, 1)
     )
     return True
-
-
-def _give_back(job: Job) -> None:
-    """Gives the rows without an answer back to what the owner may have scored in the month."""
-    if (rows := job.reserved - job.completed) > 0:
-        limits.give_back_month(job.owner, job.key, rows, reserved_at=job.in_progress_at)
 
 
 def _told(job: Job) -> dict[str, object]:

@@ -20,7 +20,7 @@ from webapp.batch.checking import Checked
 from webapp.batch.claims import SILENT_AFTER
 from webapp.batch.models import Chunk, Job
 from webapp.celery import stopping
-from webapp.errors import AppError, FilesError, QuotaExceeded
+from webapp.errors import AppError, FilesError
 from webapp.keys import limits
 
 log = structlog.get_logger(__name__)
@@ -156,29 +156,18 @@ class _Validation:
                     Chunk(job=self.job, number=part.number, first_row=part.first_row, rows=part.rows)
                     for part in checked.parts[start : start + CHUNKS_AT_ONCE]
                 )
-        self._reserve(checked.total)
-        with transaction.atomic():
+        now = timezone.now()
+        with limits.month_transaction():
             self._demand(
                 state=State.IN_PROGRESS,
                 total=checked.total,
+                reserved=checked.total,
                 problem="",
-                in_progress_at=timezone.now(),
+                in_progress_at=now,
                 task_token=None,
                 heartbeat_at=None,
             )
-
-    def _reserve(self, rows: int) -> None:
-        """Takes the rows from what the owner may have scored in this month, once. Raises QuotaExceeded."""
-        if self.job.reserved:
-            return
-        # Noted first: cut short in between, the rows cost nothing, rather than twice.
-        self._demand(reserved=rows)
-        try:
-            limits.reserve_month(self.job.owner, self.job.key, rows)
-        except QuotaExceeded:
-            self._demand(reserved=0)
-            raise
-        self.job.reserved = rows
+            limits.count_batch(self.job.owner, self.job.key, batch=self.job.pk, rows=checked.total, at=now)
 
     def _hand_back(self) -> None:
         """Lets another worker begin at once."""

@@ -9,12 +9,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from limits.storage import RedisStorage, storage_from_string
 from redis.backoff import NoBackoff
+from redis.commands.core import Script
 from redis.exceptions import ConnectionError  # noqa: A004  # theirs, not the system's
 from redis.retry import Retry
 
@@ -72,8 +73,16 @@ class Store(Protocol):
         seeds: what sums were, by key, for those that are not there. Raises Unseeded.
         """
 
-    def doubt(self, keys: Collection[str]) -> None:
-        """Has the next who asks for these sums bring what they are, where other processes may have added to them."""
+    def doubt(self, keys: Collection[str] | None = None) -> None:
+        """Has the next who asks for these sums, or any, bring what they are, where others may have added to them."""
+
+    def settle(self, thing: str, asks: Sequence[Ask], seeds: Mapping[str, int], before: int) -> Taken:
+        """Has the sums count their cost for one thing, in place of what they count for it until now; or changes none.
+
+        To be told the same again does no harm. asks: all of one cost and month. before: what they count for the thing,
+        where the store has lost that or never had it. The standings are missing where nothing is to be changed. Raises
+        Unseeded.
+        """
 
     def give_back(self, costs: Mapping[str, int]) -> None:
         """Takes these off the sums of those keys that are there; none falls below 0."""
@@ -95,6 +104,7 @@ class RedisStore:
         redis = self._storage.get_connection()
         here = Path(__file__).parent
         self._take = redis.register_script((here / "take.lua").read_bytes())
+        self._settle = redis.register_script((here / "settle.lua").read_bytes())
         self._give_back = redis.register_script((here / "give_back.lua").read_bytes())
 
     def take(self, asks: Sequence[Ask], seeds: Mapping[str, int], then: Callable[[], None]) -> Taken:
@@ -102,19 +112,29 @@ class RedisStore:
         for ask in asks:
             quota = -1 if ask.quota is None else ask.quota
             arguments += [quota, ask.cost, ask.forget_at, seeds.get(ask.key, "")]
+        taken = self._taken(self._take, [ask.key for ask in asks], arguments)
+        if taken.refused is None:
+            then()
+        return taken
+
+    def doubt(self, keys: Collection[str] | None = None) -> None:
+        """Nobody adds to them elsewhere."""
+
+    def settle(self, thing: str, asks: Sequence[Ask], seeds: Mapping[str, int], before: int) -> Taken:
+        arguments: list[int | str] = [asks[0].cost, before, asks[0].forget_at]
+        for ask in asks:
+            arguments += [-1 if ask.quota is None else ask.quota, seeds.get(ask.key, "")]
+        return self._taken(self._settle, [thing, *(ask.key for ask in asks)], arguments)
+
+    def _taken(self, script: Script, keys: list[str], arguments: list[int | str]) -> Taken:
         try:
-            refused, *rest = self._take([ask.key for ask in asks], arguments)
+            refused, *rest = script(keys, arguments)
         except self._storage.base_exceptions as error:
             raise StoreFailed(str(error)) from error
         if refused < 0:
             raise Unseeded
-        if not refused:
-            then()
         standings = [Standing(used, wait / 1000) for used, wait in zip(rest[::2], rest[1::2], strict=True)]
         return Taken(refused - 1 if refused else None, standings)
-
-    def doubt(self, keys: Collection[str]) -> None:
-        """Nobody adds to them elsewhere."""
 
     def give_back(self, costs: Mapping[str, int]) -> None:
         try:
@@ -219,10 +239,18 @@ class MemoryStore:
         elif ask.cost:
             self._minutes[ask.key].add(ask.cost, now)
 
-    def doubt(self, keys: Collection[str]) -> None:
+    def doubt(self, keys: Collection[str] | None = None) -> None:
         with self._lock:
-            for key in keys:
+            for key in list(self._sums) if keys is None else keys:
                 self._sums.pop(key, None)
+
+    def settle(self, thing: str, asks: Sequence[Ask], seeds: Mapping[str, int], before: int) -> Taken:
+        """Remembers no thing: what it counts for one that is not kept goes with the process, or with `doubt`."""
+        more = asks[0].cost - before
+        if more > 0:
+            return self.take([replace(ask, cost=more) for ask in asks], seeds, lambda: None)
+        self.give_back({ask.key: -more for ask in asks})
+        return Taken(None, [])
 
     def give_back(self, costs: Mapping[str, int]) -> None:
         with self._lock:

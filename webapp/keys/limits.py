@@ -10,21 +10,25 @@ a broken counter is no reason to stop scoring.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache, wraps
 from typing import Any, TypeVar, cast
+from uuid import UUID
 
 import structlog
 from django.conf import settings
+from django.db import transaction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from webapp.accounts.models import User
 from webapp.accounts.plans import Limits, limits_of
 from webapp.errors import QuotaExceeded, RateLimited
-from webapp.keys.counters import Ask, MemoryStore, RedisStore, Store, StoreFailed, Unseeded
+from webapp.keys import month_use
+from webapp.keys.counters import Ask, MemoryStore, RedisStore, Store, StoreFailed, Taken, Unseeded
 from webapp.keys.models import ApiKey
 from webapp.keys.month_use import Account, Month, Use, month_of
 from webapp.keys.principal import Principal, principal_of
@@ -163,7 +167,7 @@ def charge(request: HttpRequest, principal: Principal, bucket: str, *, cost: int
 def settle(request: HttpRequest, status: int) -> None:
     """To be called with the status of the answer: what is answered with an error has cost nothing of the month.
 
-    Nor has what is only accepted, as a batch (202): it reserves its rows itself.
+    Nor has what is only accepted, as a batch (202): it counts its rows itself.
     """
     if status >= 400 or status == 202:
         give_back(request)
@@ -224,22 +228,32 @@ def headers_of(request: HttpRequest) -> dict[str, str]:
 # What batches call ----------------------------------------------------------------------------------------------------
 
 
-def reserve_month(user: User, key: ApiKey | None, rows: int, *, requests: int = 0) -> None:
-    """Counts rows, before they are scored, in the month of the person and the key.
+@contextmanager
+def month_transaction() -> Iterator[None]:
+    """A transaction in which batches count their rows: with all else that is written in it, or not at all."""
+    with month_use.undisturbed():
+        try:
+            with transaction.atomic():
+                yield
+        except BaseException:
+            _counter(settings.REDIS_URL).forget_sums()
+            raise
 
-    Raises QuotaExceeded, and counts nothing, where the quota has no room for all of them. What a store that fails lets
-    through is counted in the figures that last.
-    """
-    planned = Charge(_account(user, key), Use(requests, rows))
-    _counter(settings.REDIS_URL).take(_month_limits(planned, limits_of(user)), planned, fresh=True)
 
-
-def give_back_month(
-    user: User, key: ApiKey | None, rows: int, *, requests: int = 0, reserved_at: datetime | None = None
+def count_batch(
+    user: User, key: ApiKey | None, *, batch: UUID, rows: int, before: int = 0, at: datetime | None = None
 ) -> None:
-    """Gives back what was reserved and not scored. reserved_at: when it was, for the month that it was counted in."""
-    given = Charge(_account(user, key, month_of(reserved_at)), Use(requests, rows))
-    _counter(settings.REDIS_URL).give_back(given)
+    """Has the batch count so many rows in the month of the person and the key, in a `month_transaction`.
+
+    before: how many it counts until now, as the database has it. at: a moment of the month, by default now. Whoever is
+    killed before the end of the transaction has counted nothing in the database; what a store may have counted by then,
+    it knows by the batch, and what it is told next takes its place. Raises QuotaExceeded, and counts nothing, where the
+    quota has no room for more. What a store that fails lets through is counted in the database.
+    """
+    account = _account(user, key, month_of(at))
+    planned = Charge(account, Use(0, rows))
+    _counter(settings.REDIS_URL).settle(f"limits:{account.month}:batch:{batch}", planned, limits_of(user), before)
+    account.write(Use(0, rows - before))
 
 
 # What there is, and what is left --------------------------------------------------------------------------------------
@@ -358,12 +372,11 @@ class Counter:
         self._store: Store = RedisStore(redis_url) if redis_url else MemoryStore()
         self._paused_until = 0.0
 
-    def take(self, limits: Sequence[Limit], charge: Charge | None = None, *, fresh: bool = False) -> tuple[Usage, ...]:
+    def take(self, limits: Sequence[Limit], charge: Charge | None = None) -> tuple[Usage, ...]:
         """Counts against all limits, and notes the charge, whose limits of the month are among them; or counts nothing
         and raises Exceeded or MonthExceeded for the first without room.
 
-        fresh: other processes may have counted a moment ago. Returns () while the store fails; then the charge alone is
-        noted.
+        Returns () while the store fails; then the charge alone is noted.
         """
         asks = [limit.ask for limit in limits]
 
@@ -375,8 +388,6 @@ class Counter:
             then()
             return ()
         try:
-            if fresh:
-                self._store.doubt([ask.key for ask in asks])
             try:
                 taken = self._store.take(asks, {}, then)
             except Unseeded:
@@ -385,14 +396,33 @@ class Counter:
             self._pause(error)
             then()
             return ()
-        usage = tuple(
-            Usage(limit, standing.used, limit.month.seconds_left if limit.month else max(1.0, standing.wait))
-            for limit, standing in zip(limits, taken.standings, strict=True)
-        )
+        return _usage(limits, taken)
+
+    def settle(self, thing: str, charge: Charge, allowed: Limits, before: int) -> None:
+        """Has the rows of the charge count for the thing in its month, in place of those before; notes nothing.
+
+        Raises MonthExceeded.
+        """
+        if time.monotonic() < self._paused_until:
+            return
+        limits = [limit for limit in _month_limits(charge, allowed) if limit.kind == f"{MONTH}rows"]
+        asks = [limit.ask for limit in limits]
+        try:
+            if charge.use.rows > before:  # other processes may have counted a moment ago
+                self._store.doubt([ask.key for ask in asks])
+            try:
+                taken = self._store.settle(thing, asks, {}, before)
+            except Unseeded:
+                taken = self._store.settle(thing, asks, _seeds(limits, charge), before)
+        except StoreFailed as error:
+            self._pause(error)
+            return
         if taken.refused is not None:
-            spent = usage[taken.refused]
-            raise MonthExceeded(spent, usage) if spent.limit.month else Exceeded(spent, usage)
-        return usage
+            _usage(limits, taken)
+
+    def forget_sums(self) -> None:
+        """Has all sums of months begin anew with what the database knows, where they are counted in this process."""
+        self._store.doubt()
 
     def give_back(self, charge: Charge) -> None:
         """Takes the charge off the sums of its month, and notes that."""
@@ -407,6 +437,18 @@ class Counter:
     def _pause(self, error: StoreFailed) -> None:
         log.warning("rate_limits_unavailable", error=str(error), pause_s=PAUSE)
         self._paused_until = time.monotonic() + PAUSE
+
+
+def _usage(limits: Sequence[Limit], taken: Taken) -> tuple[Usage, ...]:
+    """How the limits stand. Raises Exceeded or MonthExceeded for the one that had no room."""
+    usage = tuple(
+        Usage(limit, standing.used, limit.month.seconds_left if limit.month else max(1.0, standing.wait))
+        for limit, standing in zip(limits, taken.standings, strict=True)
+    )
+    if taken.refused is not None:
+        spent = usage[taken.refused]
+        raise MonthExceeded(spent, usage) if spent.limit.month else Exceeded(spent, usage)
+    return usage
 
 
 def _seeds(limits: Sequence[Limit], charge: Charge | None) -> dict[str, int]:

@@ -103,6 +103,11 @@ class Account:
             for subject in self.subjects.values():
                 _accumulator.add(subject, Counts(use.requests, use.rows))
 
+    def write(self, use: Use) -> None:
+        """Adds it to the figures in the database, in the caller's transaction."""
+        if use != Use():
+            _write({subject: Counts(use.requests, use.rows) for subject in self.subjects.values()})
+
     def used(self) -> dict[str, Use]:
         """What was used until now, by "key" and "user", as far as is known here. Asks the database."""
         with _accumulator.waiting(*self.subjects.values()) as waiting:
@@ -145,6 +150,7 @@ def _update(subject: Subject, counts: Counts) -> int:
 
 
 _accumulator = Accumulator("month_use", _write)
+undisturbed = _accumulator.waiting  # without subjects: inside, nothing is written, and nobody else asks what was used
 write = _accumulator.write
 write_in_background = _accumulator.write_in_background
 forget = _accumulator.forget

@@ -1,10 +1,15 @@
 """Rows of batches and the month's quota: taken when their number is known, given back when they get no answer."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 
 from tests.webapp.batch.conftest import after
+from webapp import queues
 from webapp.batch import services, tasks, validation
 from webapp.batch.models import Job
+from webapp.keys import limits, month_use
 from webapp.keys.limits import month_standing
 
 
@@ -54,23 +59,63 @@ def test_what_is_not_scored_is_given_back(answering, create, work, used, how):
     assert (after(job).state, used()) == (how, 0)
 
 
-def test_a_validation_that_is_begun_again_counts_no_row_twice(answering, create, work, used, monkeypatch):
+KILLS = {
+    "before its rows are counted": (limits, "count_batch", False),
+    "after they are counted": (limits, "count_batch", True),
+    "once all is written": (queues, "send", False),
+}
+
+
+@pytest.mark.usefixtures("answering")
+@pytest.mark.parametrize("remembers", [True, False], ids=["store survives", "store goes along"])
+@pytest.mark.parametrize("when", KILLS)
+def test_a_validation_that_is_killed_counts_each_row_once(create, work, used, when, remembers):
     job = create(250)
-    with monkeypatch.context() as patched:
-        patched.setattr(validation._Validation, "_demand", _cut_short(validation._Validation._demand))
-        with pytest.raises(SystemExit):
-            validation.run(job.pk)
-    assert used() == 250
+    with killed(*KILLS[when]):
+        validation.run(job.pk)
+    if not remembers:
+        lose_the_counters()
     Job.objects.update(heartbeat_at=None)
-    tasks.watch()
-    work()
+    for _ in range(2):
+        tasks.watch()
+        work()
     assert (after(job).state, used()) == ("completed", 250)
+    lose_the_counters()
+    assert used() == 250
 
 
-def _cut_short(real):
-    def demand(self, **changes: object) -> None:
-        if "state" in changes:
-            raise SystemExit
-        real(self, **changes)
+@pytest.mark.usefixtures("answering")
+def test_a_job_that_is_killed_as_it_ends_gives_its_rows_back_once(create, used):
+    job = create(250)
+    validation.run(job.pk)
+    for afterwards, end in ((False, lambda: services.cancel(after(job))), (True, tasks.watch)):
+        with killed(limits, "count_batch", afterwards):
+            end()
+        assert (after(job).state, used()) == ("cancelling", 250)
+    tasks.watch()
+    assert (after(job).state, used()) == ("cancelled", 0)
+    lose_the_counters()
+    assert used() == 0
 
-    return demand
+
+@contextmanager
+def killed(where: object, name: str, afterwards: bool) -> Iterator[None]:
+    """Ends whoever calls it, before or after it has been done."""
+    real = getattr(where, name)
+
+    def end(*arguments: object, **options: object) -> None:
+        if afterwards:
+            real(*arguments, **options)
+        raise SystemExit
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(where, name, end)
+        with pytest.raises(SystemExit):
+            yield
+
+
+def lose_the_counters() -> None:
+    """What is lost with a process that counts alone."""
+    month_use.write()
+    limits._counter.cache_clear()
+    month_use.forget()

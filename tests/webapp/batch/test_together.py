@@ -138,5 +138,9 @@ def test_who_deletes_a_batch_and_who_gives_a_chunk_of_it_back_wait_in_one_order(
             services.delete(job)
 
     turns = iter([give_back, delete])
-    assert at_once(2, lambda: next(turns)()) == [None, None]
+
+    def turn() -> None:
+        next(turns)()
+
+    assert at_once(2, turn) == [None, None]
     assert not Job.objects.exists()

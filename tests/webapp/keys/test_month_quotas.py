@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
 
 import httpx2 as httpx
 import pytest
@@ -225,7 +226,7 @@ def test_the_account_page_shows_the_use_of_the_month(owner_client, owner):
     assert "Use this month" in page
     assert 'role="meter"' not in page
     make_plan(owner, name="Gold", month_rows_per_user=20_000, month_requests_per_user=0)
-    limits.reserve_month(owner, None, 5_000)
+    count(owner, 5_000)
     page = owner_client.get(reverse("accounts:profile")).content.decode()
     assert "Your plan is Gold." in page
     assert "<strong>5,000</strong> of 20,000" in page
@@ -236,48 +237,70 @@ def test_the_account_page_shows_the_use_of_the_month(owner_client, owner):
 # Batches --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_batch_reserves_its_rows_and_gives_back_what_it_did_not_score(owner, owner_key):
-    make_plan(owner, month_rows_per_user=1000)
-    limits.reserve_month(owner, owner_key.key, 600, requests=1)
-    assert used(owner) == used(owner, owner_key.key) == (1, 600)
-    limits.give_back_month(owner, owner_key.key, 150)
-    assert used(owner) == written(owner) == written(owner, owner_key.key) == (1, 450)
+def count(user, rows: int, key=None, *, batch: UUID | None = None, **options) -> None:
+    """Has a batch, or a new one, count so many rows."""
+    with limits.month_transaction():
+        limits.count_batch(user, key, batch=batch or uuid4(), rows=rows, **options)
 
 
-def test_a_batch_that_does_not_fit_reserves_nothing(owner):
+def test_a_batch_counts_its_rows_and_in_the_end_those_that_it_scored(owner, owner_key):
     make_plan(owner, month_rows_per_user=1000)
-    limits.reserve_month(owner, None, 600)
+    batch = uuid4()
+    count(owner, 600, owner_key.key, batch=batch)
+    assert used(owner) == used(owner, owner_key.key) == (0, 600)
+    count(owner, 450, owner_key.key, batch=batch, before=600)
+    assert used(owner) == written(owner) == written(owner, owner_key.key) == (0, 450)
+    lose_the_counters()
+    assert used(owner) == (0, 450)
+
+
+def test_a_batch_that_does_not_fit_counts_nothing(owner):
+    make_plan(owner, month_rows_per_user=1000)
+    count(owner, 600)
     with pytest.raises(QuotaExceeded, match="counts 401 rows, and of the 1,000 a month of your account 400 are left"):
-        limits.reserve_month(owner, None, 401)
-    assert used(owner) == (0, 600)
-    limits.reserve_month(owner, None, 400)
+        count(owner, 401)
+    assert used(owner) == written(owner) == (0, 600)
+    count(owner, 400)
     with pytest.raises(QuotaExceeded) as refused:
-        limits.reserve_month(owner, None, 1)
+        count(owner, 1)
     assert refused.value.retry_after == pytest.approx(month_of().seconds_left, abs=60)
+
+
+def test_a_batch_whose_transaction_comes_to_nothing_counts_nothing(owner):
+    batch = uuid4()
+
+    def fail() -> None:
+        with limits.month_transaction():
+            limits.count_batch(owner, None, batch=batch, rows=600)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert used(owner) == (0, 0)
+    count(owner, 600, batch=batch)
+    assert used(owner) == written(owner) == (0, 600)
 
 
 def test_what_another_process_has_counted_is_seen_by_a_batch(owner):
     make_plan(owner, month_rows_per_user=1000)
-    limits.reserve_month(owner, None, 100)
-    month_use.write()
+    count(owner, 100)
     MonthUse.objects.update(rows=900)  # as the site did meanwhile, beside this worker
     with pytest.raises(QuotaExceeded):
-        limits.reserve_month(owner, None, 101)
+        count(owner, 101)
 
 
 def test_rows_go_back_to_the_month_they_came_from(owner):
-    long_ago = timezone.now() - timedelta(days=40)
-    Account(month_of(long_ago), owner.pk, None).add(Use(0, 50))
-    limits.reserve_month(owner, None, 10)
-    limits.give_back_month(owner, None, 50, reserved_at=long_ago)
+    long_ago, batch = timezone.now() - timedelta(days=40), uuid4()
+    count(owner, 50, batch=batch, at=long_ago)
+    count(owner, 10)
+    count(owner, 0, batch=batch, before=50, at=long_ago)
     assert used(owner) == (0, 10)
-    month_use.write()
     assert MonthUse.objects.get(month=month_of(long_ago).begins).rows == 0
 
 
 def test_nothing_falls_below_zero(owner):
-    limits.reserve_month(owner, None, 10)
-    limits.give_back_month(owner, None, 50)
+    count(owner, 10)
+    count(owner, 0, before=50)
     assert used(owner) == written(owner) == (0, 0)
 
 
@@ -285,7 +308,8 @@ def test_nothing_falls_below_zero(owner):
 
 
 def test_counting_asks_the_database_once(owner, owner_key, django_assert_num_queries):
-    limits.reserve_month(owner, owner_key.key, 1)
+    count(owner, 1, owner_key.key)
+    limits.month_standing(owner, owner_key.key)
     with django_assert_num_queries(0):
         standing = limits.month_standing(owner, owner_key.key)
     assert standing["rows"]["key"].used == 1
