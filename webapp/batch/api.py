@@ -143,7 +143,9 @@ class BatchesView(ApiView):
         operation_id="batches",
         tags=["Batches"],
         summary="List your batches",
-        description="The newest first, a page at a time.",
+        description=(
+            "The newest first, a page at a time: yours, and those of the service accounts that you are responsible for."
+        ),
         parameters=[BatchesAskSerializer],
         responses={200: BatchesSerializer},
     )

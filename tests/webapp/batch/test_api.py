@@ -6,7 +6,7 @@ import json
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
-from tests.factories import bearer, make_key, picture
+from tests.factories import bearer, make_key, make_service, picture
 from tests.webapp.answers import assert_problem
 from tests.webapp.batch.conftest import after, results
 from webapp.batch.models import Job
@@ -201,6 +201,16 @@ class TestLooking:
         Job.objects.update(state="draft")
         assert_problem(client.get(path, headers=bearer(key)), 404, "not-found")
         assert client.get(BATCHES, headers=bearer(key)).json()["data"] == []
+
+    def test_the_batches_of_a_service_account_are_those_of_whoever_answers_for_it_too(self, client, key, owner, create):
+        account = make_service(owner)
+        job = create(3, owner=account)
+        assert [each["id"] for each in client.get(BATCHES, headers=bearer(key)).json()["data"]] == [str(job.pk)]
+        cancelled = client.post(f"{BATCHES}/{job.pk}/cancel", headers=bearer(key))
+        assert cancelled.json()["status"] == "cancelled"
+        mine = create(3)
+        of_the_account = bearer(make_key(account, "batch"))
+        assert_problem(client.get(f"{BATCHES}/{mine.pk}", headers=of_the_account), 404, "not-found")
 
     @pytest.mark.parametrize("name", ["x", "%00", NOBODYS])
     def test_what_is_no_batch_is_not_found(self, client, key, name):

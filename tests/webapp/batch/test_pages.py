@@ -12,7 +12,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from tests.factories import make_collection, make_model, make_version, picture
+from tests.factories import make_collection, make_model, make_service, make_version, picture
 from tests.webapp.batch.conftest import after
 from webapp.batch import files, services
 from webapp.batch.models import Job
@@ -442,6 +442,35 @@ def test_a_stranger_finds_nothing(client_of_nobody, stranger, create, draft):
             assert client_of_nobody.post(page(job, name), options()).status_code == 404
     assert "No batches yet" in words(client_of_nobody.get(LIST))
     assert client_of_nobody.get(f"/batches/{NOBODYS}/").status_code == 404
+
+
+def test_who_answers_for_a_service_account_finds_its_batches_with_its_name(owner_client, owner, create):
+    job = create(3, owner=make_service(owner, "Night import"))
+    mine = create(3)
+    shown = owner_client.get(LIST)
+    assert [each for each, _ in shown.context["jobs"]] == [mine, job]
+    assert words(shown).count("Of the service account Night import") == 1
+    assert "Of the service account Night import" in words(owner_client.get(page(job)))
+    assert "Of the service account" not in words(owner_client.get(page(mine)))
+
+
+def test_who_answers_for_a_service_account_looks_after_its_batches(owner_client, owner, answering, create, work):
+    job = create(3, owner=make_service(owner))
+    work()
+    assert b"Question 2?" in b"".join(owner_client.get(reverse("batch:download", args=[job.pk, "results", "csv"])))
+    assert owner_client.post(page(job, "delete"))["Location"] == LIST
+    assert not Job.objects.exists()
+    second = create(3, owner=job.owner)
+    owner_client.post(page(second, "cancel"))
+    assert after(second).state == "cancelled"
+
+
+def test_who_does_not_answer_for_a_service_account_finds_nothing_of_it(client_of_nobody, owner, stranger, create):
+    job = create(3, owner=make_service(owner))
+    client_of_nobody.force_login(stranger)
+    assert client_of_nobody.get(LIST).context["jobs"] == []
+    for name in ("batch", "cancel", "delete"):
+        assert client_of_nobody.get(page(job, name)).status_code == 404
 
 
 @pytest.mark.parametrize("path", [LIST, NEW, f"/batches/{NOBODYS}/"])

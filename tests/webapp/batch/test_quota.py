@@ -5,12 +5,14 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.factories import make_key, make_service
 from tests.webapp.batch.conftest import after
 from webapp import queues
 from webapp.batch import services, tasks, validation
 from webapp.batch.models import Job
 from webapp.keys import limits, month_use
 from webapp.keys.limits import month_standing
+from webapp.keys.principal import principal_of_key
 
 
 @pytest.fixture
@@ -57,6 +59,19 @@ def test_what_is_not_scored_is_given_back(answering, create, work, used, how):
         Job.objects.update(expires_at=after(job).created_at)
         tasks.watch()
     assert (after(job).state, used()) == (how, 0)
+
+
+def test_what_is_tried_again_of_a_service_account_counts_in_the_account_s_months_alone(answering, create, work, owner):
+    answering.refused["???"] = "it has no word in it"
+    account, own = make_service(owner), make_key(owner, "batch")
+    job = create(["one", "???"], owner=account)
+    work()
+    answering.refused.clear()
+    again = services.retry_failed(after(job), principal_of_key(own.key))
+    work()
+    assert (after(again).state, after(again).owner) == ("completed", account)
+    assert month_standing(account)["rows"]["user"].used == 2
+    assert month_standing(owner, own.key)["rows"]["key"].used == 0
 
 
 KILLS = {

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from tests.factories import make_user
+from tests.factories import make_service, make_user
 from tests.webapp.batch.conftest import after, principal, upload
 from webapp.batch import files, queries, retention, services, tasks
 from webapp.batch.models import Chunk, Job
@@ -69,6 +69,14 @@ def test_an_owner_is_told_once_in_one_mail(ended, mailoutbox):
     assert str(first.pk) in mail.body
     assert str(second.pk) in mail.body
     assert str(later.pk) not in mail.body
+
+
+def test_who_answers_for_a_service_account_is_told_of_its_batches(ended, owner, mailoutbox):
+    ended(1, owner=make_service(owner, "Night import"))
+    tasks.retain()
+    [mail] = mailoutbox
+    assert mail.to == ["owner@example.com"]
+    assert "of the service account Night import" in mail.body
 
 
 def test_an_owner_gets_one_mail_a_day(ended, mailoutbox):
