@@ -29,7 +29,7 @@ CREATE = """
 import json
 from pathlib import Path
 from webapp.accounts.models import User
-from webapp.batch import files, services
+from webapp.batch import services, uploads
 from webapp.batch.services import Options
 from webapp.keys.models import Scope
 from webapp.keys.principal import Principal
@@ -38,7 +38,7 @@ who = Principal(owner, None, frozenset(Scope.values))
 made = {}
 for name, questions in json.loads(Path(FILE).read_text()).items():
     lines = [json.dumps({"custom_id": f"{name}-{n}", "question": each}) for n, each in enumerate(questions)]
-    upload = files.store_stream(["\\n".join(lines).encode()], f"{name}.jsonl")
+    upload = uploads.store_stream(["\\n".join(lines).encode()], f"{name}.jsonl")
     made[name] = str(services.create(who, upload=upload, options=Options(top_k=1), name=name).pk)
 print(json.dumps(made))
 """

@@ -17,7 +17,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from webapp.batch import exports, files, queries, services
+from webapp.batch import exports, queries, services, uploads
 from webapp.batch.files import StoredUpload
 from webapp.batch.models import Job
 from webapp.batch.results import Which
@@ -215,12 +215,12 @@ class BatchesView(ApiView):
         """The upload, which is on the disk by then. Raises UnsupportedMedia, InvalidInput, TooLarge or FilesError."""
         if self._is_form():
             _ = self.request.POST  # DRF reads the form
-            return files.upload_of(self.request._request)
+            return uploads.upload_of(self.request._request)
         if self._raw is None:
             name = RAW.get(_media_type(self.request))
             if name is None:
                 raise UnsupportedMedia("Send a form with the file, or JSON lines as `application/jsonl`.")
-            self._raw = files.store_body(self.request._request, name)
+            self._raw = uploads.store_body(self.request._request, name)
         return self._raw
 
     def _is_form(self) -> bool:
@@ -228,7 +228,7 @@ class BatchesView(ApiView):
 
     def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
         if self._raw is not None:
-            files.discard(self._raw)  # unless a batch has taken it
+            uploads.discard(self._raw)  # unless a batch has taken it
         return super().finalize_response(request, response, *args, **kwargs)
 
 
@@ -392,7 +392,7 @@ class LaterView(ApiView):
         try:
             services.take(job, upload)
         finally:
-            files.discard(upload)  # unless the batch has taken it
+            uploads.discard(upload)  # unless the batch has taken it
         return accepted(job, **{"Preference-Applied": "respond-async"})
 
     def prepare(self) -> None:
@@ -404,7 +404,7 @@ class LaterView(ApiView):
         try:
             return services.planned(self.request.auth_principal, upload=upload, options=options, name=name), upload
         except BaseException:
-            files.discard(upload)
+            uploads.discard(upload)
             raise
 
     def as_upload(self, request: ApiRequest) -> tuple[StoredUpload, Options, str]:
@@ -420,7 +420,7 @@ class MatchOrLaterView(LaterView, MatchView):
         for field, asked in (("explain", ask.explain), ("min_probability", ask.min_probability)):
             if asked:
                 raise InvalidInput("The results of batches have no such thing; leave it out.", field=field)
-        upload = files.store_stream([json.dumps({"question": ask.question}).encode()], "question.jsonl")
+        upload = uploads.store_stream([json.dumps({"question": ask.question}).encode()], "question.jsonl")
         options = Options(
             kind=Job.Kind.FAQ.value,
             collection=ask.collection.slug,
@@ -435,11 +435,11 @@ class ClassifyOrLaterView(LaterView, ClassifyView):
     also_raises = (*ClassifyView.also_raises, Conflict, FilesError)
 
     def as_upload(self, request: ApiRequest) -> tuple[StoredUpload, Options, str]:
-        uploads = uploads_in(request.FILES)
+        pictures = uploads_in(request.FILES)
         asked = {**request.query_params.dict(), **request.POST.dict()}
         ask = parse(ClassifyAskSerializer, asked).validated_data
-        names = list(numbered(upload.filename for upload in uploads))
-        upload = files.store_stream(_zipped(names, uploads), "pictures.zip")
+        names = list(numbered(picture.filename for picture in pictures))
+        upload = uploads.store_stream(_zipped(names, pictures), "pictures.zip")
         return upload, Options(kind=Job.Kind.IMAGE.value, **ask), ", ".join(names)
 
 
@@ -448,12 +448,12 @@ def prefers_later(request: Request) -> bool:
     return "respond-async" in {wish.partition(";")[0].strip() for wish in wishes}
 
 
-def _zipped(names: Sequence[str], uploads: Sequence[Upload]) -> Iterator[bytes]:
+def _zipped(names: Sequence[str], sent: Sequence[Upload]) -> Iterator[bytes]:
     """The pictures as a zip, piece by piece."""
     pieces = _Pieces()
     with zipfile.ZipFile(pieces, "w", zipfile.ZIP_STORED) as packed:
-        for name, upload in zip(names, uploads, strict=True):
-            packed.writestr(zipfile.ZipInfo(name), upload.data)
+        for name, picture in zip(names, sent, strict=True):
+            packed.writestr(zipfile.ZipInfo(name), picture.data)
             yield pieces.taken()
     yield pieces.taken()
 

@@ -1,7 +1,7 @@
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from webapp.batch import files
+from webapp.batch import uploads
 from webapp.middleware import Middleware
 
 
@@ -15,5 +15,5 @@ class UploadMiddleware(Middleware):
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.method != "POST" or not request.path.startswith(settings.BATCH_PATHS):
             return self.get_response(request)
-        with files.receiving(request):
+        with uploads.receiving(request):
             return self.get_response(request)

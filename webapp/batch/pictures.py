@@ -12,7 +12,7 @@ from pathlib import Path
 from django.conf import settings
 from PIL import Image, ImageOps
 
-from webapp.batch import archives, files
+from webapp.batch import archives, files, uploads
 from webapp.batch.archives import Member
 from webapp.batch.models import Job
 from webapp.batch.rows import InputRow
@@ -26,7 +26,7 @@ MAX_NAME = 500  # characters that are kept
 # A picture shrinks little, a file of zeros to a thousandth.
 MAX_RATIO = 200
 RATIO_COUNTS_FROM = 50_000_000  # bytes unpacked
-LITTER = {"__MACOSX", *files.LITTER}
+LITTER = {"__MACOSX", *uploads.LITTER}
 
 THUMBNAILS = 200  # of the first pictures
 THUMBNAIL = (160, 160)  # pixels at most

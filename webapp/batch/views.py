@@ -16,7 +16,7 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from webapp import problems
-from webapp.batch import exports, files, pictures, queries, reading, services
+from webapp.batch import exports, files, pictures, queries, reading, services, uploads
 from webapp.batch.forms import OptionsForm, ReadingForm
 from webapp.batch.job_page import JobPage
 from webapp.batch.models import Job
@@ -87,7 +87,7 @@ def new(request: HttpRequest) -> HttpResponse:
 def _upload(request: HttpRequest) -> HttpResponse:
     """Takes the upload, and leads on to its preview. A script is told where that is, or what is wrong."""
     try:
-        job = services.create_draft(principal_of(request), upload=files.upload_of(request))
+        job = services.create_draft(principal_of(request), upload=uploads.upload_of(request))
     except REFUSALS as error:
         return _refuse(request, error)
     address = reverse("batch:batch", args=[job.pk])

@@ -9,7 +9,7 @@ import pytest
 
 from tests.factories import make_collection
 from webapp.accounts.models import User
-from webapp.batch import files, queries, scoring, services, shifts
+from webapp.batch import files, queries, scoring, services, shifts, uploads
 from webapp.batch.models import Job
 from webapp.batch.rows import ResultRow
 from webapp.batch.services import Options
@@ -50,7 +50,7 @@ def principal(user: User) -> Principal:
 def upload(questions: Sequence[str], name: str = "questions.jsonl") -> files.StoredUpload:
     """Questions as a program sends them: each with its number as the id."""
     lines = (json.dumps({"custom_id": f"q{number}", "question": each}) for number, each in enumerate(questions))
-    return files.store_stream([f"{line}\n".encode() for line in lines], name)
+    return uploads.store_stream([f"{line}\n".encode() for line in lines], name)
 
 
 @pytest.fixture

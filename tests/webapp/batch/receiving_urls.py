@@ -5,7 +5,7 @@ from django.urls import include, path
 from rest_framework.parsers import MultiPartParser
 from rest_framework.response import Response
 
-from webapp.batch import files
+from webapp.batch import files, uploads
 from webapp.keys.api import ApiRequest, ApiView
 
 
@@ -14,7 +14,7 @@ def told(upload: files.StoredUpload) -> dict[str, object]:
 
 
 def take(request: HttpRequest) -> JsonResponse:
-    return JsonResponse(told(files.upload_of(request)) | {"note": request.POST.get("note")})
+    return JsonResponse(told(uploads.upload_of(request)) | {"note": request.POST.get("note")})
 
 
 class TakeView(ApiView):
@@ -22,8 +22,8 @@ class TakeView(ApiView):
 
     def post(self, request: ApiRequest) -> Response:
         if request.content_type.startswith("application/jsonl"):
-            return Response(told(files.store_body(request._request, "body.jsonl")))
-        return Response(told(files.upload_of(request._request)))
+            return Response(told(uploads.store_body(request._request, "body.jsonl")))
+        return Response(told(uploads.upload_of(request._request)))
 
 
 urlpatterns = [

@@ -8,7 +8,7 @@ import pytest
 
 from tests.factories import picture
 from tests.webapp.batch.conftest import after, principal, results
-from webapp.batch import files, scoring, services, tasks
+from webapp.batch import files, scoring, services, tasks, uploads
 from webapp.batch.models import Chunk, Job
 from webapp.batch.rows import Answer
 from webapp.batch.services import Options
@@ -28,7 +28,7 @@ def create_of(owner):
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, data in pictures.items():
                 archive.writestr(name, data)
-        upload = files.store_stream([packed.getvalue()], "pictures.zip")
+        upload = uploads.store_stream([packed.getvalue()], "pictures.zip")
         return services.create(principal(owner), upload=upload, options=Options(**options))
 
     return make

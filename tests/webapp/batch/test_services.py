@@ -9,7 +9,7 @@ from django.db import connection
 
 from tests.factories import make_key, make_model, make_user, make_version
 from tests.webapp.batch.conftest import after, principal, results, upload
-from webapp.batch import files, queries, services, tasks
+from webapp.batch import files, queries, services, tasks, uploads
 from webapp.batch.models import Chunk, Job
 from webapp.batch.services import Options
 from webapp.errors import Conflict, InvalidInput, NotAllowed, NotFound
@@ -56,7 +56,7 @@ def test_what_cannot_be_done_is_said_at_once_and_nothing_is_kept(owner, collecti
         services.create(principal(owner), upload=stored, options=options)
     assert refused.value.field == field
     assert Job.objects.count() == 0
-    files.discard(stored)
+    uploads.discard(stored)
     assert [path for path in batch_dir.rglob("*") if path.is_file()] == []
 
 
