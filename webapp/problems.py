@@ -129,7 +129,8 @@ RATE_LIMITED = Kind(
     "rate-limited",
     429,
     "Too many requests",
-    "The key, your account or your network address has used up its requests for this minute.",
+    "The key, your account or your network address has used up its requests for this minute, or you are sending as "
+    "many uploads as one may at once.",
     "Wait for the seconds in `Retry-After`. The `RateLimit` header tells beforehand how many are left.",
 )
 QUOTA_EXCEEDED = Kind(

@@ -135,9 +135,10 @@ class BatchesView(ApiView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuses an upload without room for it before it is read; not one that may be sent for the second time."""
         super().initial(request, *args, **kwargs)
+        user = self.request.auth_principal.user
+        uploads.sent_by(request._request, user)
         if request.method == "POST" and idempotency.HEADER not in request.headers:
-            length = length_of(request.META.get("CONTENT_LENGTH"))
-            services.require_room(self.request.auth_principal.user, length)
+            services.require_room(user, length_of(request.META.get("CONTENT_LENGTH")))
 
     @extend_schema(
         operation_id="batches",

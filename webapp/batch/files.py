@@ -1,6 +1,6 @@
 """Where the files of jobs lie, and how they are written and read.
 
-    <BATCH_DIR>/incoming/<random>                        an upload that no job has taken yet
+    <BATCH_DIR>/incoming/<person>-<bytes>-<random>       an upload that no job has taken yet (uploads.py)
     <BATCH_DIR>/<job>/upload                             the file as it came
     <BATCH_DIR>/<job>/rows/<chunk>.jsonl.gz              its input, as checked
     <BATCH_DIR>/<job>/results/<chunk>-<token>.jsonl.gz   what one worker made of a chunk; Chunk.result says which counts
@@ -188,7 +188,7 @@ def has_result(job: Job, name: str) -> bool:
 def keep_results(job: Job, names: Collection[str]) -> None:
     """Removes all results but these: what workers made that came late, or were killed. Raises FilesError."""
     with disk_errors():
-        for path in _inside(folder(job) / "results"):
+        for path in inside(folder(job) / "results"):
             if path.name not in names:
                 path.unlink(missing_ok=True)
 
@@ -225,7 +225,7 @@ def tidy() -> None:
     if not root.is_dir():
         return
     before = time.time() - LEFT_AFTER
-    old = [path for path in (*root.iterdir(), *_inside(root / INCOMING)) if _modified(path) < before]
+    old = [path for path in (*root.iterdir(), *inside(root / INCOMING)) if _modified(path) < before]
     ids = {path.name for path in old if path.parent == root and path.is_dir() and _is_id(path.name)}
     known = set(map(str, Job.objects.filter(pk__in=ids).values_list("pk", flat=True))) if ids else set()
     for path in old:
@@ -237,7 +237,8 @@ def tidy() -> None:
                 path.unlink(missing_ok=True)
 
 
-def _inside(path: Path) -> Iterator[Path]:
+def inside(path: Path) -> Iterator[Path]:
+    """What lies in the folder; nothing where there is none."""
     if path.is_dir():
         yield from path.iterdir()
 

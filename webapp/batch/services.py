@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from webapp.accounts import plans
 from webapp.accounts.models import User
-from webapp.batch import endings, files, queries, reading, retries, validation
+from webapp.batch import endings, files, queries, reading, retries, uploads, validation
 from webapp.batch.files import StoredUpload
 from webapp.batch.models import Job
 from webapp.errors import Conflict, InvalidInput, NotFound, ScoringUnavailable
@@ -336,12 +336,15 @@ def _lock(user: User) -> None:
 
 
 def require_room(user: User, size: int) -> None:
-    """Raises Conflict before anything is read of an upload that nobody could keep. size: bytes that are announced."""
+    """Raises Conflict before anything is read of an upload that nobody could keep, also when it would only fit without
+    those that are on their way; FilesError. size: bytes that are announced.
+    """
     room = queries.room_of(user)
-    if room.is_full or room.stored + size > room.most_stored + settings.MIB:
+    taken = room.stored + uploads.bytes_arriving_from(user)
+    if room.is_full or taken + size > room.most_stored + settings.MIB:
         raise Conflict(
-            f"Your batches hold {room.stored / 1e9:.1f} GB of the {room.most_stored / 1e9:.1f} GB that they may. "
-            "Delete some that you no longer need, and send this again."
+            f"Your batches, and what you are uploading, have {taken / 1e9:.1f} GB of the "
+            f"{room.most_stored / 1e9:.1f} GB that they may. Delete some that you no longer need, and send this again."
         )
 
 

@@ -1,15 +1,22 @@
-"""How uploads get to the disk while they arrive, without ever being in memory."""
+"""How uploads get to the disk while they arrive, without ever being in memory.
+
+While one is on its way, its file's name says who sends it and how much is to come. So each process that shares the
+folder knows of all of them, and one that is killed holds nothing back for longer than a minute.
+"""
 
 import contextlib
 import errno
 import hashlib
 import os
+import re
 import shutil
+import time
 import uuid
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -18,12 +25,18 @@ from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler, StopUpload
 from django.http import HttpRequest
 
+from webapp.accounts.models import User
 from webapp.batch import files
 from webapp.batch.files import StoredUpload
 from webapp.bodies import length_of
-from webapp.errors import AppError, FilesError, InvalidInput, TooLarge
+from webapp.errors import AppError, FilesError, InvalidInput, RateLimited, TooLarge
 
 KEPT_FREE = 100_000_000  # bytes of the disk that uploads leave to everybody else
+UPLOADS_AT_ONCE = 4  # of one person, in all processes together
+SILENT_AFTER = 60.0  # seconds without a byte: nobody sends it any more
+LOOK_EVERY = 64 * 2**20  # bytes between two looks at how much room the disk has
+COME_BACK_AFTER = 15  # seconds
+NAME = re.compile(r"(\d+)-(\d+)-[0-9a-f]{32}")  # of an upload: who sends it, and how many bytes were announced
 PIECE = 2**18
 PICTURE_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")  # WebP's begins RIFF????WEBP
 MANY = "files"  # the field of a form for several pictures
@@ -31,21 +44,80 @@ NO_PICTURES = (".csv", ".tsv", ".tab", ".txt", ".jsonl", ".ndjson", ".xlsx", ".z
 LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # what folders hold that nobody put there
 
 
+@dataclass(frozen=True)
+class Arriving:
+    """An upload on its way. sender: id of the person, 0 where nobody is counted; expected: bytes announced; left: those
+    of them that are not on the disk yet.
+    """
+
+    path: Path
+    sender: int
+    expected: int
+    left: int
+
+
+def arriving() -> list[Arriving]:
+    """What is being uploaded right now, to this process and all others. Raises FilesError."""
+    found = []
+    silent = time.time() - SILENT_AFTER
+    with files.disk_errors():
+        for path in files.inside(_folder()):
+            with contextlib.suppress(FileNotFoundError):  # it has arrived this moment
+                if (name := NAME.fullmatch(path.name)) and (about := path.stat()).st_mtime > silent:
+                    sender, expected = map(int, name.groups())
+                    found.append(Arriving(path, sender, expected, max(0, expected - about.st_size)))
+    return found
+
+
+def bytes_arriving_from(user: User) -> int:
+    """What the person's uploads that are on their way will have. Raises FilesError."""
+    return sum(each.expected for each in arriving() if each.sender == user.pk)
+
+
+def _folder() -> Path:
+    return Path(settings.BATCH_DIR) / files.INCOMING
+
+
 class _Incoming:
     """A file of `incoming` while it is written: counted, hashed, and refused above its limit."""
 
-    def __init__(self, *, expected: int = 0) -> None:
-        """expected: bytes that are to come. Raises FilesError when there is no room for them."""
-        where = Path(settings.BATCH_DIR) / files.INCOMING
+    def __init__(self, *, expected: int = 0, sender: int = 0) -> None:
+        """expected: bytes that are to come; sender: as of `Arriving`. Raises RateLimited when that person sends too
+        many at once, FilesError when there is no room beside what others send.
+        """
         with files.disk_errors():
-            where.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if shutil.disk_usage(where).free < expected + KEPT_FREE:
-                raise OSError(errno.ENOSPC, "No space left")
-            self.path = where / uuid.uuid4().hex
+            _folder().mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path = _folder() / f"{sender}-{expected}-{uuid.uuid4().hex}"
             self._file = files.created(self.path)
         self._digest = hashlib.sha256()
         self._gone = False
+        self._looked_at = 0  # bytes that had come when there was still room
         self.size = 0
+        try:
+            self._require_room(expected, sender)
+        except AppError:
+            self.discard()
+            raise
+
+    def _require_room(self, expected: int, sender: int) -> None:
+        # This one is there already: of two that begin at the same moment, each sees the other.
+        others = [each for each in arriving() if each.path != self.path]
+        if sender and sum(each.sender == sender for each in others) >= UPLOADS_AT_ONCE:
+            raise RateLimited(
+                f"You are sending {UPLOADS_AT_ONCE} uploads already, as many as one may at once. Send this one when "
+                "one of them has arrived.",
+                retry_after=COME_BACK_AFTER,
+            )
+        with files.disk_errors():
+            left = _free() - expected
+            if left < 0:
+                raise OSError(errno.ENOSPC, "No space left")
+        if left < sum(each.left for each in others):
+            raise FilesError(
+                "The disk for batches has no room for this beside what is being uploaded right now. Send it again in a "
+                "few minutes, or delete batches that you no longer need.",
+                retry_after=COME_BACK_AFTER,
+            )
 
     def write(self, data: bytes) -> int:
         """Raises TooLarge or FilesError; then the file is gone. What comes after that goes nowhere."""
@@ -60,6 +132,10 @@ class _Incoming:
         try:
             with files.disk_errors():
                 self._file.write(data)
+                if self.size - self._looked_at >= LOOK_EVERY:
+                    self._looked_at = self.size
+                    if _free() < 0:
+                        raise OSError(errno.ENOSPC, "No space left")
         except FilesError:
             self.discard()
             raise
@@ -89,11 +165,16 @@ class _Incoming:
         self.path.unlink(missing_ok=True)
 
 
-def store_stream(pieces: Iterable[bytes], name: str, *, expected: int = 0) -> StoredUpload:
-    """Stores what comes, piece by piece. expected: bytes announced. Raises TooLarge or FilesError, or what the pieces
-    raise; then nothing is left of it.
+def _free() -> int:
+    """Bytes of the disk that uploads may have; below 0 where they have taken of what is everybody's."""
+    return shutil.disk_usage(_folder()).free - KEPT_FREE
+
+
+def store_stream(pieces: Iterable[bytes], name: str, *, expected: int = 0, sender: int = 0) -> StoredUpload:
+    """Stores what comes, piece by piece. expected, sender: as of `Arriving`. Raises RateLimited, TooLarge, FilesError,
+    or what the pieces raise; then nothing is left of it.
     """
-    incoming = _Incoming(expected=expected)
+    incoming = _Incoming(expected=expected, sender=sender)
     try:
         for piece in pieces:
             incoming.write(piece)
@@ -108,7 +189,17 @@ def store_body(request: HttpRequest, name: str) -> StoredUpload:
     breaks off.
     """
     expected = length_of(request.META.get("CONTENT_LENGTH"))
-    return store_stream(iter(lambda: request.read(PIECE), b""), name, expected=expected)
+    pieces = iter(lambda: request.read(PIECE), b"")
+    return store_stream(pieces, name, expected=expected, sender=_sender_of(request))
+
+
+def sent_by(request: HttpRequest, user: User) -> None:
+    """Says whose upload the request brings, where no session does."""
+    request.batch_sender = user.pk  # type: ignore[attr-defined]  # ours
+
+
+def _sender_of(request: HttpRequest) -> int:
+    return getattr(request, "batch_sender", None) or request.user.pk or 0
 
 
 class ReceivedFile(UploadedFile[Any]):
@@ -132,6 +223,7 @@ class UploadHandler(FileUploadHandler):
 
     def __init__(self, request: HttpRequest) -> None:
         super().__init__(request)
+        self._request = request
         self._expected = length_of(request.META.get("CONTENT_LENGTH"))
         self._incoming: _Incoming | None = None
         self._zip: zipfile.ZipFile | None = None
@@ -209,7 +301,7 @@ class UploadHandler(FileUploadHandler):
 
     def _opened(self) -> _Incoming:
         if self._incoming is None:
-            self._incoming = _Incoming(expected=self._expected)
+            self._incoming = _Incoming(expected=self._expected, sender=_sender_of(self._request))
         return self._incoming
 
     def _begin_member(self) -> None:
@@ -256,7 +348,7 @@ def receiving(request: HttpRequest) -> Iterator[None]:
 def upload_of(request: HttpRequest) -> StoredUpload:
     """What the form of a request has brought, at an address where UploadMiddleware receives.
 
-    Raises InvalidInput when there is no file, TooLarge, or FilesError.
+    Raises InvalidInput when there is no file, RateLimited, TooLarge, or FilesError.
     """
     _ = request.FILES  # reads the form, unless somebody has
     handler: UploadHandler = request.batch_upload  # type: ignore[attr-defined]  # ours

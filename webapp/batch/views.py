@@ -22,7 +22,16 @@ from webapp.batch.job_page import JobPage
 from webapp.batch.models import Job
 from webapp.batch.results import Which
 from webapp.bodies import length_of
-from webapp.errors import AppError, Conflict, FilesError, InvalidInput, NotFound, ScoringUnavailable, TooLarge
+from webapp.errors import (
+    AppError,
+    Conflict,
+    FilesError,
+    InvalidInput,
+    NotFound,
+    RateLimited,
+    ScoringUnavailable,
+    TooLarge,
+)
 from webapp.keys.limits import limited
 from webapp.keys.principal import principal_of
 from webapp.partials import render_page, wants_part
@@ -36,7 +45,7 @@ FILTERS = {
     "draft": ("Drafts", (Job.State.DRAFT,)),
 }
 LOOK_EVERY = 3  # seconds, while something in the list is at work
-REFUSALS = (InvalidInput, Conflict, TooLarge, FilesError, ScoringUnavailable)
+REFUSALS = (InvalidInput, Conflict, TooLarge, RateLimited, FilesError, ScoringUnavailable)
 
 
 @require_safe
@@ -79,7 +88,7 @@ def new(request: HttpRequest) -> HttpResponse:
         return _show_upload(request)
     try:
         services.require_room(principal_of(request).user, length_of(request.META.get("CONTENT_LENGTH")))
-    except Conflict as error:
+    except (Conflict, FilesError) as error:
         return _refuse(request, error)
     return csrf_protect(_upload)(request)
 

@@ -9,6 +9,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from tests.factories import bearer, make_key, make_service, picture
 from tests.webapp.answers import assert_problem
 from tests.webapp.batch.conftest import after, results
+from webapp.batch import uploads
 from webapp.batch.models import Job
 
 BATCHES = "/api/v1/batches"
@@ -363,3 +364,17 @@ def test_an_upload_for_which_there_is_no_room_is_refused_before_it_is_read(send,
     assert send(**{"Idempotency-Key": "k1"}).status_code == 202
     settings.BATCH_BYTES = 50
     assert send(**{"Idempotency-Key": "k1"}).headers["Idempotency-Replayed"] == "true"
+
+
+def test_uploads_on_their_way_take_of_the_room_of_who_sends_them(send, owner, settings):
+    settings.BATCH_BYTES = 5_000_000
+    answers = []
+
+    def pieces():
+        answers.append(send())
+        yield b""
+
+    uploads.store_stream(pieces(), "slow.csv", expected=4_000_000, sender=owner.pk)
+    uploads.store_stream(pieces(), "slow.csv", expected=7_000_000, sender=owner.pk)
+    assert answers[0].status_code == 202
+    assert "what you are uploading" in assert_problem(answers[1], 409, "conflict")["detail"]

@@ -3,7 +3,10 @@
 import hashlib
 import io
 import os
+import shutil
+import time
 import zipfile
+from collections.abc import Callable, Iterator
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -12,6 +15,7 @@ from django.test.client import FakePayload
 
 from tests.factories import bearer, picture
 from tests.webapp.answers import assert_problem
+from webapp.accounts.models import User
 from webapp.batch import uploads
 from webapp.errors import FilesError, TooLarge
 
@@ -170,3 +174,81 @@ def test_a_body_over_the_limit_of_batches_is_refused_at_once(owner_client):
 def test_a_body_without_a_length_is_refused(owner_client):
     answer = owner_client.post(API, CSV, content_type="text/csv", headers={"Transfer-Encoding": "chunked"})
     assert_problem(answer, 400, "bad-request")
+
+
+# Several at once ------------------------------------------------------------------------------------------------------
+
+
+def while_sending(count: int, then: Callable[[], None], **options: int) -> None:
+    """Does it while so many uploads are on their way."""
+    if count == 0:
+        then()
+        return
+
+    def pieces() -> Iterator[bytes]:
+        yield CSV
+        while_sending(count - 1, then, **options)
+
+    uploads.discard(uploads.store_stream(pieces(), "slow.csv", **options))
+
+
+@pytest.mark.parametrize("path", [PAGE, API])
+def test_a_person_may_send_so_many_uploads_at_once_and_others_theirs(owner_client, owner, stranger, batch_dir, path):
+    answers = []
+
+    def send() -> None:
+        answers.append(owner_client.post(path, {"file": table()}))
+        answers.append(client_of(stranger).post(path, {"file": table()}))
+
+    while_sending(uploads.UPLOADS_AT_ONCE, send, sender=owner.pk)
+    refused, taken = answers
+    assert (refused.status_code, int(refused["Retry-After"]) > 0, taken.status_code) == (429, True, 200)
+    assert "one of them has arrived" in refused.content.decode()
+    while_sending(uploads.UPLOADS_AT_ONCE - 1, send, sender=owner.pk)
+    assert answers[-2].status_code == 200
+
+
+def test_uploads_of_a_process_that_was_killed_hold_nobody_up(owner_client, owner, batch_dir):
+    def send() -> None:
+        killed = time.time() - uploads.SILENT_AFTER - 1
+        for path in (batch_dir / "incoming").iterdir():
+            os.utime(path, (killed, killed))
+        assert owner_client.post(API, {"file": table()}).status_code == 200
+
+    while_sending(uploads.UPLOADS_AT_ONCE, send, sender=owner.pk)
+
+
+def test_there_must_be_room_for_an_upload_beside_those_on_their_way(owner_client, stranger, batch_dir, monkeypatch):
+    monkeypatch.setattr(uploads, "KEPT_FREE", shutil.disk_usage(batch_dir.parent).free - 2_000_000_000)
+    answers = []
+
+    def send() -> None:
+        told = {"CONTENT_LENGTH": "1000000000", "CONTENT_TYPE": "application/jsonl", "wsgi.input": io.BytesIO(CSV)}
+        answers.append(owner_client.generic("POST", API, **told))
+
+    while_sending(1, send, sender=stranger.pk, expected=1_500_000_000)
+    send()
+    beside, alone = answers
+    assert alone.status_code == 200
+    problem = assert_problem(beside, 503, "batch-files")
+    assert "beside what is being uploaded right now" in problem["detail"]
+    assert int(beside["Retry-After"]) > 0
+
+
+def test_a_disk_that_others_fill_meanwhile_ends_an_upload(batch_dir, monkeypatch):
+    monkeypatch.setattr(uploads, "LOOK_EVERY", 1)
+
+    def pieces() -> Iterator[bytes]:
+        yield CSV
+        monkeypatch.setattr(uploads, "KEPT_FREE", 10**18)
+        yield from [CSV] * 3
+
+    with pytest.raises(FilesError, match="The disk for batches is full"):
+        uploads.store_stream(pieces(), "slow.csv")
+    assert incoming(batch_dir) == []
+
+
+def client_of(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
