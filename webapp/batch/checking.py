@@ -3,7 +3,6 @@
 It may be killed at any row and begun again: the same upload gives the same files.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -14,7 +13,6 @@ from webapp.batch.models import Job
 from webapp.batch.rows import InputRow
 
 ROWS_A_CHUNK = {Job.Kind.FAQ.value: 200, Job.Kind.IMAGE.value: 32}
-BEAT_EVERY = 1.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -39,13 +37,13 @@ class Checked:
     problem: str = ""
 
 
-def validate(job: Job, beat: Callable[[], object], *, most: int) -> Checked:
-    """Writes the row files of a job. most: rows that it may have.
+def validate(job: Job, require_wanted: Callable[[], object], *, most: int) -> Checked:
+    """Writes the row files of a job. most: rows that it may have. Asks no database: any thread may do it.
 
-    beat: called every second or so; what it raises ends the validation. Raises InvalidInput for a file that cannot be
-    read, has too many rows or not one that can be scored; FilesError.
+    require_wanted: called for each row; what it raises ends the validation. Raises InvalidInput for a file that cannot
+    be read, has too many rows or not one that can be scored; FilesError.
     """
-    checked = cut(job, _rows_of(job), beat, most=most)
+    checked = cut(job, _rows_of(job), require_wanted, most=most)
     if not checked.total:
         raise reading.bad("It has not one row below its header.")
     if checked.refused == checked.total:
@@ -53,15 +51,16 @@ def validate(job: Job, beat: Callable[[], object], *, most: int) -> Checked:
     return checked
 
 
-def cut(job: Job, rows: Iterator[InputRow], beat: Callable[[], object], *, most: int) -> Checked:
-    """Writes the rows as the row files of a job. Raises InvalidInput for more rows than it may have; FilesError."""
-    heart = _Heart(beat)
+def cut(job: Job, rows: Iterator[InputRow], require_wanted: Callable[[], object], *, most: int) -> Checked:
+    """Writes the rows as the row files of a job. require_wanted: as of `validate`. Raises InvalidInput for more rows
+    than it may have; FilesError.
+    """
     parts: list[Part] = []
     written: list[Path] = []
     total = refused = 0
     problem = ""
-    while chunk := list(islice(rows, ROWS_A_CHUNK[job.kind])):
-        heart.beat()
+    wanted = _while_wanted(rows, require_wanted)
+    while chunk := list(islice(wanted, ROWS_A_CHUNK[job.kind])):
         bad = [row for row in chunk if row.error]
         problem = problem or (bad[0].error if bad else "")
         written.append(files.write_rows(job, len(parts), chunk))
@@ -71,7 +70,7 @@ def cut(job: Job, rows: Iterator[InputRow], beat: Callable[[], object], *, most:
         if total > most:
             raise reading.bad(f"It has more than {most:,} rows, the most of one batch. Send it as several.")
     for path in written:  # at once, when most of them are on the disk already
-        heart.beat()
+        require_wanted()
         files.sync(path)
     return Checked(parts, total, refused, problem)
 
@@ -81,12 +80,7 @@ def _rows_of(job: Job) -> Iterator[InputRow]:
         yield from reading.rows(files.upload_of_job(job), reading.reading_of(job), job.column)
 
 
-class _Heart:
-    def __init__(self, beat: Callable[[], object]) -> None:
-        self._beat = beat
-        self._next = 0.0
-
-    def beat(self) -> None:
-        if (now := time.monotonic()) >= self._next:
-            self._next = now + BEAT_EVERY
-            self._beat()
+def _while_wanted(rows: Iterator[InputRow], require_wanted: Callable[[], object]) -> Iterator[InputRow]:
+    for row in rows:
+        require_wanted()
+        yield row

@@ -24,15 +24,25 @@ def is_retry(job: Job) -> bool:
     return MARK in job.reading
 
 
-def rows_again(job: Job, beat: Callable[[], object], *, most: int) -> Checked:
-    """As checking.validate, of a job that repeats another; its rows are numbered anew.
-
-    Raises InvalidInput when there is nothing to repeat, FilesError.
+def original_of(job: Job) -> tuple[Job, list[Chunk]]:
+    """The job that this one repeats, and its chunks in which a row may have no answer. Raises InvalidInput when it is
+    gone.
     """
     original = job.retry_of
     if original is None or original.deleted_at:
         raise InvalidInput("The batch whose rows were to be tried again has been deleted. Upload the file again.")
-    checked = checking.cut(job, _without_answer(original, _lacking(original).iterator()), beat, most=most)
+    return original, list(_lacking(original).only("job", "number", "state", "result"))
+
+
+def rows_again(
+    original: Job, chunks: Iterable[Chunk], job: Job, require_wanted: Callable[[], object], *, most: int
+) -> Checked:
+    """As checking.validate, of a job that repeats another; its rows are numbered anew. original, chunks: as
+    `original_of` says.
+
+    Raises InvalidInput when there is nothing to repeat, FilesError.
+    """
+    checked = checking.cut(job, _without_answer(original, chunks), require_wanted, most=most)
     if not checked.total:
         raise InvalidInput(
             "The rows that failed were refused when the file was read, and would be again. Mend them and upload them."

@@ -1,11 +1,17 @@
 """A job's way from an upload to chunks that can be scored, by one worker under a token.
 
 Row files may be written twice, by a worker that was thought dead and by the next one: both write the same. Rows of the
-database are written only under the token.
+database are written only under the token. The file is read in a thread of its own: however long a read takes, this one
+says meanwhile that it lives.
 """
 
+import contextvars
+import threading
 import time
 import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 
 import structlog
 from django.db import InterfaceError, OperationalError, connection, transaction
@@ -27,6 +33,7 @@ log = structlog.get_logger(__name__)
 State = Job.State
 
 BEAT_EVERY = 3.0  # seconds
+LOOK_EVERY = 0.5  # seconds between two looks at whether a heartbeat is due, or this worker is to end
 WRITE_FOR = 60.0  # seconds that the end of a validation is tried while the database is away
 PAUSE = 0.5  # seconds between two of these tries
 CHUNKS_AT_ONCE = 1_000  # written in one transaction, so that others need not wait long for theirs
@@ -45,6 +52,10 @@ class _NotOurs(Exception):
 
 class _Leaving(Exception):
     """This worker is to end."""
+
+
+class _NotWanted(Exception):
+    """Nobody waits any more for what is being read."""
 
 
 def send() -> None:
@@ -86,12 +97,12 @@ class _Validation:
     def __init__(self, job: Job, token: uuid.UUID) -> None:
         self.job, self.token = job, token
         self._beat_at = time.monotonic()
+        self._unwanted = threading.Event()
 
     def run(self) -> None:
         try:
             self._count_attempt()
-            read = retries.rows_again if retries.is_retry(self.job) else checking.validate
-            self._accept(read(self.job, self.beat, most=plans.limits_of(self.job.owner).rows_a_job))
+            self._accept(self._read())
         except _NotOurs:
             log.info("batch_validation_left_to_another")
         except _Leaving:
@@ -108,8 +119,28 @@ class _Validation:
             log.exception("batch_validation_broke")
             endings.end(self.job.pk, State.FAILED, was=[State.VALIDATING], reason=BROKE)
 
-    def beat(self) -> None:
-        """Says that the job is being validated; to be called often. Raises where it is not to go on."""
+    def _read(self) -> Checked:
+        """What the upload holds, whose row files are written then. Raises InvalidInput, FilesError."""
+        read: Callable[..., Checked] = checking.validate
+        if retries.is_retry(self.job):
+            read = partial(retries.rows_again, *retries.original_of(self.job))
+        most = plans.limits_of(self.job.owner).rows_a_job
+        context = contextvars.copy_context()
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="validation") as thread:
+            checked = thread.submit(context.run, read, self.job, self._require_wanted, most=most)
+            try:
+                while not wait([checked], timeout=LOOK_EVERY).done:
+                    self._beat()
+            finally:
+                self._unwanted.set()
+            return checked.result()
+
+    def _require_wanted(self) -> None:
+        if self._unwanted.is_set():
+            raise _NotWanted
+
+    def _beat(self) -> None:
+        """Says that the job is being validated. Raises where it is not to go on."""
         if stopping():
             raise _Leaving
         now = time.monotonic()
@@ -118,7 +149,7 @@ class _Validation:
         self._beat_at = now
         try:
             self._demand(heartbeat_at=timezone.now())
-        except AWAY:  # reading goes on meanwhile; whose job it is will be asked at the end
+        except AWAY:  # reading goes on meanwhile; whose job it is will be asked again
             connection.close()
 
     def _count_attempt(self) -> None:

@@ -37,8 +37,8 @@ def lines(count: int) -> bytes:
 
 def test_each_row_is_in_one_chunk_and_in_order(make_job):
     job = make_job(lines(450), "q.jsonl")
-    beats = []
-    checked = checking.validate(job, lambda: beats.append(1), most=MOST)
+    asked = []
+    checked = checking.validate(job, lambda: asked.append(1), most=MOST)
     assert [(part.number, part.first_row, part.rows) for part in checked.parts] == [
         (0, 0, 200),
         (1, 200, 200),
@@ -47,7 +47,7 @@ def test_each_row_is_in_one_chunk_and_in_order(make_job):
     assert (checked.total, checked.refused) == (450, 0)
     found = [row for part in checked.parts for row in files.read_rows(job, part.number)]
     assert [(row.row, row.id, row.question) for row in found] == [(n, f"c{n}", f"q{n}") for n in range(450)]
-    assert beats
+    assert len(asked) >= 450, "whether to go on, for each row"
 
 
 def test_bad_rows_keep_their_place_with_their_reason(make_job):

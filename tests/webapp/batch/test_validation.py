@@ -1,12 +1,18 @@
 """Who validates a job: one worker at a time, and another one when that is silent."""
 
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from tests.webapp.batch.conftest import after
-from webapp.batch import checking, services, tasks, validation
+from tests.worker import wait_until
+from webapp.batch import checking, files, services, tasks, validation
 from webapp.batch.models import Chunk, Job
 
 
@@ -14,12 +20,22 @@ def fall_silent() -> None:
     Job.objects.update(heartbeat_at=timezone.now() - timedelta(seconds=31))
 
 
+@contextmanager
+def connection_of_its_own() -> Iterator[None]:
+    """For what a test does in the thread that reads the file."""
+    try:
+        yield
+    finally:
+        connection.close()
+
+
 def test_a_message_that_comes_twice_is_done_once(answering, create, monkeypatch):
     job = create(3)
     real, again = checking.validate, []
 
     def validate(*arguments, **options):
-        again.append(validation.run(job.pk))  # as another worker would
+        with connection_of_its_own():
+            again.append(validation.run(job.pk))  # as another worker would
         return real(*arguments, **options)
 
     monkeypatch.setattr(checking, "validate", validate)
@@ -43,9 +59,10 @@ def test_a_worker_that_falls_silent_is_replaced_and_comes_too_late(answering, cr
     def validate(*arguments, **options):
         checked = real(*arguments, **options)
         monkeypatch.setattr(checking, "validate", real)
-        fall_silent()
-        validation.run(job.pk)
-        Chunk.objects.filter(number=1).update(state="running")
+        with connection_of_its_own():
+            fall_silent()
+            validation.run(job.pk)
+            Chunk.objects.filter(number=1).update(state="running")
         return checked
 
     monkeypatch.setattr(checking, "validate", validate)
@@ -54,22 +71,13 @@ def test_a_worker_that_falls_silent_is_replaced_and_comes_too_late(answering, cr
     assert list(Chunk.objects.order_by("number").values_list("state", flat=True)) == ["waiting", "running", "waiting"]
 
 
-def test_a_worker_that_is_told_to_end_hands_the_job_on(answering, create, monkeypatch, work):
-    job = create(3)
-    with monkeypatch.context() as ending:
-        ending.setattr(validation, "stopping", lambda: True)
-        validation.run(job.pk)
-    assert (after(job).state, after(job).heartbeat_at, after(job).attempts) == ("validating", None, 0)
-    work()
-    assert after(job).state == "completed"
-
-
 def test_what_is_cancelled_while_it_is_read_stays_so(answering, create, monkeypatch):
     job = create(3)
     real = checking.validate
 
     def validate(*arguments, **options):
-        services.cancel(after(job))
+        with connection_of_its_own():
+            services.cancel(after(job))
         return real(*arguments, **options)
 
     monkeypatch.setattr(checking, "validate", validate)
@@ -95,3 +103,68 @@ def test_an_error_of_ours_fails_the_job_without_its_text(answering, create, monk
     validation.run(job.pk)
     assert after(job).state == "failed"
     assert "division" not in after(job).reason
+
+
+@pytest.fixture
+def slow_disk(create, monkeypatch):
+    """A job whose file is being read, and the end at which its bytes are put in."""
+    monkeypatch.setattr(validation, "BEAT_EVERY", 0.0)
+    monkeypatch.setattr(validation, "LOOK_EVERY", 0.01)
+    job = create(3)
+    path = files.upload_of_job(job)
+    content = path.read_bytes()
+    path.unlink()
+    os.mkfifo(path)
+
+    def run() -> None:
+        with connection_of_its_own():
+            validation.run(job.pk)
+
+    worker = threading.Thread(target=run)
+    worker.start()
+    with path.open("wb", buffering=0) as disk:
+        disk.write(content)
+        yield job, disk, worker
+    worker.join()
+
+
+def test_while_a_read_takes_long_its_worker_says_that_it_lives(answering, slow_disk):
+    job, disk, worker = slow_disk
+    for _ in range(3):
+        fall_silent()
+        wait_until(lambda: after(job).heartbeat_at > timezone.now() - timedelta(seconds=20))
+    assert not validation.run(job.pk)
+    disk.write(b'{"question": "The last?"}\n')
+    disk.close()
+    worker.join()
+    assert (after(job).state, after(job).total) == ("in_progress", 4)
+
+
+def test_what_is_cancelled_while_a_read_takes_long_is_read_no_further(answering, slow_disk):
+    job, disk, worker = slow_disk
+    services.cancel(after(job))
+    write_until_nobody_reads(disk)
+    worker.join()
+    assert (after(job).state, Chunk.objects.count()) == ("cancelled", 0)
+
+
+def test_a_worker_that_is_told_to_end_hands_the_job_on(answering, slow_disk, monkeypatch, work):
+    job, disk, worker = slow_disk
+    with monkeypatch.context() as ending:
+        ending.setattr(validation, "stopping", lambda: True)
+        write_until_nobody_reads(disk)
+        worker.join()
+    assert (after(job).state, after(job).heartbeat_at, after(job).attempts) == ("validating", None, 0)
+    files.upload_of_job(job).unlink()
+    files.upload_of_job(job).write_bytes(b'{"question": "How?"}\n')
+    work()
+    assert after(job).state == "completed"
+
+
+def write_until_nobody_reads(disk) -> None:
+    def write() -> None:
+        for _ in range(10_000):
+            disk.write(b'{"question": "One more?"}\n' * 90)
+
+    with pytest.raises(BrokenPipeError):
+        write()
