@@ -230,6 +230,8 @@ class BatchesView(ApiView):
     def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
         if self._raw is not None:
             uploads.discard(self._raw)  # unless a batch has taken it
+        if response.status_code >= 400 and "_planned" in vars(self):
+            services.clear_up(self._planned)
         return super().finalize_response(request, response, *args, **kwargs)
 
 
@@ -407,6 +409,11 @@ class LaterView(ApiView):
         except BaseException:
             uploads.discard(upload)
             raise
+
+    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
+        if response.status_code >= 400 and "_planned" in vars(self):
+            services.clear_up(self._planned[0])
+        return super().finalize_response(request, response, *args, **kwargs)
 
     def as_upload(self, request: ApiRequest) -> tuple[StoredUpload, Options, str]:
         """What was asked as an upload, how it is to be scored, and what people shall call it."""

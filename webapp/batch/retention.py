@@ -1,15 +1,15 @@
 """How long files of jobs are kept, and telling their owners before they go."""
 
-from datetime import timedelta
-from itertools import groupby
+from datetime import datetime, timedelta
 
 import structlog
 from allauth.account.adapter import get_adapter
-from django.db.models import Max
+from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from webapp.accounts.models import User
-from webapp.batch import claims, files
+from webapp.batch import claims, endings, files
 from webapp.batch.models import Job
 from webapp.errors import FilesError
 
@@ -36,32 +36,46 @@ def delete_old() -> None:
         Job.objects.filter(pk=job.pk).update(deleted_at=now)
         log.info("batch_files_deleted", batch=str(job.pk))
     for job in Job.objects.filter(state=Job.State.DRAFT, created_at__lt=now - DRAFTS_KEPT)[:AT_ONCE]:
-        if Job.objects.filter(pk=job.pk, state=Job.State.DRAFT).delete()[0]:  # it may be started just now
+        if endings.remove(job.pk, was=[Job.State.DRAFT]):  # it may be started just now
             files.delete(job)
 
 
 def send_notices() -> None:
     """Tells each owner in one mail a day which jobs' files go within three days."""
-    now = timezone.now()
-    going = Job.objects.filter(
+    for owner_id in _to_be_told(timezone.now()).order_by().values_list("owner_id", flat=True).distinct():
+        owner, jobs = _noted(owner_id)
+        if jobs:
+            _send_notice(owner, jobs)
+
+
+def _to_be_told(now: datetime) -> QuerySet[Job]:
+    return Job.objects.filter(
         deleted_at=None,
         notice_sent_at=None,
         kept_until__range=(now, now + NOTICE),
         ended_at__lt=now - JUST_ENDED,
     )
-    for owner_id, jobs in groupby(going.order_by("owner_id", "kept_until"), key=lambda job: job.owner_id):
-        last = Job.objects.filter(owner=owner_id).aggregate(at=Max("notice_sent_at"))["at"]
-        if last is None or last < now - NOTICE_EVERY:
-            _send_notice(User.objects.select_related("responsible").get(pk=owner_id), list(jobs))
+
+
+def _noted(owner_id: int) -> tuple[User, list[Job]]:
+    """The owner, and the jobs that they are to be told of now, which are noted as told: by one worker alone."""
+    now = timezone.now()
+    with transaction.atomic():
+        User.objects.select_for_update().values_list("pk").get(pk=owner_id)
+        owner = User.objects.select_related("responsible").get(pk=owner_id)
+        if Job.objects.filter(owner=owner, notice_sent_at__gte=now - NOTICE_EVERY).exists():
+            return owner, []
+        jobs = list(_to_be_told(now).filter(owner=owner).order_by("kept_until"))
+        Job.objects.filter(pk__in=[job.pk for job in jobs]).update(notice_sent_at=now)
+    return owner, jobs
 
 
 def _send_notice(owner: User, jobs: list[Job]) -> None:
-    """Sends, and then notes that it did: cut short in between, a person is told twice rather than never."""
     try:
         if owner.mailbox:
             get_adapter().send_mail("batch/email/results_go", owner.mailbox, {"person": owner, "jobs": jobs})
     except OSError as error:  # smtplib's errors are, too; the next hour tries again
         log.warning("batch_notice_not_sent", user_id=owner.pk, error=type(error).__name__)
-        return
-    Job.objects.filter(pk__in=[job.pk for job in jobs]).update(notice_sent_at=timezone.now())
-    log.info("batch_notice_sent", user_id=owner.pk, jobs=len(jobs))
+        Job.objects.filter(pk__in=[job.pk for job in jobs]).update(notice_sent_at=None)
+    else:
+        log.info("batch_notice_sent", user_id=owner.pk, jobs=len(jobs))

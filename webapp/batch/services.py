@@ -99,6 +99,12 @@ def take(job: Job, upload: StoredUpload) -> Job:
     return job
 
 
+def clear_up(job: Job) -> None:
+    """Removes the files of a job that was taken in a transaction which has come to nothing."""
+    if not Job.objects.filter(pk=job.pk).exists():
+        files.delete(job)
+
+
 def create_draft(
     who: Principal, *, upload: StoredUpload, name: str = "", metadata: Mapping[str, str] | None = None
 ) -> Job:

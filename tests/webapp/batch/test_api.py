@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import uuid
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -9,8 +10,9 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from tests.factories import bearer, make_key, make_service, picture
 from tests.webapp.answers import assert_problem
 from tests.webapp.batch.conftest import after, results
-from webapp.batch import uploads
+from webapp.batch import files, uploads
 from webapp.batch.models import Job
+from webapp.keys.models import IdempotentCall
 
 BATCHES = "/api/v1/batches"
 NOBODYS = "6b1c6d0e-9f0f-4f53-9a55-8d0c9c1f1b8a"  # no batch has this id
@@ -43,6 +45,18 @@ def form(client, key, collection):
         return client.post(BATCHES, fields, headers={**bearer(key), **(headers or {})})
 
     return post
+
+
+@pytest.fixture
+def overtaken(monkeypatch):
+    """Another request with the same Idempotency-Key takes over as soon as an upload is a job's."""
+    real = files.adopt
+
+    def adopt(*arguments: object) -> None:
+        real(*arguments)
+        IdempotentCall.objects.update(token=uuid.uuid4())
+
+    monkeypatch.setattr(files, "adopt", adopt)
 
 
 def csv(text: str = "question\nHow do I copy an array?\nWhat is a closure?\n", name: str = "questions.csv"):
@@ -151,6 +165,12 @@ class TestSendingAgain:
     def test_another_upload_or_option_under_the_key_is_refused(self, send, change, batch_dir):
         send(**{"Idempotency-Key": "first"})
         assert_problem(send(**change, **{"Idempotency-Key": "first"}), 422, "idempotency-key-reused")
+        assert left_behind(batch_dir) == []
+
+    def test_a_call_that_is_overtaken_leaves_no_files(self, send, overtaken, batch_dir):
+        assert_problem(send(**{"Idempotency-Key": "first"}), 409, "still-running")
+        assert not Job.objects.exists()
+        assert [path.name for path in batch_dir.iterdir()] == ["incoming"]
         assert left_behind(batch_dir) == []
 
     def test_after_a_refusal_the_key_is_free(self, send, settings):
@@ -350,6 +370,12 @@ class TestLater:
         assert second["Preference-Applied"] == "respond-async"
         assert second["Idempotency-Replayed"] == "true"
         assert Job.objects.count() == 1
+
+    def test_a_call_that_is_overtaken_leaves_no_files(self, client, key, answering, overtaken, batch_dir):
+        answer = self.match(client, key, **{"Idempotency-Key": "first"})
+        assert_problem(answer, 409, "still-running")
+        assert [path.name for path in batch_dir.iterdir()] == ["incoming"]
+        assert left_behind(batch_dir) == []
 
     def test_what_batches_do_not_tell_is_refused(self, client, key, collection):
         answer = self.match(client, key, {"question": "x", "explain": True})

@@ -79,6 +79,20 @@ def test_who_answers_for_a_service_account_is_told_of_its_batches(ended, owner, 
     assert "of the service account Night import" in mail.body
 
 
+def test_two_workers_at_once_tell_an_owner_once(ended, mailoutbox, monkeypatch):
+    ended(1), ended(2)
+    real = retention._send_notice
+
+    def while_another_works(*arguments: object) -> None:
+        monkeypatch.setattr(retention, "_send_notice", real)
+        retention.send_notices()
+        real(*arguments)
+
+    monkeypatch.setattr(retention, "_send_notice", while_another_works)
+    retention.send_notices()
+    assert len(mailoutbox) == 1
+
+
 def test_an_owner_gets_one_mail_a_day(ended, mailoutbox):
     ended(1)
     tasks.retain()

@@ -9,7 +9,7 @@ from django.db import connection
 from django.utils import timezone
 
 from tests.webapp.batch.conftest import after, principal, results, upload
-from webapp.batch import claims, scoring, services, shifts, validation
+from webapp.batch import claims, files, retention, scoring, services, shifts, validation
 from webapp.batch.claims import Claim, Outcome
 from webapp.batch.models import Chunk, Job
 from webapp.batch.services import Options
@@ -144,3 +144,38 @@ def test_who_deletes_a_batch_and_who_gives_a_chunk_of_it_back_wait_in_one_order(
 
     assert at_once(2, turn) == [None, None]
     assert not Job.objects.exists()
+
+
+def test_a_draft_that_is_started_just_as_it_would_go_is_whole_or_gone(answering, owner):
+    draft = services.create_draft(principal(owner), upload=upload(["How?"]))
+    Job.objects.update(created_at=timezone.now() - timedelta(days=2))
+    looked, started = threading.Event(), threading.Event()
+    looks = []
+
+    def looking(execute, sql, *rest):
+        done = execute(sql, *rest)
+        if sql.startswith("SELECT") and 'FROM "batch_job"' in sql:
+            looks.append(sql)
+            if len(looks) == 3:  # for those that have ended, for old drafts, at this one
+                looked.set()
+                started.wait(0.5)
+        return done
+
+    def delete() -> None:
+        with connection.execute_wrapper(looking):
+            retention.delete_old()
+
+    def start() -> Job:
+        assert looked.wait(20)
+        try:
+            return services.start(draft, options=Options())
+        finally:
+            started.set()
+
+    turns = iter([delete, start])
+
+    def turn() -> object:
+        return next(turns)()
+
+    kept = any(isinstance(each, Job) for each in at_once(2, turn))
+    assert (Job.objects.exists(), files.upload_of_job(draft).exists()) == (kept, kept)
