@@ -295,7 +295,10 @@ class RetryView(ApiView):
         operation_id="batch_retry",
         tags=["Batches"],
         summary="Try the failed rows of a batch again",
-        description="Makes a new batch of the rows that have no answer: those that failed, or were never scored.",
+        description=(
+            "Makes a new batch of the rows that failed in scoring or were never scored, not of those refused when the "
+            "file was read. A row keeps its `id`; one without has its `row` as its `id`."
+        ),
         parameters=[OF_THE_PATH],
         request=None,
         responses={202: BatchSerializer},

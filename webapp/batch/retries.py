@@ -1,4 +1,4 @@
-"""The rows of a job once more that have no answer: read from its chunks, not from the upload."""
+"""The rows of a job once more that have no answer, but for those refused at reading: read from its chunks."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -62,13 +62,17 @@ def _lacking(job: Job) -> QuerySet[Chunk]:
 
 
 def _without_answer(job: Job, chunks: Iterable[Chunk]) -> Iterator[InputRow]:
-    """The rows that failed in scoring, and those that nobody came to; not those refused when the file was read."""
+    """The rows that failed in scoring, and those that nobody came to; not those refused when the file was read.
+
+    One without an id of its own gets the number that people know it by, from 1.
+    """
     number = 0
     for chunk in chunks:
         done = chunk.state == Chunk.State.DONE
         failed = {each.row for each in files.read_result(job, chunk.result) if each.error} if done else set()
         for row in files.read_rows(job, chunk.number):
             if not row.error and (not done or row.row in failed):
+                row.id = row.id or str(row.row + 1)
                 row.row = number
                 number += 1
                 yield row

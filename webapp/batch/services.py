@@ -230,7 +230,8 @@ def cancel(job: Job) -> Job:
 def retry_failed(job: Job, who: Principal) -> Job:
     """A new job of the rows that have no answer: those that failed, and those that were never scored.
 
-    Rows that were refused when the file was read stay away: they would be again. Raises Conflict while the job is open,
+    Each keeps its id, or has its number as its id. Rows that were refused when the file was read stay away: they would
+    be again. Raises Conflict while the job is open,
     when its files are gone, or when no row is left to try.
     """
     if not job.has_ended:

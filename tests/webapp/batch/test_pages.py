@@ -278,6 +278,7 @@ def test_failed_rows_have_their_own_tab_with_reasons(owner_client, answering, cr
     assert [row.number for row in rows] == [8, 10]
     assert "nothing but noise" in words(answer)
     assert "has no question" in words(answer)
+    assert "Rows that were refused when the file was read stay out" in words(answer)
     again = owner_client.post(page(job, "retry"))
     new = Job.objects.exclude(pk=job.pk).get()
     assert again["Location"] == page(new)
@@ -288,7 +289,9 @@ def test_rows_that_would_be_refused_again_are_not_offered_to_be_tried_again(owne
     job = create(["Question 0?", ""])
     work()
     assert after(job).failed == 1
-    assert "Retry" not in words(owner_client.get(page(job)))
+    answer = owner_client.get(page(job), {"tab": "failed"})
+    assert "Retry" not in words(answer)
+    assert "These were refused when the file was read, and would be again" in words(answer)
 
 
 def test_the_overview_tells_how_certain_it_was_and_who_answered(owner_client, answering, create, work):

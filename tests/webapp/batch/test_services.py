@@ -143,6 +143,20 @@ def test_rows_that_failed_are_tried_again_alone(answering, create, work, owner):
     assert [(row.row, row.id, row.question) for row in results(again)] == [(0, "q1", "???")]
 
 
+def test_rows_without_an_id_are_known_by_their_first_number_however_often_they_are_tried(answering, work, owner):
+    answering.refused.update(dict.fromkeys(["two", "four"], "it has no word in it"))
+    stored = uploads.store_stream([b"one\ntwo\nthree\nfour\n"], "questions.txt")
+    job = services.create(principal(owner), upload=stored, options=Options())
+    work()
+    again = services.retry_failed(after(job), principal(owner))
+    work()
+    del answering.refused["four"]
+    once_more = services.retry_failed(after(again), principal(owner))
+    work()
+    assert [(row.row, row.id, row.question) for row in results(after(again))] == [(0, "2", "two"), (1, "4", "four")]
+    assert [(row.id, bool(row.answers)) for row in results(after(once_more))] == [("2", False), ("4", True)]
+
+
 def test_what_was_never_scored_is_tried_again_too(answering, create, work, owner):
     job = create(450)
     work()
