@@ -65,6 +65,13 @@ class Scored:
     confidences: Sequence[int] = field(default_factory=list)
     by_version: Mapping[str, Tally] = field(default_factory=dict)
 
+    @property
+    def answered(self) -> dict[str, int]:
+        """Rows with answers, by the version that gave them."""
+        return {
+            version: answers for version, tally in self.by_version.items() if (answers := tally.rows - tally.failed)
+        }
+
 
 class Outcome(Enum):
     """What became of a commit."""
@@ -100,6 +107,7 @@ def commit(claim: Claim, scored: Scored) -> Outcome:
             completed=scored.completed,
             failed=scored.failed,
             confidences=list(scored.confidences),
+            answered=scored.answered,
             done_at=now,
         )
         job = Job.objects.filter(pk=claim.job.pk)

@@ -121,7 +121,14 @@ def _reopen(job: Job, lost: Iterable[Chunk]) -> None:
         for chunk in lost:
             done = Chunk.objects.filter(pk=chunk.pk, state=Chunk.State.DONE, result=chunk.result)
             if done.update(
-                state=Chunk.State.WAITING, token=None, result="", completed=0, failed=0, confidences=[], done_at=None
+                state=Chunk.State.WAITING,
+                token=None,
+                result="",
+                completed=0,
+                failed=0,
+                confidences=[],
+                answered={},
+                done_at=None,
             ):
                 completed, failed = completed + chunk.completed, failed + chunk.failed
         if not Job.objects.filter(pk=job.pk, state=State.FINALIZING).update(

@@ -17,7 +17,6 @@ from webapp.errors import FilesError
 TABS = {"results": "Results", "failed": "Failed rows", "overview": "Overview", "api": "Use by API"}
 FORMS = {"csv": "CSV", "jsonl": "JSON lines", "xlsx": "Excel"}
 ROWS_A_PAGE = {Job.Kind.FAQ.value: 20, Job.Kind.IMAGE.value: 24}
-LOOKED_INTO = 40  # chunks, of which it is said which versions answered
 MOVING = 2  # seconds between two looks while it is at work
 
 STATES = {
@@ -167,15 +166,9 @@ class JobPage:
         return [Bins("Rows", bins)] if any(counts) else []
 
     @cached_property
-    def versions(self) -> list[str]:
-        """The versions that answered, as far as some of the chunks tell, the first and the last among them."""
-        done = queries.chunks_from(self.job, 0).only("job", "number", "result")
-        numbers = list(done.values_list("number", flat=True))
-        some = {*numbers[:: max(1, len(numbers) // LOOKED_INTO)], *numbers[-1:]}
-        try:
-            return sorted({row.version for row in files.results_of(self.job, done.filter(number__in=some))} - {""})
-        except FilesError:
-            return []
+    def versions(self) -> list[tuple[str, int]]:
+        """The versions that answered, and how many rows each."""
+        return list(queries.versions_of(self.job).items())
 
     def _read_rows(self) -> tuple[list[Shown], int | None]:
         """The rows of the open tab, and after which one the next page begins."""

@@ -149,6 +149,7 @@ class Chunk(models.Model):
     completed = models.PositiveIntegerField(default=0)  # rows
     failed = models.PositiveIntegerField(default=0)  # rows
     confidences = models.JSONField(default=list, blank=True)  # best probabilities: rows in each twentieth from 0 to 1
+    answered = models.JSONField(default=dict, blank=True)  # rows by the version that answered them
     done_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

@@ -105,6 +105,14 @@ def histogram_of(job: Job) -> list[int]:
     return [sums[bar] for bar in range(BARS)]
 
 
+def versions_of(job: Job) -> dict[str, int]:
+    """How many rows each version has answered, by its name."""
+    sums: Counter[str] = Counter()
+    for answered in job.chunks.filter(state=Chunk.State.DONE).values_list("answered", flat=True).iterator():
+        sums.update(answered)
+    return dict(sorted(sums.items()))
+
+
 def done_chunks_of(job: Job) -> list[Chunk]:
     """The chunks whose results count, in the order of their rows."""
     return list(job.chunks.filter(state=Chunk.State.DONE).order_by("number"))

@@ -6,6 +6,7 @@ import zipfile
 from datetime import timedelta
 from io import BytesIO
 
+import httpx2 as httpx
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
@@ -14,7 +15,7 @@ from django.utils import timezone
 
 from tests.factories import make_collection, make_model, make_service, make_version, picture
 from tests.webapp.batch.conftest import after
-from webapp.batch import files, services
+from webapp.batch import checking, files, services
 from webapp.batch.models import Job
 
 LIST, NEW = "/batches/", "/batches/new"
@@ -298,10 +299,29 @@ def test_the_overview_tells_how_certain_it_was_and_who_answered(owner_client, an
     job = create(450)
     work()
     answer = owner_client.get(page(job), {"tab": "overview"})
-    assert answer.context["page"].versions == ["1"]
+    assert "version 1: 450 rows" in words(answer)
     counts = [count for _, _, count in answer.context["page"].confidences[0].bins]
     assert (counts[18], sum(counts)) == (450, 450)
     assert "How certain the best answers are" in words(answer)
+
+
+def test_each_version_that_answered_is_named_however_few_rows_it_had(
+    owner_client, answering, create, work, monkeypatch
+):
+    monkeypatch.setitem(checking.ROWS_A_CHUNK, "faq", 2)
+    answering.refused["Question 3?"] = "it is nothing but noise"
+
+    def canary(request):
+        if b"Question 83?" in request.content:
+            address = str(request.url).replace("/infer", "/versions/2/infer")
+            request = httpx.Request("POST", address, headers=request.headers, content=request.content)
+        return answering.behave(request)
+
+    answering.answers(canary)
+    job = create(200)
+    work()
+    said = words(owner_client.get(page(job), {"tab": "overview"}))
+    assert "version 1: 197 rows, version 2: 2 rows" in said
 
 
 def test_cancelling_asks_first_and_what_is_scored_stays(owner_client, answering, create, work):
