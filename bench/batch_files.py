@@ -117,11 +117,11 @@ def step(folder: Path, name: str) -> None:
 
 def validate(folder: Path, kind: str) -> int:
     from webapp.accounts.models import User
-    from webapp.batch import checking, files, reading
+    from webapp.batch import checking, detection, files, reading
     from webapp.batch.models import Chunk, Job
 
     path = folder / f"upload.{kind}"
-    found = reading.detect(path, path.name)
+    found = detection.detect(path, path.name)
     owner, _ = User.objects.get_or_create(email="bench@example.com")
     job = Job.objects.create(
         owner=owner,

@@ -1,16 +1,13 @@
 """Reads what people upload: tables (CSV, TSV, XLSX), JSON lines, texts with a question a line, zips of pictures.
 
-`detect` looks at the beginning of a file and says how it is to be read; `rows` reads all of it, one row at a time. A
-row that cannot be asked comes with its reason and spoils no other. What is wrong with the whole file is an
-InvalidInput that names the line and what to do.
+How, says a `Reading`, which detection.py finds out. `rows` reads all of it, one row at a time. A row that cannot be
+asked comes with its reason and spoils no other. What is wrong with the whole file is an InvalidInput that names the
+line and what to do.
 """
 
-import codecs
 import csv
-import io
 import re
 from array import array
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import dropwhile, islice
@@ -19,31 +16,22 @@ from typing import IO, Any
 
 import msgspec
 
-from webapp.batch import archives, pictures, sheets
+from webapp.batch import pictures, sheets
 from webapp.batch.models import Job
 from webapp.batch.rows import InputRow
 from webapp.errors import InvalidInput
 from webapp.faq.services import MAX_QUESTION
-from webapp.registry.zips import Damaged
 
 MAX_LINE = 2**20  # characters
 MAX_ID = 200  # characters
-MAX_COLUMN = 200  # characters of a column's name
 SHOWN_ROWS = 10
 SHOWN_CELL = 200  # characters
 SHOWN_COLUMNS = 50
 MAX_EMPTY = 10_000  # rows on end that are told of
-GUESSED_FROM = 200  # rows
-SAMPLE = 2**18  # bytes that delimiter and header are guessed from
-DECODED = 2**23  # bytes that the encoding is guessed from
-DELIMITERS = ",;\t|"
 ONE_COLUMN = "\x1f"  # a delimiter that stands in no text: the whole line is one cell
 
-QUESTION_NAMES = ("question", "questions", "query", "text", "input", "prompt", "utterance", "sentence", "title", "q")
-ID_NAMES = ("custom_id", "id")
 UNIQUE_ID = "custom_id"
 NO_TEXT = re.compile("[\\0\ud800-\udfff]")  # what no database keeps, and bytes that were no text
-CONTROLS = bytes(set(range(32)) - {9, 10, 12, 13, 27})
 
 # A long cell is a row that cannot be asked, not a file that cannot be read. Lines and runaway quotes have their limit.
 csv.field_size_limit(MAX_LINE)
@@ -82,33 +70,6 @@ def reading_of(job: Job) -> Reading:
     return msgspec.convert(job.reading, Reading)
 
 
-def detect(
-    path: Path, name: str, *, header: bool | None = None, delimiter: str | None = None, encoding: str | None = None
-) -> Reading:
-    """How to read the file, by its content and name. header, delimiter, encoding: where somebody knows better.
-
-    Raises InvalidInput on `file` for what is none of the formats, or has nothing in it.
-    """
-    suffix = Path(name).suffix.lower()
-    with path.open("rb") as file:
-        start = file.read(4)
-        if archives.is_zip(start):
-            return _packed(path, header)
-        start += file.read(DECODED)
-    if not start.strip(b"\xef\xbb\xbf \t\r\n"):
-        raise bad("The file is empty.")
-    if said := _other_format(start):
-        raise bad(said)
-    encoding = encoding or _encoding_of(start)
-    with opened(path, encoding) as text:
-        sample = text.read(SAMPLE)
-    if suffix in {".jsonl", ".ndjson", ".json"} or (suffix not in {".csv", ".tsv", ".txt"} and _is_json(sample)):
-        return _json_lines(sample, encoding)
-    if suffix == ".txt" and delimiter is None:
-        return Reading(format="txt", encoding=encoding)
-    return _table(sample, encoding, suffix, header, delimiter)
-
-
 def preview(path: Path, reading: Reading) -> list[list[str]]:
     """The first rows below the header, their cells cut to what can be shown; of JSON lines a cell for each column."""
     match reading.format:
@@ -125,7 +86,7 @@ def preview(path: Path, reading: Reading) -> list[list[str]]:
         case _:
             with _cells(path, reading) as cells:
                 found = [row for _line, row in islice(_body(cells, reading.header), SHOWN_ROWS)]
-    return [[_shown(cell[:SHOWN_CELL]) for cell in row[:SHOWN_COLUMNS]] for row in found]
+    return [[shown(cell[:SHOWN_CELL]) for cell in row[:SHOWN_COLUMNS]] for row in found]
 
 
 def column_of(reading: Reading, wanted: str) -> str:
@@ -171,60 +132,12 @@ def bad(sentence: str) -> InvalidInput:
     return InvalidInput(sentence, field="file")
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """The text as a page and the database can hold it: of what is none, a mark stands in its place."""
     return NO_TEXT.sub("\ufffd", text)
 
 
-# What it is -----------------------------------------------------------------------------------------------------------
-
-OTHERS = {
-    b"\xd0\xcf\x11\xe0": "This is an old or a protected Office file. Save it as .xlsx without a password, or as CSV.",
-    b"\x1f\x8b": "This is compressed with gzip. Unpack it first.",
-    b"7z\xbc\xaf": "This is a 7z archive. Pack the pictures as a .zip.",
-    b"Rar!": "This is a RAR archive. Pack the pictures as a .zip.",
-    b"%PDF": "This is a PDF. Send a table (CSV, TSV, XLSX), JSON lines, or a text with a question a line.",
-}
-NO_FORMAT = "This is no text. Send a table (CSV, TSV, XLSX), JSON lines, a text with a question a line, or a .zip."
-
-
-def _other_format(start: bytes) -> str:
-    """What to do about a file that is none of ours; "" for one that may be text."""
-    if said := next((said for magic, said in OTHERS.items() if start.startswith(magic)), ""):
-        return said
-    sample = start[:SAMPLE]
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or _wide_encoding(sample):
-        return ""
-    junk = len(sample) - len(sample.translate(None, CONTROLS))
-    return NO_FORMAT if junk > len(sample) / 20 else ""
-
-
-def _encoding_of(start: bytes) -> str:
-    """UTF-8 or UTF-16 where it is, else Windows-1252: what Excel saves as CSV in the West."""
-    if start.startswith(codecs.BOM_UTF8):
-        return "utf-8-sig"
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
-    if wide := _wide_encoding(start[:SAMPLE]):
-        return wide
-    decoder = codecs.getincrementaldecoder("utf-8")()  # the last character may be cut
-    try:
-        for at in range(0, len(start), SAMPLE):
-            decoder.decode(start[at : at + SAMPLE])
-    except UnicodeDecodeError:
-        return "cp1252"
-    return "utf-8"
-
-
-def _wide_encoding(sample: bytes) -> str:
-    """UTF-16 without a mark at its beginning: every second byte of Western text is zero."""
-    half = len(sample) // 2
-    even, odd = (sample[first::2].count(0) for first in (0, 1))
-    if half and odd > half * 0.4 and even < half * 0.05:
-        return "utf-16-le"
-    if half and even > half * 0.4 and odd < half * 0.05:
-        return "utf-16-be"
-    return ""
+# Texts ----------------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -233,11 +146,6 @@ def opened(path: Path, encoding: str) -> Iterator[IO[str]]:
     errors = "replace" if encoding.startswith("utf-16") else "surrogateescape"
     with path.open(encoding=encoding, errors=errors, newline="") as text:
         yield text
-
-
-def _lines_of(sample: str) -> list[str]:
-    """Its lines as files have them; str.splitlines knows more ends of a line."""
-    return list(io.StringIO(sample, newline=""))
 
 
 def _lines(text: IO[str]) -> Iterator[str]:
@@ -249,138 +157,7 @@ def _lines(text: IO[str]) -> Iterator[str]:
                 pass
 
 
-# Zip files ------------------------------------------------------------------------------------------------------------
-
-
-def _packed(path: Path, header: bool | None) -> Reading:
-    """A workbook, or a zip of pictures."""
-    names = _first_names(path)
-    if sheets.WORKBOOK in names:
-        with sheets.opened(path) as sheet:
-            first = [cells for _number, cells in islice(sheet.rows, GUESSED_FROM) if not _is_empty(cells)]
-            return with_columns(Reading(format="xlsx", sheet=sheet.name), first, header)
-    if {"[Content_Types].xml", "mimetype"} & names:
-        raise bad("This is a document of an office program. Save the questions as .xlsx or CSV.")
-    return Reading(format="zip", count=pictures.count(path))
-
-
-def _first_names(path: Path) -> set[str]:
-    try:
-        with path.open("rb") as file:
-            return {member.name for member in islice(archives.members(file), GUESSED_FROM)}
-    except Damaged:
-        return set()  # whoever reads it says what is wrong
-
-
 # Tables ---------------------------------------------------------------------------------------------------------------
-
-
-def _table(sample: str, encoding: str, suffix: str, header: bool | None, delimiter: str | None) -> Reading:
-    if delimiter is None:
-        delimiter = _delimiter_of(sample, prefer="\t" if suffix in {".tsv", ".tab"} else ",")
-    first = _parsed(sample, delimiter)
-    if delimiter == "" and suffix not in {".csv", ".tsv", ".tab"} and header is None and not _names_in(first[:1]):
-        return Reading(format="txt", encoding=encoding)
-    found = Reading(format="tsv" if delimiter == "\t" else "csv", encoding=encoding, delimiter=delimiter)
-    return with_columns(found, first, header)
-
-
-def with_columns(found: Reading, first: list[list[str]], header: bool | None) -> Reading:
-    """The same with its columns, as the first rows of the table show them."""
-    if not first:
-        raise bad("The file has no rows.")
-    if header is None:
-        header = _has_header(first)
-    body = first[1:] if header else first
-    # Without a header, one row with too many cells makes no column.
-    width = len(first[0]) if header else Counter(map(len, first)).most_common(1)[0][0]
-    names = _column_names(first[0] if header else [], width)
-    known = {name.casefold(): name for name in reversed(names)} if header else {}
-    return msgspec.structs.replace(
-        found,
-        header=header,
-        columns=names,
-        question=next((known[name] for name in QUESTION_NAMES if name in known), "") or _wordiest(names, body),
-        id_column=next((known[name] for name in ID_NAMES if name in known), ""),
-    )
-
-
-def _delimiter_of(sample: str, prefer: str) -> str:
-    """The delimiter by which nearly all lines have the same number of cells; "" when there is none."""
-    best, best_share = "", 0.0
-    for delimiter in prefer + DELIMITERS.replace(prefer, ""):
-        first = _parsed(sample, delimiter)
-        if not first:
-            continue
-        if len(first[0]) > 1 and _names_in(first[:1]):
-            return delimiter
-        counts = Counter(map(len, first))
-        cells, lines = counts.most_common(1)[0]
-        share = lines / counts.total()
-        if cells > 1 and share >= 0.8 and share > best_share:
-            best, best_share = delimiter, share
-    return best
-
-
-def _parsed(sample: str, delimiter: str) -> list[list[str]]:
-    """The first rows; the last of the sample is cut, unless it is the only one."""
-    lines = _lines_of(sample)
-    whole = lines[:-1] if len(sample) == SAMPLE and len(lines) > 1 else lines
-    try:
-        table = csv.reader(whole, delimiter=delimiter or ONE_COLUMN)
-        return list(islice((row for row in table if not _is_empty(row)), GUESSED_FROM))
-    except csv.Error:
-        return []
-
-
-def _names_in(first: list[list[str]]) -> bool:
-    """Whether the first row holds a name that such columns have."""
-    return any(cell.strip().casefold() in {*QUESTION_NAMES, *ID_NAMES} for row in first for cell in row)
-
-
-def _has_header(first: list[list[str]]) -> bool:
-    """Whether the first row names the columns: by a name that such columns have, or because it looks like none of the
-    others.
-    """
-    head, body = first[0], first[1:]
-    if _names_in(first[:1]):
-        return True
-    cells = [cell.strip() for cell in head]
-    if not body or not all(cells) or len({cell.casefold() for cell in cells}) < len(cells):
-        return False
-    if any(len(cell) > 60 or cell.endswith(("?", ".", "!")) or _is_number(cell) for cell in cells):
-        return False
-    for column, cell in enumerate(cells):
-        below = [row[column].strip() for row in body if column < len(row) and row[column].strip()]
-        if below and (all(map(_is_number, below)) or sum(map(len, below)) / len(below) > 2 * len(cell)):
-            return True
-    return False
-
-
-def _is_number(cell: str) -> bool:
-    return re.fullmatch(r"[-+]?[\d.,:/\s%-]*\d", cell) is not None
-
-
-def _column_names(head: list[str], width: int) -> list[str]:
-    """One name for each column, each another."""
-    names: list[str] = []
-    for number in range(1, width + 1):
-        name = _shown(" ".join(head[number - 1].split())[:MAX_COLUMN]) if number <= len(head) else ""
-        name = name or f"Column {number}"
-        if name in names:
-            name = f"{name[: MAX_COLUMN - 10]} ({number})"
-        names.append(name)
-    return names
-
-
-def _wordiest(names: list[str], body: list[list[str]]) -> str:
-    """The column with the longest texts that are no numbers; the first when there is nothing to go by."""
-
-    def words(column: int) -> float:
-        cells = [row[column] for row in body if column < len(row) and not _is_number(row[column].strip())]
-        return sum(min(len(cell), 500) for cell in cells)
-
-    return max(enumerate(names), key=lambda each: (words(each[0]), -each[0]))[1] if names else ""
 
 
 @contextmanager
@@ -396,11 +173,12 @@ def _cells(path: Path, reading: Reading) -> Iterator[Iterator[tuple[int, list[st
 
 def _body(cells: Iterator[tuple[int, list[str]]], header: bool) -> Iterator[tuple[int, list[str]]]:
     """The rows from the first that is not empty, or from the one below it where that is the header."""
-    rows = dropwhile(lambda each: _is_empty(each[1]), cells)
+    rows = dropwhile(lambda each: is_empty(each[1]), cells)
     return islice(rows, int(header), None)
 
 
-def _is_empty(row: list[str]) -> bool:
+def is_empty(row: list[str]) -> bool:
+    """Whether no cell holds anything but spaces."""
     return not any(map(str.strip, row))
 
 
@@ -450,7 +228,7 @@ def _table_rows(path: Path, reading: Reading, column: str) -> Iterator[InputRow]
     with _cells(path, reading) as cells:
         for line, row in _body(cells, reading.header):
             question = row[place] if place < len(row) else ""
-            if not question and _is_empty(row):
+            if not question and is_empty(row):
                 if len(empty) < MAX_EMPTY:  # what is more is no gap in a table
                     empty.append(line)
                 continue
@@ -472,48 +250,13 @@ def _table_rows(path: Path, reading: Reading, column: str) -> Iterator[InputRow]
 # JSON lines and texts -------------------------------------------------------------------------------------------------
 
 JSON: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
-NO_LINES = 'This is one JSON document. Write one object a line (JSON lines), such as {"question": "…"}.'
-
-
-def _is_json(sample: str) -> bool:
-    """Whether the first line is an object or a text in JSON."""
-    first = next((line for line in _lines_of(sample) if line.strip()), "")
-    try:
-        return isinstance(JSON.decode(first), dict | str)
-    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
-        return False
-
-
-def _json_lines(sample: str, encoding: str) -> Reading:
-    if sample.lstrip().startswith("["):
-        raise bad(NO_LINES)
-    names: dict[str, str] = {}  # of the fields, with the first text of each
-    plain = 0
-    for line in filter(str.strip, _lines_of(sample)[:GUESSED_FROM]):
-        try:
-            item = JSON.decode(line)
-        except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
-            continue
-        plain += isinstance(item, str)
-        for name, value in item.items() if isinstance(item, dict) else ():
-            if len(name) <= MAX_COLUMN and name == _shown(name) and (len(names) < SHOWN_COLUMNS or name in names):
-                names[name] = names.get(name) or (value if isinstance(value, str) else "")
-    if not names and not plain and sample.lstrip().startswith("{"):
-        raise bad(NO_LINES)
-    by_length = max(names, key=lambda name: len(names[name]) * (name not in ID_NAMES), default="")
-    return Reading(
-        format="jsonl",
-        encoding=encoding,
-        columns=list(names),
-        question=next((name for name in QUESTION_NAMES if name in names), by_length),
-        id_column=next((name for name in ID_NAMES if name in names), ""),
-    )
+NOT_JSON = (msgspec.DecodeError, RecursionError, UnicodeEncodeError)
 
 
 def _shown_object(line: str, columns: list[str]) -> list[str]:
     try:
         item = JSON.decode(line)
-    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+    except NOT_JSON:
         return [line]
     if not isinstance(item, dict):
         return [str(item)]
@@ -609,8 +352,8 @@ class _Judge:
         self._number += 1
         return InputRow(
             self._number,
-            _shown(row_id[:MAX_ID]),
-            _shown(question[:SHOWN_CELL]),
+            shown(row_id[:MAX_ID]),
+            shown(question[:SHOWN_CELL]),
             error=f"{self._place} {line:,} {why}.",
         )
 

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from webapp.accounts import plans
 from webapp.accounts.models import User
-from webapp.batch import endings, files, queries, reading, retries, uploads, validation
+from webapp.batch import detection, endings, files, queries, reading, retries, uploads, validation
 from webapp.batch.files import StoredUpload
 from webapp.batch.models import Job
 from webapp.errors import Conflict, InvalidInput, NotFound, ScoringUnavailable
@@ -121,7 +121,7 @@ def create_draft(
 
 def _looked_over(who: Principal, upload: StoredUpload, name: str, metadata: Mapping[str, str] | None) -> Job:
     """A draft of the upload, which is not kept yet. Raises InvalidInput."""
-    found = reading.detect(upload.path, upload.name)
+    found = detection.detect(upload.path, upload.name)
     return Job(
         owner=who.user,
         key=who.key,
@@ -160,7 +160,7 @@ def read_again(
     wanted = format or now.format
     same = wanted == now.format and now.format in {"csv", "tsv", "xlsx"}
     with files.disk_errors():
-        found = reading.detect(
+        found = detection.detect(
             files.upload_of_job(job),
             f"upload.{wanted}",
             encoding=encoding or now.encoding or None,

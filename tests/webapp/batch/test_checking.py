@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from webapp.batch import checking, files, reading, uploads
+from webapp.batch import checking, detection, files, reading, uploads
 from webapp.batch.models import Job
 from webapp.errors import InvalidInput
 
@@ -15,7 +15,7 @@ MOST = 1_000_000
 def make_job(owner):
     def make(content: bytes, name: str, column: str = "") -> Job:
         upload = uploads.store_stream([content], name)
-        found = reading.detect(upload.path, upload.name)
+        found = detection.detect(upload.path, upload.name)
         job = Job.objects.create(
             owner=owner,
             kind=found.kind,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.factories import picture
-from webapp.batch import archives, checking, files, pictures, reading
+from webapp.batch import archives, checking, detection, files, pictures, reading
 from webapp.batch.models import Job
 from webapp.batch.rows import InputRow
 from webapp.errors import InvalidInput, TooLarge
@@ -70,7 +70,7 @@ def test_folders_and_litter_are_no_pictures(path):
         {"dogs/": b"", "dogs/1.png": PNG, "__MACOSX/dogs/._1.png": b"x", "dogs/.DS_Store": b"x", "Thumbs.db": b"x"},
     )
     assert [row.name for row in pictures.rows(path)] == ["dogs/1.png"]
-    found = reading.detect(path, "x.zip")
+    found = detection.detect(path, "x.zip")
     assert (found.format, found.kind, found.count) == ("zip", "image", 1)
     assert reading.preview(path, found) == [["dogs/1.png", f"{len(PNG):,}"]]
     assert reading.column_of(found, "") == ""
@@ -163,7 +163,7 @@ def test_a_zip_that_was_cut_off_is_refused(path, cut):
     pack(path, {f"{number}.png": PNG for number in range(5)})
     path.write_bytes(path.read_bytes()[:-cut])
     with pytest.raises(InvalidInput, match="It is not a zip file, or a damaged one: "):
-        reading.detect(path, "x.zip")
+        detection.detect(path, "x.zip")
 
 
 def test_files_that_lie_upon_each_other_are_refused(path):
@@ -184,21 +184,21 @@ def test_files_that_lie_upon_each_other_are_refused(path):
 def test_a_zip_of_zeros_is_refused(path):
     pack(path, {f"{number}.bmp": bytes(9_000_000) for number in range(6)})
     with pytest.raises(InvalidInput, match="zip bomb"):
-        reading.detect(path, "x.zip")
+        detection.detect(path, "x.zip")
 
 
 def test_a_zip_without_or_with_too_many_pictures_is_refused(path, monkeypatch):
     with pytest.raises(InvalidInput, match="holds no picture"):
-        reading.detect(pack(path, {"dogs/": b""}), "x.zip")
+        detection.detect(pack(path, {"dogs/": b""}), "x.zip")
     monkeypatch.setattr(pictures, "MAX_PICTURES", 2)
     with pytest.raises(InvalidInput, match="more than 2 pictures"):
-        reading.detect(pack(path, dict.fromkeys("abc", PNG)), "x.zip")
+        detection.detect(pack(path, dict.fromkeys("abc", PNG)), "x.zip")
 
 
 def test_a_zip_of_nothing_but_folders_is_not_read_to_its_end(path, monkeypatch):
     monkeypatch.setattr(pictures, "MAX_LEFT_OUT", 2)
     with pytest.raises(InvalidInput, match="many times as many folders"):
-        reading.detect(pack(path, {"a.png": PNG, "a/": b"", "b/": b"", "c/": b""}), "x.zip")
+        detection.detect(pack(path, {"a.png": PNG, "a/": b"", "b/": b"", "c/": b""}), "x.zip")
 
 
 def test_the_list_of_a_zip_takes_little_memory(path):
@@ -242,7 +242,7 @@ def test_a_zip_with_other_bytes_in_it_is_read_or_refused(tmp_path_factory, noise
 
 def test_a_zip_becomes_chunks_of_pictures(job, path):
     adopted(job, pack(path, {f"{number}.png": PNG if number else b"" for number in range(70)}))
-    job.reading = reading.detect(files.upload_of_job(job), "x.zip").kept()
+    job.reading = detection.detect(files.upload_of_job(job), "x.zip").kept()
     checked = checking.validate(job, lambda: None, most=1_000_000)
     assert [(part.first_row, part.rows, part.refused) for part in checked.parts] == [
         (0, 32, 1),

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from webapp.batch import reading
+from webapp.batch import detection, reading
 from webapp.batch.rows import InputRow
 from webapp.errors import InvalidInput
 
@@ -23,7 +23,7 @@ def stored(folder: Path, content: str | bytes, encoding: str = "utf-8") -> Path:
 
 
 def read(path: Path, name: str, column: str = "", **known) -> list[InputRow]:
-    found = reading.detect(path, name, **known)
+    found = detection.detect(path, name, **known)
     return list(reading.rows(path, found, reading.column_of(found, column)))
 
 
@@ -43,7 +43,7 @@ def test_a_table_says_by_itself_how_it_is_delimited(tmp_path, delimiter):
     text = io.StringIO()
     csv.writer(text, delimiter=delimiter).writerows(table)
     path = stored(tmp_path, text.getvalue())
-    found = reading.detect(path, "questions.csv")
+    found = detection.detect(path, "questions.csv")
     assert (found.delimiter, found.header, found.columns, found.question) == (delimiter, True, table[0], "question")
     assert [(row.id, row.question) for row in read(path, "questions.csv")] == [tuple(row) for row in table[1:]]
 
@@ -71,7 +71,7 @@ def test_what_is_no_text_stands_in_no_name_of_a_column_and_in_no_preview(tmp_pat
         "lines.jsonl": b'{"a\\u0000b": "x", "question": "y\\u0000"}\n{"question": "\x8d"}\n',
     }[name]
     path = stored(tmp_path, text)
-    found = reading.detect(path, name)
+    found = detection.detect(path, name)
     for shown in [*found.columns, *(cell for row in reading.preview(path, found) for cell in row)]:
         assert "\0" not in shown
         shown.encode()
@@ -84,14 +84,14 @@ def test_one_column_needs_no_quotation_marks(tmp_path):
 
 def test_a_table_without_a_header_has_numbered_columns(tmp_path):
     path = stored(tmp_path, "1,How do I copy an array?\n2,What is a closure?\n")
-    assert reading.detect(path, "f.csv").columns == ["Column 1", "Column 2"]
+    assert detection.detect(path, "f.csv").columns == ["Column 1", "Column 2"]
     assert questions(path, "f.csv") == ["How do I copy an array?", "What is a closure?"]
     assert questions(path, "f.csv", header=True) == ["What is a closure?"]
 
 
 def test_a_header_of_unknown_names_is_told_from_what_stands_below(tmp_path):
     path = stored(tmp_path, "nr;frage\n1;Wie kopiere ich ein Array, ohne es zu ändern?\n2;Was ist ein Closure?\n")
-    found = reading.detect(path, "f.csv")
+    found = detection.detect(path, "f.csv")
     assert (found.header, found.question) == (True, "frage")
 
 
@@ -102,7 +102,7 @@ def test_cells_may_hold_line_ends_and_quotation_marks(tmp_path):
 
 def test_the_preview_shows_the_first_rows_below_the_header(tmp_path):
     path = stored(tmp_path, "question,n\n" + "".join(f"{'q' * 300}{n},{n}\n" for n in range(50)))
-    shown = reading.preview(path, reading.detect(path, "f.csv"))
+    shown = reading.preview(path, detection.detect(path, "f.csv"))
     assert [row[1] for row in shown] == [str(n) for n in range(10)]
     assert {len(row[0]) for row in shown} == {200}
 
@@ -151,7 +151,7 @@ def test_a_line_without_end_is_no_table(tmp_path):
 
 def test_columns_are_found_by_name_or_number_and_else_named(tmp_path):
     path = stored(tmp_path, "nr,Frage,Notiz\n1,wie,was\n2,wo,wann\n")
-    found = reading.detect(path, "f.csv", header=True)
+    found = detection.detect(path, "f.csv", header=True)
     assert reading.column_of(found, "frage") == "Frage" == reading.column_of(found, "2")
     with pytest.raises(InvalidInput, match="There is no column 'question'") as caught:
         reading.column_of(found, "question")
@@ -160,7 +160,7 @@ def test_columns_are_found_by_name_or_number_and_else_named(tmp_path):
 
 def test_columns_of_one_name_are_told_apart(tmp_path):
     path = stored(tmp_path, "question,question,\nfirst,second,third\n")
-    assert reading.detect(path, "f.csv").columns == ["question", "question (2)", "Column 3"]
+    assert detection.detect(path, "f.csv").columns == ["question", "question (2)", "Column 3"]
     assert questions(path, "f.csv", "question (2)") == ["second"]
 
 
@@ -172,7 +172,7 @@ def test_columns_that_differ_in_their_capitals_are_told_apart(tmp_path):
 
 def test_an_encoding_that_somebody_knows_better_is_taken(tmp_path):
     path = stored(tmp_path, "question\nчто такое замыкание\n".encode("cp1251"))
-    found = reading.detect(path, "f.csv", encoding="cp1251")
+    found = detection.detect(path, "f.csv", encoding="cp1251")
     assert reading.preview(path, found) == [["что такое замыкание"]]
 
 
@@ -187,7 +187,7 @@ def test_json_lines_are_objects_or_texts(tmp_path):
 
 def test_json_lines_are_recognised_without_their_name(tmp_path):
     path = stored(tmp_path, '{"n": 1, "body": "How do I copy an array?"}\n')
-    found = reading.detect(path, "upload")
+    found = detection.detect(path, "upload")
     assert (found.format, found.question, found.columns) == ("jsonl", "body", ["n", "body"])
 
 
@@ -217,7 +217,7 @@ def test_a_line_that_cannot_be_asked_says_why_and_spoils_no_other(tmp_path, line
 @pytest.mark.parametrize("text", ['[{"question": "x"}]', '{\n  "question": "x"\n}'])
 def test_one_json_document_is_refused_with_the_remedy(tmp_path, text):
     with pytest.raises(InvalidInput, match="Write one object a line"):
-        reading.detect(stored(tmp_path, text), "f.json")
+        detection.detect(stored(tmp_path, text), "f.json")
 
 
 # Texts and what is none -----------------------------------------------------------------------------------------------
@@ -227,7 +227,7 @@ def test_one_json_document_is_refused_with_the_remedy(tmp_path, text):
 def test_a_text_has_a_question_a_line(tmp_path, name):
     path = stored(tmp_path, "How do I copy, say, an array?\r\n\r\nWhat is a closure?")
     assert questions(path, name) == ["How do I copy, say, an array?", "What is a closure?"]
-    assert reading.detect(path, name).format == "txt"
+    assert detection.detect(path, name).format == "txt"
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_a_text_has_a_question_a_line(tmp_path, name):
 )
 def test_what_holds_no_questions_is_refused_with_the_remedy(tmp_path, content, said):
     with pytest.raises(InvalidInput, match=said) as caught:
-        reading.detect(stored(tmp_path, content), "questions.csv")
+        detection.detect(stored(tmp_path, content), "questions.csv")
     assert caught.value.field == "file"
 
 
@@ -275,7 +275,7 @@ def test_whatever_is_written_as_json_is_read_again(tmp_path_factory, texts, esca
 def test_whatever_is_sent_is_read_or_refused(tmp_path_factory, content, suffix):
     path = stored(tmp_path_factory.mktemp("any"), content)
     with contextlib.suppress(InvalidInput):
-        found = reading.detect(path, f"f{suffix}")
+        found = detection.detect(path, f"f{suffix}")
         assert len(reading.preview(path, found)) <= 10
         rows = list(reading.rows(path, found, reading.column_of(found, "")))
         assert all(row.question or row.error for row in rows)
@@ -292,7 +292,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path, form, count):
     with path.open("w") as file:
         file.write("custom_id,question\n" if form == "csv" else "")
         file.writelines(map(lines, range(count)))
-    found = reading.detect(path, f"f.{form}")
+    found = detection.detect(path, f"f.{form}")
     tracemalloc.start()
     found_rows = sum(1 for _ in reading.rows(path, found, reading.column_of(found, "")))
     _now, most = tracemalloc.get_traced_memory()

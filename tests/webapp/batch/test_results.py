@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from webapp import queues
-from webapp.batch import exports, files, reading, results
+from webapp.batch import detection, exports, files, reading, results
 from webapp.batch.models import Chunk, Job
 from webapp.batch.rows import Answer, ResultRow
 from webapp.errors import Conflict, FilesError, InvalidInput, NotFound, Unavailable
@@ -156,7 +156,7 @@ def test_questions_come_back_as_they_were_sent(make_job, tmp_path_factory, texts
     path = tmp_path_factory.mktemp("trip") / "upload"
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([["question", "n"], *([text, 1] for text in texts)])
-    found = reading.detect(path, "f.csv", delimiter=",")
+    found = detection.detect(path, "f.csv", delimiter=",")
     job = make_job([ResultRow(row.row, row.id, row.question) for row in reading.rows(path, found, "question")])
     back = [row["question"] for row in read_csv(job)]
     assert [cell if cell in texts else cell[1:] for cell in back] == texts

@@ -12,7 +12,7 @@ import xlsxwriter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from webapp.batch import reading, sheets
+from webapp.batch import detection, reading, sheets
 from webapp.batch.rows import InputRow
 from webapp.errors import InvalidInput
 
@@ -20,7 +20,7 @@ TABLE = [["id", "question"], [7, "Größe <b>&amp;</b>?"], [8, "two\nlines"]]
 
 
 def read(path: Path, column: str = "") -> list[InputRow]:
-    found = reading.detect(path, "upload.xlsx")
+    found = detection.detect(path, "upload.xlsx")
     return list(reading.rows(path, found, reading.column_of(found, column)))
 
 
@@ -51,7 +51,7 @@ def test_a_workbook_is_read_however_its_texts_are_kept(path, constant_memory):
         (0, "7", "Größe <b>&amp;</b>?"),
         (1, "8", "two\nlines"),
     ]
-    found = reading.detect(path, "upload")
+    found = detection.detect(path, "upload")
     assert (found.format, found.sheet, found.columns, found.question) == (
         "xlsx",
         "Fragen",
@@ -119,7 +119,7 @@ def test_other_documents_are_refused_with_the_remedy(path, name):
         packed.writestr("[Content_Types].xml", "<x/>")
         packed.writestr(name, "x")
     with pytest.raises(InvalidInput, match=r"Save the questions as \.xlsx or CSV"):
-        reading.detect(path, "upload.xlsx")
+        detection.detect(path, "upload.xlsx")
 
 
 # Those that mean harm -------------------------------------------------------------------------------------------------
@@ -223,12 +223,12 @@ def test_a_cut_workbook_is_refused(path):
     written(path)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(InvalidInput, match="its end is missing"):
-        reading.detect(path, "upload.xlsx")
+        detection.detect(path, "upload.xlsx")
 
 
 def test_memory_does_not_grow_with_the_workbook(path):
     written(path, [["question"], *([f"How do I copy array number {n}?"] for n in range(20_000))])
-    found = reading.detect(path, "upload.xlsx")
+    found = detection.detect(path, "upload.xlsx")
     tracemalloc.start()
     count = sum(1 for _ in reading.rows(path, found, "question"))
     _now, most = tracemalloc.get_traced_memory()
