@@ -23,7 +23,7 @@ from scoring_service.contract import (
 from webapp.errors import ScoringRefused
 from webapp.scoring import store as site_store
 from webapp.scoring.answers import FaqScore, ImageAnswer, Prediction, Terms
-from webapp.scoring.client import ScoringClient
+from webapp.scoring.client import BatchOptions, ScoringClient
 
 GOLDEN = Path(__file__).parent / "golden"
 LENGTH = "Inference-Header-Content-Length"
@@ -187,13 +187,13 @@ def test_the_site_reads_a_ranking(site, message):
 
 def test_the_site_reads_which_rows_of_a_batch_have_no_answer(site):
     site.messages["/v2/models/faq-javascript/infer"] = 200, "faq-batch-answer.*.bin"
-    empty, answer, wordless = site.match_batch(BATCH, model="faq-javascript", top_k=2, timeout=5)
+    empty, answer, wordless = site.match_batch(BATCH, BatchOptions(model="faq-javascript", top_k=2, timeout=5))
     assert answer.scores == [FaqScore("js-020", "js-020-a", 0.875), FaqScore("js-041", "js-041-a", 0.125)]
     assert (empty.detail, wordless.detail) == (EMPTY, WORDLESS)
     [sent] = site.sent
     assert same_json(sent.content, golden("faq-batch-request.json")[0])
     site.messages["/v2/models/faq-javascript/infer"] = 200, "faq-batch-refused.*.bin"
-    refused = site.match_batch(BATCH, model="faq-javascript", top_k=2, timeout=5)
+    refused = site.match_batch(BATCH, BatchOptions(model="faq-javascript", top_k=2, timeout=5))
     assert [each.detail for each in refused] == [EMPTY, WORDLESS, WORDLESS]
 
 

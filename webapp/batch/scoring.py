@@ -7,7 +7,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from threading import BoundedSemaphore, Lock
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
 from django.conf import settings
@@ -29,7 +29,7 @@ from webapp.errors import (
 )
 from webapp.faq.models import Entry
 from webapp.scoring.answers import FaqAnswer, ImageAnswer
-from webapp.scoring.client import scoring_client
+from webapp.scoring.client import BatchOptions, scoring_client
 from webapp.usage import traffic
 
 T = TypeVar("T")
@@ -73,7 +73,7 @@ def _ask_questions(claim: Claim, waiting: Sequence[Waiting]) -> None:
     job = claim.job
 
     def ask(some: Sequence[Waiting]) -> Sequence[FaqAnswer | ScoringRefused]:
-        return scoring_client().match_batch([row.question for row, _ in some], **_wishes(job))
+        return scoring_client().match_batch([row.question for row, _ in some], _options_of(job))
 
     answered = list(_answers(claim, waiting, ask)) if waiting else []
     ids = {score.faq_id for _, answer in answered if isinstance(answer, FaqAnswer) for score in answer.scores}
@@ -93,7 +93,7 @@ def _ask_pictures(claim: Claim, waiting: Sequence[Waiting]) -> None:
         data = {row.row: found for row, result in group if (found := _picture(job, row, result)) is not None}
 
         def ask(some: Sequence[Waiting], data: dict[int, bytes] = data) -> Sequence[ImageAnswer | ScoringRefused]:
-            return scoring_client().classify_batch([data[row.row] for row, _ in some], **_wishes(job))
+            return scoring_client().classify_batch([data[row.row] for row, _ in some], _options_of(job))
 
         readable = [(row, result) for row, result in group if row.row in data]
         for result, answer in _answers(claim, readable, ask) if readable else ():
@@ -113,15 +113,15 @@ def _picture(job: Job, row: InputRow, result: ResultRow) -> bytes | None:
     return data
 
 
-def _wishes(job: Job) -> dict[str, Any]:
-    # The job as its own caller: while a canary runs, one version answers all of its rows.
-    return {
-        "model": job.model,
-        "version": job.version or None,
-        "top_k": job.top_k,
-        "routing_key": f"batch:{job.pk}",
-        "timeout": TIMEOUT,
-    }
+def _options_of(job: Job) -> BatchOptions:
+    return BatchOptions(
+        model=job.model,
+        version=job.version or None,
+        top_k=job.top_k,
+        # The job as its own caller: while a canary runs, one version answers all of its rows.
+        routing_key=f"batch:{job.pk}",
+        timeout=TIMEOUT,
+    )
 
 
 def _answers(

@@ -5,6 +5,7 @@ FAQ models are served by the CPU pods, image models by the GPU pods (docs/archit
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -47,6 +48,17 @@ IMAGE_OUTPUTS = [PROBABILITY, RequestedOutput(name="label"), RequestedOutput(nam
 
 T = TypeVar("T")
 Element = TypeVar("Element", str, bytes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchOptions:
+    """How rows of a batch are scored; each as ScoringClient says. timeout: for all of the rows together."""
+
+    model: str
+    top_k: int
+    timeout: float
+    version: str | None = None
+    routing_key: str | None = None
 
 
 class ScoringClient:
@@ -131,58 +143,16 @@ class ScoringClient:
         with readable(answer.model_version):
             return [_image_answer(answer, row) for row in _rows_of(answer, IMAGE_OUTPUTS, len(pictures))]
 
-    def match_batch(
-        self,
-        questions: Sequence[str],
-        *,
-        model: str,
-        version: str | None = None,
-        top_k: int = 10,
-        timeout: float,
-        routing_key: str | None = None,
-        pool: str = POOL_OF["faq"],
-    ) -> list[FaqAnswer | ScoringRefused]:
+    def match_batch(self, questions: Sequence[str], how: BatchOptions) -> list[FaqAnswer | ScoringRefused]:
         """The same for rows of a batch, which pods score while nobody else waits: one entry a row, in their order.
 
         A row that cannot be scored has the error that says why in its place. What concerns all rows is raised.
         """
-        return self._batch(
-            "question",
-            questions,
-            FAQ_OUTPUTS,
-            _faq_answer,
-            model=model,
-            version=version,
-            top_k=top_k,
-            timeout=timeout,
-            routing_key=routing_key,
-            pool=pool,
-        )
+        return self._batch("faq", "question", questions, FAQ_OUTPUTS, _faq_answer, how=how)
 
-    def classify_batch(
-        self,
-        pictures: Sequence[bytes],
-        *,
-        model: str,
-        version: str | None = None,
-        top_k: int = 5,
-        timeout: float,
-        routing_key: str | None = None,
-        pool: str = POOL_OF["image"],
-    ) -> list[ImageAnswer | ScoringRefused]:
+    def classify_batch(self, pictures: Sequence[bytes], how: BatchOptions) -> list[ImageAnswer | ScoringRefused]:
         """The same for the pictures of a batch, sent in several requests one after the other where they are large."""
-        return self._batch(
-            "image",
-            pictures,
-            IMAGE_OUTPUTS,
-            _image_answer,
-            model=model,
-            version=version,
-            top_k=top_k,
-            timeout=timeout,
-            routing_key=routing_key,
-            pool=pool,
-        )
+        return self._batch("image", "image", pictures, IMAGE_OUTPUTS, _image_answer, how=how)
 
     def score_one(self, pool: str, model: str, version: str, element: str | bytes, *, timeout: float) -> None:
         """Has any version score one element of its first input, whatever comes out."""
@@ -226,26 +196,26 @@ class ScoringClient:
 
     def _batch(
         self,
+        kind: str,
         name: str,
         elements: Sequence[Element],
         outputs: Sequence[RequestedOutput],
         read: Callable[[InferResponse, "Row"], T],
         *,
-        model: str,
-        version: str | None,
-        top_k: int,
-        timeout: float,
-        routing_key: str | None,
-        pool: str,
+        how: BatchOptions,
     ) -> list[T | ScoringRefused]:
-        deadline = time.monotonic() + timeout
+        """kind: of the model; name: of its input; read: makes an answer of one row."""
+        deadline = time.monotonic() + how.timeout
         results: list[T | ScoringRefused] = []
         for portion in _portions(elements):
-            request = _asking(name, portion, outputs, top_k, routing_key)
+            request = _asking(name, portion, outputs, how.top_k, how.routing_key)
             request.parameters |= {"priority": LOW_PRIORITY, "row_errors": True}
             left = max(0.0, deadline - time.monotonic())
+            binary = isinstance(portion[0], bytes)
             try:
-                answer = self._infer(pool, model, request, timeout=left, version=version, binary=name == "image")
+                answer = self._infer(
+                    POOL_OF[kind], how.model, request, timeout=left, version=how.version, binary=binary
+                )
             except ScoringRefused as error:
                 if len(portion) > 1:
                     raise

@@ -13,7 +13,7 @@ import structlog
 from tests.webapp.pods import Pods, refusal
 from webapp.errors import ScoringError, ScoringRefused, ScoringTimeout, ScoringUnavailable
 from webapp.scoring.answers import FaqScore, Prediction, Terms
-from webapp.scoring.client import scoring_client
+from webapp.scoring.client import BatchOptions, scoring_client
 
 TERMS = {"question": ["copy"], "entry": ["copy"]}
 
@@ -158,11 +158,13 @@ def test_several_pictures_come_back_as_an_answer_each(scoring):
 
 
 def match_batch(*questions, **options):
-    return scoring_client().match_batch(questions, **{"model": "faq-javascript", "timeout": 2.0, **options})
+    how = BatchOptions(**{"model": "faq-javascript", "top_k": 10, "timeout": 2.0, **options})
+    return scoring_client().match_batch(questions, how)
 
 
 def classify_batch(*pictures, **options):
-    return scoring_client().classify_batch(pictures, **{"model": "resnet152", "timeout": 2.0, **options})
+    how = BatchOptions(**{"model": "resnet152", "top_k": 5, "timeout": 2.0, **options})
+    return scoring_client().classify_batch(pictures, how)
 
 
 def test_rows_of_a_batch_are_asked_for_at_low_priority_with_an_error_a_row(scoring):
