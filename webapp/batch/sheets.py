@@ -260,7 +260,7 @@ class _Styles:
         self._since = datetime(1899, 12, 30)  # noqa: DTZ001  # dates of sheets have no zone
         for tag, attributes in _tags(file, parts.get(WORKBOOK)):
             if tag == "workbookPr" and attributes.get("date1904") in {"1", "true"}:
-                self._since = datetime(1904, 1, 1)  # noqa: DTZ001
+                self._since = datetime(1904, 1, 1)  # noqa: DTZ001  # as above
 
     def shown(self, text: str, style: str) -> str:
         """The number as its cell shows it, but for thousands separators and currencies."""

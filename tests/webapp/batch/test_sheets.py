@@ -65,7 +65,7 @@ def test_cells_read_as_people_see_them(path):
     book = openpyxl.Workbook()
     sheet = book.active
     sheet.append([1, 1.0, 0.1 + 0.2, 1e21, -5, True, None, "  text "])
-    moment = datetime.datetime(2026, 1, 31, 14, 5)  # noqa: DTZ001
+    moment = datetime.datetime(2026, 1, 31, 14, 5)  # noqa: DTZ001  # dates of sheets have no zone
     sheet.append([moment, moment.date(), moment.time(), 0.25, "=1+1"])
     sheet["D2"].number_format = "0%"
     book.save(path)

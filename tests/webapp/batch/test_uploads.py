@@ -7,6 +7,7 @@ import shutil
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -142,7 +143,7 @@ def test_a_disk_that_fills_up_meanwhile_leaves_nothing(batch_dir):
     """/dev/full is a disk without room."""
     receiving = uploads._Incoming()
     receiving._file.close()
-    receiving._file = open("/dev/full", "wb")  # noqa: PTH123, SIM115
+    receiving._file = Path("/dev/full").open("wb")  # noqa: SIM115  # closed where the upload is discarded
     with pytest.raises(FilesError, match="The disk for batches is full"):
         receiving.write(b"x" * 1_000_000)
     assert incoming(batch_dir) == []
