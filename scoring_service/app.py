@@ -6,7 +6,7 @@ import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 
 import structlog
@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from scoring_service import endpoints, reference
+from scoring_service import endpoints, reference, tracing
 from scoring_service.contract import REQUEST_ID_HEADER, VERSION_HEADER, ContractError, ErrorBody
 from scoring_service.endpoints import Json
 from scoring_service.errors import NotAuthorized, NotReady, ServiceError, status_of
@@ -130,7 +130,11 @@ class Envelope:
                     answer_headers["Connection"] = "close"
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        with (
+            structlog.contextvars.bound_contextvars(request_id=request_id),
+            self.span(scope["path"], headers, request_id),
+            self.metrics.in_flight.track_inprogress(),
+        ):
             try:
                 if self.may_pass(scope["path"], headers):
                     await self.app(scope, receive, send_with_headers)
@@ -151,6 +155,13 @@ class Envelope:
                 await answer(scope, receive, send_with_headers)
             self.note(scope, status, time.monotonic() - began)
 
+    @staticmethod
+    def span(path: str, headers: Headers, request_id: str) -> AbstractContextManager[None]:
+        """The request's part of a trace; probes and scrapes are in none."""
+        if path.startswith(OPEN_TO_ALL):
+            return nullcontext()
+        return tracing.request_span(headers.get(tracing.HEADER, ""), request_id)
+
     def may_pass(self, path: str, headers: Headers) -> bool:
         if not self.token or path.startswith(OPEN_TO_ALL):
             return True
@@ -163,11 +174,14 @@ class Envelope:
         self.metrics.requests.labels(route, scope["method"] if route != "none" else "any", status).inc()
         self.metrics.duration.labels(route).observe(seconds)
         if not scope["path"].startswith(OPEN_TO_ALL):
+            version = endpoints.version_noted(scope) or ""
+            attributes = {"http.route": route, "http.response.status_code": status, "version": version}
+            tracing.note(attributes, name=f"{scope['method']} {route}", failed=status >= 500)
             log.info(
                 "request",
                 method=scope["method"],
                 path=scope["path"],
                 status=status,
                 ms=round(seconds * 1000, 2),
-                **({"version": version} if (version := endpoints.version_noted(scope)) else {}),
+                **({"version": version} if version else {}),
             )

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Scope
 
-from scoring_service import contract, memory
+from scoring_service import contract, memory, tracing
 from scoring_service.contract import InferRequest, InferResponse, Tensor
 from scoring_service.errors import BadRequest, BadRow, DeadlineExpired, TooLarge, WrongAnswer
 from scoring_service.loading import Version
@@ -164,7 +164,15 @@ async def index(request: Request) -> Response:
 
 
 async def metrics(request: Request) -> Response:
-    return Response(router_of(request).metrics.text(), media_type="text/plain; version=0.0.4")
+    router = router_of(request)
+    router.metrics.note_state(
+        ready=not not_ready_because(request),
+        store_readable=not router.store_problem,
+        unusable=[(each.model, each.version) for each in router.versions() if each.state == "UNAVAILABLE"],
+        memory=memory.used(),
+        memory_limit=router.memory.limit,
+    )
+    return Response(router.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
 def asked_version(request: Request) -> Version:
@@ -310,6 +318,7 @@ async def score(
             "queue_ms": round(call.queue_seconds * 1000, 3),
             "model_ms": round(call.model_seconds * 1000, 3),
         }
+        tracing.note({"rows": len(rows), "model": version.manifest.model, **times})
         return call.future.result(), times
     finally:
         call.future.cancel()

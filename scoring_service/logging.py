@@ -2,9 +2,25 @@
 
 import logging
 import sys
-from typing import Literal
+import traceback
+from typing import Literal, TextIO
 
 import structlog
+from structlog.typing import ExcInfo
+
+
+def places_of(exc_info: ExcInfo) -> str:
+    """Where an error was raised, and those it came from, by type: their texts may hold what somebody asked."""
+    error: BaseException | None = exc_info[1]
+    parts: list[str] = []
+    while error and len(parts) < 10:
+        parts.append("".join([*traceback.format_tb(error.__traceback__), type(error).__name__]))
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\n\n".join(reversed(parts))
+
+
+def write_places(stream: TextIO, exc_info: ExcInfo) -> None:
+    stream.write(f"\n{places_of(exc_info)}")
 
 
 def configure(log_format: Literal["json", "console"]) -> None:
@@ -13,16 +29,15 @@ def configure(log_format: Literal["json", "console"]) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-        structlog.processors.format_exc_info,
+        structlog.processors.ExceptionRenderer(places_of),
     ]
     if log_format == "json":
         last: structlog.typing.Processor = structlog.processors.JSONRenderer()
     else:
         # The supervisor already prefixes each line with the time.
         shared = [each for each in shared if not isinstance(each, structlog.processors.TimeStamper)]
-        # Plain: the other formatters print local variables, what somebody asked among them.
         last = structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+            colors=sys.stderr.isatty(), pad_event_to=0, exception_formatter=write_places
         )
         shared = shared[:-1]  # the console renderer formats exceptions itself
     structlog.configure(

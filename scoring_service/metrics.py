@@ -1,6 +1,11 @@
 """Counters and timings for Prometheus. Labels name models and versions of the store, never what a client made up."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+import sys
+from collections.abc import Collection, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -42,5 +47,53 @@ class Metrics:
             "scoring_version_load_seconds", "Verifying, loading, warming up", of_version, registry=self.registry
         )
 
+        self.in_flight = Gauge("scoring_requests_in_flight", "Requests being answered now", registry=self.registry)
+        self.ready = Gauge("scoring_ready", "1: the pod takes requests", registry=self.registry)
+        self.store_readable = Gauge(
+            "scoring_store_readable", "1: the model store could be read at the last look", registry=self.registry
+        )
+        self.unusable = Gauge(
+            "scoring_version_unusable", "1: wanted here, and cannot be loaded", of_version, registry=self.registry
+        )
+        self.memory = Gauge("scoring_memory_bytes", "Memory that the pod has now", registry=self.registry)
+        self.memory_limit = Gauge(
+            "scoring_memory_limit_bytes", "Memory that it may have; 0: no limit", registry=self.registry
+        )
+        self.registry.register(DeviceMemory())
+        ProcessCollector(registry=self.registry)
+
+    def note_state(
+        self,
+        *,
+        ready: bool,
+        store_readable: bool,
+        unusable: Collection[tuple[str, str]],
+        memory: int,
+        memory_limit: int | None,
+    ) -> None:
+        """How the pod stands at the moment of a scrape. unusable: model and version; memory in bytes."""
+        self.ready.set(ready)
+        self.store_readable.set(store_readable)
+        self.memory.set(memory)
+        self.memory_limit.set(memory_limit or 0)
+        self.unusable.clear()
+        for model, version in unusable:
+            self.unusable.labels(model, version).set(1)
+
     def text(self) -> bytes:
         return generate_latest(self.registry)
+
+
+class DeviceMemory(Collector):
+    """Memory of the GPU that the models run on; nothing where they run on the CPU."""
+
+    def collect(self) -> Iterator[Metric]:
+        found = GaugeMetricFamily(
+            "scoring_device_memory_bytes", "Memory of the GPU: total, used by all, held for our models", labels=["kind"]
+        )
+        torch = sys.modules.get("torch")  # a pod without image models has not imported it
+        if torch and torch.cuda.is_available() and torch.cuda.is_initialized():
+            free, total = torch.cuda.mem_get_info()
+            for kind, size in (("total", total), ("used", total - free), ("models", torch.cuda.memory_reserved())):
+                found.add_metric([kind], size)
+        yield found

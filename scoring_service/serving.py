@@ -15,6 +15,7 @@ import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from scoring_service import tracing
 from scoring_service.contract import ErrorBody
 from scoring_service.settings import Settings
 
@@ -139,6 +140,7 @@ def serve(app: Starlette, settings: Settings) -> int:
         timeout_graceful_shutdown=int(settings.drain),
     )
     server = PodServer(config, app, settings)
+    tracing.start(settings.traces_endpoint, f"scorepod-scoring-{settings.pool}")
     sys.setswitchinterval(SWITCH)
     server.run()
     return 0 if server.started else 1

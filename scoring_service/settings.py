@@ -32,6 +32,7 @@ class Settings:
     head_timeout: float  # for a connection's first byte, and from a request's first byte to the end of its headers
     connection_age: float  # an older keep-alive connection is closed after its next answer
     log_format: Literal["json", "console"]
+    traces_endpoint: str  # where spans go; empty: traces are off
     environment: str  # what GET /score reports as azEnvironment
     location: str
 
@@ -56,6 +57,7 @@ class Settings:
             head_timeout=number(env, "SCORING_HEAD_TIMEOUT_S", 20, 1, 600),
             connection_age=number(env, "SCORING_CONNECTION_AGE_S", 300, 1, 86_400),
             log_format="json" if choice(env, "LOG_FORMAT", ("json", "console"), "json") == "json" else "console",
+            traces_endpoint=env.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
             environment=env.get("SCORING_ENVIRONMENT", "self-hosted"),
             location=env.get("SCORING_LOCATION", "local"),
         )

@@ -72,6 +72,7 @@ class Cluster:
     pod_urls: dict[str, str]
     env: dict[str, str]
     programs: dict[str, Program] = field(default_factory=dict)
+    metrics_urls: dict[str, str] = field(default_factory=dict)  # by program, of those of the site
 
     @property
     def store(self) -> Path:
@@ -130,13 +131,21 @@ def status_of(url: str) -> int:
 
 @contextmanager
 def cluster(
-    var: Path, model: Path, *, pod: Sequence[str] = OBEDIENT, workers: int = 1, web: bool = True, **env: str
+    var: Path,
+    model: Path,
+    *,
+    pod: Sequence[str] = OBEDIENT,
+    workers: int = 1,
+    web: bool = True,
+    metrics: bool = False,
+    **env: str,
 ) -> Iterator[Cluster]:
     """Starts everything with one FAQ model, `model` its folder in a store, and ends it on the way out.
 
     Of the model version 1 is taken, and the beginning of its evaluation set, so that checks are short. pod: arguments
     of Python; those by default also have the tests' own runtime. workers: worker, worker-2 and so on; the first has the
-    schedule. web: whether the site runs, too. env: more of the environment of all processes.
+    schedule. web: whether the site runs, too. metrics: the site's programs serve theirs, each at a port of its own.
+    env: more of the environment of all processes.
     """
     ports = dict(zip(("PORT", "SCORING_CPU_PORT", "SCORING_GPU_PORT", *PODS), free_ports(5), strict=True))
     pod_urls = {name: f"http://127.0.0.1:{ports[name]}" for name in PODS}
@@ -164,6 +173,11 @@ def cluster(
         commands[f"worker-{number}"] = (command, {**own, "WORKER_BEAT": "off"})
     if not web:
         del commands["web"]
+    if metrics:
+        for name, port in zip(commands, free_ports(len(commands)), strict=True):
+            command, own = commands[name]
+            commands[name] = (command, {**own, "METRICS_BIND": f"127.0.0.1:{port}"})
+            running.metrics_urls[name] = f"http://127.0.0.1:{port}/metrics"
     for name in PODS:
         own = {"SCORING_POOL": "cpu", "SCORING_PORT": str(ports[name]), "SCORING_NOT_READY_S": "1"}
         commands[name] = ([sys.executable, *pod], {**settings, **own})

@@ -14,7 +14,7 @@ import pytest
 
 from tests.environment import SCRATCH
 from tests.product import Product, running
-from tests.servers import PROGRAMS
+from tests.servers import POSTGRESQL
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Group:
     def missing(self) -> bool:
         if self.folder and not (Path(__file__).parent.parent / self.folder).is_dir():
             return True
-        return shutil.which(self.program, path=PROGRAMS) is None
+        return shutil.which(self.program, path=POSTGRESQL) is None
 
     def holds(self, item: pytest.Item) -> bool:
         return f"tests/{self.place}" in item.path.as_posix()
@@ -44,6 +44,8 @@ GROUPS = (
     Group("PostgreSQL tests", place="postgresql/", program="initdb", install="apt-get install postgresql"),
     Group("fault tests", FAULTS, program="redis-server", install="apt-get install redis-server"),
     Group("fault tests", FAULTS, program="initdb", install="apt-get install postgresql"),
+    Group("monitoring tests", place="monitoring/", program="redis-server", install="apt-get install redis-server"),
+    Group("tests of alerts", "monitoring/test_alerts", program="promtool", install="apt-get install prometheus"),
     Group("frontend tests", place="frontend/", program="node", install="apt-get install nodejs"),
     Group(
         "checks of custom resources",
@@ -52,11 +54,10 @@ GROUPS = (
         install="npm ci --prefix tests/k8s/crds",
         folder="tests/k8s/crds/node_modules",
     ),
-    Group("HTTPS tests", place="system/test_https.py", program="nginx", install="apt-get install nginx"),
     Group("tests of examples", place="system/test_examples", program="node", install="apt-get install nodejs"),
 )
 LEFT_OUT = pytest.StashKey[set[Group]]()
-SLOW = ("browser", "system", "postgresql")  # folders
+SLOW = ("browser", "system", "postgresql", "monitoring")  # folders
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -84,9 +85,9 @@ def place(item: pytest.Item) -> Path:
 
 
 def kept_together(item: pytest.Item) -> str:
-    """What one process runs when several share the suite: a file, or all that asks the one product."""
-    if "product" in item.fixturenames:
-        return "product"
+    """What one process runs when several share the suite: a file, or all that asks one running product."""
+    if shared := {"product", "watched"} & {*item.fixturenames}:
+        return min(shared)
     return item.name if place(item).parts[0] == "postgresql" else place(item).as_posix()
 
 

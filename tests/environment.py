@@ -27,5 +27,7 @@ for inherited in (
     "MODEL_STORE",
     "WEBHOOK_KEYS",
     "WEBHOOK_ALLOW_PRIVATE",
+    "METRICS_BIND",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
 ):
     os.environ.pop(inherited, None)

@@ -5,6 +5,8 @@ import structlog
 from django.core.cache.backends.redis import RedisCache
 from redis.exceptions import RedisError
 
+from webapp import metrics
+
 log = structlog.get_logger(__name__)
 Answer = TypeVar("Answer")
 
@@ -41,4 +43,5 @@ class ForgivingRedisCache(RedisCache):
             return call(*args, **options)
         except RedisError as error:
             log.warning("cache_unavailable", error=str(error))
+            metrics.cache_errors.inc()
             return otherwise

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 import warnings
+from contextlib import ExitStack
 from typing import Any
 
 import structlog
@@ -14,16 +15,20 @@ from celery import Celery
 from celery.beat import EmbeddedService
 from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 from celery.signals import (
+    beat_init,
     before_task_publish,
     setup_logging,
     task_postrun,
     task_prerun,
+    task_revoked,
+    worker_init,
     worker_ready,
     worker_shutting_down,
 )
 from django.conf import settings
 from kombu.transport import TRANSPORT_ALIASES
 
+from webapp import metrics, tracing
 from webapp.request_ids import current_request_id
 
 log = structlog.get_logger(__name__)
@@ -66,6 +71,39 @@ def start_beat(**_options: object) -> None:
         beat.start()
 
 
+# Metrics --------------------------------------------------------------------------------------------------------------
+
+
+@worker_ready.connect
+def serve_metrics_of_a_worker(**_options: object) -> None:
+    _serve_metrics(has_schedule=app.conf.worker_beat, works=True)
+
+
+@beat_init.connect
+def serve_metrics_of_beat(sender: object, **_options: object) -> None:
+    if not app.conf.worker_beat:  # else it is the thread of a worker
+        _serve_metrics(has_schedule=True, works=False)
+
+
+def _serve_metrics(*, has_schedule: bool, works: bool) -> None:
+    """has_schedule: tells how the whole installation stands, too. works: writes to the folders, and tells of them."""
+    if not settings.METRICS_BIND:
+        return
+    from webapp.standing import Disks, Standing  # noqa: PLC0415  # asks the apps, which are loaded by now
+
+    told = metrics.registry()
+    if works:
+        told.register(Disks())
+    if has_schedule:
+        told.register(Standing())
+    metrics.serve(settings.METRICS_BIND, told)
+
+
+@task_revoked.connect
+def count_what_came_too_late(request: Any, expired: bool, **_options: object) -> None:
+    metrics.tasks.labels(request.task_name, "EXPIRED" if expired else "REVOKED").inc()
+
+
 # Log lines ------------------------------------------------------------------------------------------------------------
 
 
@@ -76,8 +114,12 @@ def leave_logs_alone(**_options: object) -> None:
 
 @before_task_publish.connect
 def name_the_request(headers: dict[str, Any], **_options: object) -> None:
-    """Sends the request's id along, and nothing of the arguments to show in logs: they hold people's questions."""
-    headers.update(request_id=current_request_id(), argsrepr="", kwargsrepr="")
+    """Sends the request's id and the time along, and nothing of the arguments to show in logs: they hold people's
+    questions.
+    """
+    headers.update(
+        request_id=current_request_id(), sent_at=time.time(), argsrepr="", kwargsrepr="", **tracing.headers()
+    )
 
 
 @task_prerun.connect
@@ -87,12 +129,39 @@ def begin_its_lines(task: Any, task_id: str, **_options: object) -> None:
     task.request.bound = structlog.contextvars.bind_contextvars(
         **{name: value for name, value in known.items() if value}
     )
+    _begin_its_span(task, task_id)
     task.request.began = time.perf_counter()
+    if sent_at := task.request.get("sent_at"):  # by another machine's clock, which may be ahead of ours
+        queue = (task.request.delivery_info or {}).get("routing_key", "")
+        metrics.task_wait.labels(queue).observe(max(0.0, time.time() - sent_at))
 
 
 @task_postrun.connect
 def end_its_lines(task: Any, state: str | None, **_options: object) -> None:
     """One line a task, but for those that run all the time."""
-    duration = round((time.perf_counter() - task.request.began) * 1000, 1)
+    if state == "FAILURE" and hasattr(task.request, "span"):
+        task.request.span.note({}, failed=True)
+    seconds = time.perf_counter() - task.request.began
+    metrics.tasks.labels(task.name, state or "UNKNOWN").inc()
+    metrics.task_seconds.labels(task.name).observe(seconds)
+    duration = round(seconds * 1000, 1)
     (log.debug if task.name in settings.QUIET_TASKS else log.info)("task_finished", state=state, duration_ms=duration)
     structlog.contextvars.reset_contextvars(**task.request.bound)
+    task.request.spans.close()
+
+
+# Traces ---------------------------------------------------------------------------------------------------------------
+
+
+@worker_init.connect
+def start_traces(**_options: object) -> None:
+    tracing.start(settings.TRACES_ENDPOINT, "scorepod-worker")
+
+
+def _begin_its_span(task: Any, task_id: str) -> None:
+    """Makes the task a part of the trace that it was sent in. What runs all the time, for nobody, is in none."""
+    task.request.spans = ExitStack()
+    parent = task.request.get(tracing.HEADER) or ""
+    if parent or task.name not in settings.QUIET_TASKS:
+        span = tracing.span(task.name, "CONSUMER", {"task_id": task_id}, parent=parent)
+        task.request.span = task.request.spans.enter_context(span)

@@ -1,10 +1,13 @@
 """How log lines look. One line an event, with the request's id; never a secret, never what somebody asked."""
 
 import re
+import traceback
 from typing import Any
 
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
+
+from webapp import tracing
 
 HIDDEN = "[hidden]"
 SECRET_WORDS = ("password", "secret", "token", "authorization", "cookie", "api_key", "question")
@@ -39,6 +42,19 @@ def first_line_of_celery(_logger: WrappedLogger, _method: str, event: EventDict)
     return event
 
 
+def traceback_of(exc_info: ExcInfo) -> str:
+    """The traceback, without local variables, which hold passwords and questions, and of each error's text the first
+    line: behind it PostgreSQL quotes the row that it refuses, and with it what somebody asked.
+    """
+    error: BaseException | None = exc_info[1]
+    parts: list[str] = []
+    while error and len(parts) < 10:
+        first_line = str(error).partition("\n")[0]
+        parts.append("".join([*traceback.format_tb(error.__traceback__), f"{type(error).__name__}: {first_line}"]))
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\n\n".join(reversed(parts))
+
+
 def without_secrets(text: str) -> str:
     return MAILED_LINK.sub(rf"\1{HIDDEN}", API_KEY.sub(rf"\1{HIDDEN}", text))
 
@@ -48,11 +64,14 @@ def logging_config(*, form: str, level: str) -> dict[str, Any]:
 
     A line on the console has no time: `make run` puts it before the lines of all processes.
     """
-    shared: list[Processor] = [structlog.contextvars.merge_contextvars, structlog.stdlib.add_log_level]
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        tracing.add_trace_id,
+    ]
     if form == "json":
         shared += [structlog.stdlib.add_logger_name, structlog.processors.TimeStamper(fmt="iso", utc=True)]
-    # Tracebacks without local variables: those hold passwords and questions.
-    ending: list[Processor] = [structlog.processors.format_exc_info, hide_secrets]
+    ending: list[Processor] = [structlog.processors.ExceptionRenderer(traceback_of), hide_secrets]
     if form == "json":
         ending.append(structlog.processors.JSONRenderer(ensure_ascii=False))
     else:

@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django_structlog.middlewares import RequestMiddleware
 from django_structlog.signals import bind_extra_request_finished_metadata
 
-from webapp import bodies, health, problems
+from webapp import bodies, health, metrics, problems, tracing
 from webapp.errors import AppError, BadRequest, NotAllowed, NotSignedIn, TooLarge
 from webapp.keys import limits
 from webapp.keys.authentication import key_in
@@ -41,6 +41,32 @@ class RequestIdMiddleware(Middleware):
         request.request_id = request_id  # type: ignore[attr-defined]  # ours
         answer = self.get_response(request)
         answer["X-Request-ID"] = request_id
+        return answer
+
+
+class MetricsMiddleware(Middleware):
+    """Counts each request by its route. The outermost, so that none is left out."""
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        began = time.perf_counter()
+        with metrics.in_flight.track_inprogress():
+            answer = self.get_response(request)
+        route = metrics.route_of(request, static_url=settings.STATIC_URL, health=request.path in health.VIEWS)
+        metrics.note_request(route, request.method, answer.status_code, time.perf_counter() - began)
+        return answer
+
+
+class TracingMiddleware(Middleware):
+    """Makes each request but probes a trace. What a caller says of a trace of theirs does not count: it is ours."""
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        named = {"http.request.method": request.method or "", "request_id": request.META["HTTP_X_REQUEST_ID"]}
+        with tracing.span("request", "SERVER", named) as span:
+            answer = self.get_response(request)
+            route = metrics.route_of(request, static_url=settings.STATIC_URL, health=False)
+            status = answer.status_code
+            found: tracing.Attributes = {"http.route": route, "http.response.status_code": status}
+            span.note(found, name=f"{request.method} {route}", failed=status >= 500)
         return answer
 
 

@@ -7,6 +7,7 @@ from django.conf import settings
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
+from webapp import metrics
 from webapp.celery import app
 
 log = structlog.get_logger(__name__)
@@ -22,6 +23,7 @@ def send(name: str, *args: Any, queue: str = "default", expires: float | None = 
     try:
         app.send_task(name, args=args, kwargs=kwargs, queue=queue, expires=expires)
     except AWAY as error:
+        metrics.tasks_not_sent.labels(queue).inc()
         log.warning("task_not_sent", task=name, queue=queue, error=str(error))
         return False
     return True

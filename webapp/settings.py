@@ -58,6 +58,22 @@ def env_list(name: str) -> list[str]:
     return [part for part in map(str.strip, os.environ.get(name, "").split(",")) if part]
 
 
+def env_bind(name: str) -> str:
+    """Where to listen, such as 127.0.0.1:9100 or [::]:9100; empty when the variable is not set."""
+    value = os.environ.get(name, "")
+    if value and not re.fullmatch(r"([\w.-]+|\[[\da-fA-F:.]+\]):\d{1,5}", value):
+        raise ImproperlyConfigured(f"{name} must be a host and a port such as 127.0.0.1:9100, not {value!r}.")
+    return value
+
+
+def env_address(name: str) -> str:
+    """An http(s) address; empty when the variable is not set."""
+    value = os.environ.get(name, "")
+    if value and (urlsplit(value).scheme not in {"http", "https"} or not urlsplit(value).hostname):
+        raise ImproperlyConfigured(f"{name} must be an address such as http://collector:4318, not {value!r}.")
+    return value
+
+
 def env_choice(name: str, default: str, choices: tuple[str, ...]) -> str:
     value = os.environ.get(name, default)
     if value not in choices:
@@ -124,8 +140,10 @@ INSTALLED_APPS = [
     "rest_framework",
 ]
 MIDDLEWARE = [
+    "webapp.middleware.MetricsMiddleware",
     "webapp.middleware.RequestIdMiddleware",
     "webapp.middleware.HealthMiddleware",
+    "webapp.middleware.TracingMiddleware",
     "webapp.middleware.AccessLogMiddleware",
     "webapp.middleware.SafetyHeadersMiddleware",
     "corsheaders.middleware.CorsMiddleware",  # before all that answers: errors need its headers, too
@@ -497,6 +515,13 @@ CSRF_COOKIE_NAME = "__Host-csrf" if HTTPS else "csrf"
 CSRF_COOKIE_HTTPONLY = True  # scripts read the token from the page
 CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_FAILURE_VIEW = "webapp.problems.csrf_failure"
+
+# Metrics, traces ------------------------------------------------------------------------------------------------------
+
+METRICS_BIND = env_bind("METRICS_BIND")  # where this process tells Prometheus what it has counted; empty: nowhere
+
+# Where spans go, such as http://collector:4318; empty: traces are off.
+TRACES_ENDPOINT = env_address("OTEL_EXPORTER_OTLP_ENDPOINT")
 
 # Logs -----------------------------------------------------------------------------------------------------------------
 

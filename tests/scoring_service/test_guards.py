@@ -120,3 +120,18 @@ def test_metrics_measure_requests_rows_batches_and_waiting(pod):
         assert metric(pod, name, **of_version) > 0
     assert metric(pod, "scoring_version_loaded", **of_version) == 1
     assert metric(pod, "scoring_version_load_seconds", **of_version) > 0
+
+
+def test_metrics_tell_how_the_pod_stands(pod):
+    assert metric(pod, "scoring_ready") == 1
+    assert metric(pod, "scoring_memory_bytes") > 2**20
+    assert metric(pod, "scoring_requests_in_flight") == 1, "the one that asks"
+
+
+def test_a_crash_of_the_model_is_logged_by_its_place_and_without_what_was_asked(pod):
+    asked = "crash for my aunt's birthday"
+    request_id = ask(pod, asked).headers["X-Request-ID"]
+    [line] = [line for line in pod.log.splitlines() if request_id in line and "scoring failed" in line]
+    assert "RuntimeError" in line
+    assert "obedient.py" in line
+    assert "aunt" not in pod.log

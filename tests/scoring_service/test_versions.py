@@ -10,7 +10,7 @@ import pytest
 from scoring_service.store import set_champion
 from tests.pods import CLIENT, start_pod
 from tests.scoring_service import obedient
-from tests.scoring_service.asking import INFER, answers, ask, error_of, question
+from tests.scoring_service.asking import INFER, answers, ask, error_of, metric, question
 from tests.scoring_service.conftest import OBEDIENT
 
 
@@ -190,10 +190,12 @@ def test_a_store_that_goes_away_and_comes_back_takes_nothing_down(own_pod):
     own_pod.wait_until("notices", lambda pod: "store unreadable" in pod.log)
     assert version_of(ask(own_pod, "hello")) == "1"
     assert own_pod.readiness == (200, "")
+    assert metric(own_pod, "scoring_store_readable") == 0
     obedient.write(away)
     away.rename(own_pod.store)
     own_pod.wait_until("serves version 2", lambda pod: serves(pod, "2"))
     assert own_pod.log.count("store unreadable") == 1, "once is enough"
+    assert metric(own_pod, "scoring_store_readable") == 1
 
 
 def test_a_model_that_is_taken_out_of_the_store_is_unloaded(own_pod):
@@ -250,6 +252,8 @@ def test_a_pod_whose_only_model_is_broken_is_not_ready_and_says_why(store):
     flip_a_byte(store / "obedient" / "1")
     with start_pod(store, "cpu", command=OBEDIENT, ready=False) as pod:
         pod.wait_until("has tried", lambda pod: "SHA-256 differs" in pod.readiness[1])
+        assert metric(pod, "scoring_version_unusable", model="obedient", version="1") == 1
+        assert metric(pod, "scoring_ready") == 0
         refused = ask(pod, "hello")
         assert refused.status_code == 503
         assert refused.headers["Retry-After"]

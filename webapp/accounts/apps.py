@@ -5,3 +5,6 @@ class AccountsConfig(AppConfig):
     name = "webapp.accounts"
     verbose_name = "People"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from webapp.accounts import signals  # noqa: F401, PLC0415  # connects them, once all apps are loaded

@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
+from webapp import metrics
 from webapp.batch import claims, files
 from webapp.batch.models import Chunk, Job
 from webapp.keys import limits
@@ -43,6 +44,7 @@ def end(job_id: UUID, state: State, *, was: Sequence[State], reason: str = "") -
             job.owner, job.key, batch=job.pk, rows=job.completed, before=job.reserved, at=job.in_progress_at
         )
         events.emit(job.owner, f"batch.{state}", _told(job))
+    metrics.jobs_ended.labels(str(state)).inc()
     seconds = (now - (job.started_at or job.created_at)).total_seconds()
     log.info(
         "batch_ended", batch=str(job_id), state=str(state), rows=job.total, failed=job.failed, seconds=round(seconds, 1)

@@ -14,6 +14,7 @@ from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError, connection
 from structlog.contextvars import bound_contextvars
 
+from webapp import metrics
 from webapp.batch import claims, endings, files, scoring
 from webapp.batch.claims import Claim, Outcome, Scored, Target
 from webapp.celery import stopping
@@ -132,6 +133,7 @@ class _Shift:
                 scored = future.result()
             except (ScoringError, FilesError) as error:
                 log.info("batch_chunk_given_back", error=error.detail, attempts=claim.chunk.attempts)
+                metrics.chunks.labels("given_back").inc()
                 if isinstance(error, ScoringError):
                     rests.failed(claim.target)
                 self._give_back(
@@ -142,6 +144,7 @@ class _Shift:
                 self._give_back(claim, "")
             except Exception:
                 log.exception("batch_chunk_broke")
+                metrics.chunks.labels("broke").inc()
                 self._give_back(claim, OURS)
             else:
                 rests.scored(claim.target)
@@ -173,8 +176,10 @@ class _Shift:
             time.sleep(PAUSE)
         if outcome == Outcome.LOST:
             log.info("batch_chunk_came_late")
+            metrics.chunks.labels("late").inc()
             files.discard_result(claim.job, scored.file)
         else:
+            metrics.chunks.labels("done").inc()
             _count(claim, scored)
 
     def _beat(self) -> None:

@@ -10,6 +10,7 @@ from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
+from webapp import metrics
 from webapp.accounts.models import User
 from webapp.errors import NotAllowed, NotSignedIn
 from webapp.keys import limits, services
@@ -41,6 +42,7 @@ class KeyAuthentication(BaseAuthentication):
         try:
             key = services.recognise(text, client_address(request._request))
         except BadKey as bad:
+            metrics.keys_refused.labels(bad.reason).inc()
             limits.charge_bad_key(request._request, client_network(request._request))
             log.info("api_key_refused", reason=bad.reason, prefix=bad.prefix)  # the line has the network, too
             raise

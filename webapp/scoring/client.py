@@ -28,7 +28,8 @@ from scoring_service.contract import (
     encode_request,
     text_of,
 )
-from webapp.errors import ScoringRefused
+from webapp import metrics
+from webapp.errors import ScoringError, ScoringRefused, ScoringTimeout, ScoringUnavailable
 from webapp.scoring.answers import FaqAnswer, FaqScore, ImageAnswer, ModelDetails, Models, Prediction, Terms
 from webapp.scoring.listing import ModelList, in_parallel
 from webapp.scoring.pods import Call, PodPool, readable, refused
@@ -45,6 +46,14 @@ PROBABILITY = RequestedOutput(name="probability", parameters={"binary_data": Tru
 FAQ_OUTPUTS = [PROBABILITY, RequestedOutput(name="faq_id"), RequestedOutput(name="answer_id")]
 EXPLAINED_OUTPUTS = [*FAQ_OUTPUTS, RequestedOutput(name="terms")]
 IMAGE_OUTPUTS = [PROBABILITY, RequestedOutput(name="label"), RequestedOutput(name="label_id")]
+
+# What the metrics call the ends of a call.
+OUTCOMES = {
+    ScoringError: "error",
+    ScoringRefused: "refused",
+    ScoringUnavailable: "unavailable",
+    ScoringTimeout: "timeout",
+}
 
 T = TypeVar("T")
 Element = TypeVar("Element", str, bytes)
@@ -237,9 +246,16 @@ class ScoringClient:
     ) -> InferResponse:
         content, headers = encode_request(request, binary=binary)
         call = Call("POST", f"{_path(model, version)}/infer", content, headers)
-        answer = self._pools[pool].send(call, timeout=timeout)
-        with readable(answer.headers.get(VERSION_HEADER, "")):
-            return decode_response(answer.content, answer.headers.get(JSON_LENGTH_HEADER))
+        with metrics.pod_call(model) as counted:
+            try:
+                answer = self._pools[pool].send(call, timeout=timeout)
+                with readable(answer.headers.get(VERSION_HEADER, "")):
+                    read = decode_response(answer.content, answer.headers.get(JSON_LENGTH_HEADER))
+            except ScoringError as error:
+                counted.version, counted.outcome = error.model_version, OUTCOMES[type(error)]
+                raise
+            counted.version, counted.outcome = read.model_version, "ok"
+            return read
 
 
 @cache

@@ -19,6 +19,7 @@ from scoring_service.contract import (
     ErrorBody,
     decode_json,
 )
+from webapp import metrics, tracing
 from webapp.errors import ScoringError, ScoringRefused, ScoringTimeout, ScoringUnavailable
 from webapp.request_ids import current_request_id
 
@@ -112,6 +113,7 @@ class PodPool:
                 if pause is None or broken_off > 1 or time.monotonic() + pause >= deadline:
                     raise self._error_of_transport(error, call, timeout) from error
                 log.info("pod_connection_failed", pool=self.name, path=call.path, error=repr(error))
+                metrics.pod_retries.labels(self.name, "connection").inc()
                 time.sleep(pause)
             except httpx.TransportError as error:
                 raise self._error_of_transport(error, call, timeout) from error
@@ -119,6 +121,7 @@ class PodPool:
                 if answer.status != 503 or turned_away:
                     break
                 turned_away = True
+                metrics.pod_retries.labels(self.name, "turned_away").inc()
             client = self._unpooled
         if not 200 <= answer.status < 300:
             said = _message_in(answer)
@@ -133,8 +136,7 @@ class PodPool:
         self._pooled.close()
         self._unpooled.close()
 
-    @staticmethod
-    def _send(client: httpx.Client, call: Call, deadline: float) -> Answer:
+    def _send(self, client: httpx.Client, call: Call, deadline: float) -> Answer:
         left = deadline - time.monotonic()
         if left <= 0:
             raise httpx.ReadTimeout("no time left")
@@ -143,13 +145,16 @@ class PodPool:
         if request_id := current_request_id():
             headers[REQUEST_ID_HEADER] = request_id
         steps = httpx.Timeout(left, connect=min(left, CONNECT_WITHIN))
-        # httpx's own limits hold for each step on the network, not for their sum.
-        with client.stream(call.method, call.path, content=call.content, headers=headers, timeout=steps) as answer:
-            pieces = []
-            for piece in answer.iter_bytes():
-                if time.monotonic() > deadline:
-                    raise httpx.ReadTimeout("the answer came too slowly")
-                pieces.append(piece)
+        with tracing.span(f"{self.name} pod", "CLIENT", {"url.path": call.path}) as span:
+            headers |= tracing.headers()
+            # httpx's own limits hold for each step on the network, not for their sum.
+            with client.stream(call.method, call.path, content=call.content, headers=headers, timeout=steps) as answer:
+                pieces = []
+                for piece in answer.iter_bytes():
+                    if time.monotonic() > deadline:
+                        raise httpx.ReadTimeout("the answer came too slowly")
+                    pieces.append(piece)
+            span.note({"http.response.status_code": answer.status_code}, failed=answer.status_code >= 500)
         return Answer(answer.status_code, answer.headers, b"".join(pieces))
 
     def _error_of_transport(self, error: httpx.TransportError, call: Call, timeout: float) -> ScoringError:

@@ -13,6 +13,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from webapp import metrics
 from webapp.accounts.models import User
 from webapp.counting import Accumulator, add_latencies, inserts
 from webapp.keys.models import ApiKey
@@ -116,6 +117,8 @@ def note(
 
 def note_for(user_id: int, key_id: int | None, *, source: str, model: str, version: str, counts: Counts) -> None:
     """The same where nobody is there to ask: for the owner of a batch."""
+    metrics.rows.labels(source, model, "failed").inc(counts.errors)
+    metrics.rows.labels(source, model, "ok").inc(counts.rows - counts.errors)
     today = datetime.fromtimestamp(time.time(), UTC).date()
     _accumulator.add(Subject(today, user_id, key_id, source, model, version), counts)
 

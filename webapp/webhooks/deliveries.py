@@ -17,6 +17,7 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
+from webapp import metrics
 from webapp.webhooks import sealing, sending, signing, targets
 from webapp.webhooks.models import TEST, Attempt, Delivery, Endpoint
 
@@ -32,6 +33,8 @@ LEASE = timedelta(seconds=90)  # longer than an attempt takes: the name's look-u
 KEPT = timedelta(days=30)
 CANDIDATES = 20  # looked at in one attempt to claim: others may be claiming the same ones
 DELETED_AT_ONCE = 500
+# What the metrics call the state after an attempt.
+ATTEMPTS = {State.DELIVERED: "delivered", State.PENDING: "again", State.FAILED: "given_up"}
 REDIRECTS = range(300, 400)
 UNTRUSTED = "Its secret can no longer be read here. Rotate it, and give the new one to the receiver."
 
@@ -174,6 +177,8 @@ def settle(delivery: Delivery, outcome: Outcome, now: datetime) -> bool:
             response=outcome.response,
         )
         _judge(endpoint, delivery, outcome, now, given_up=state == State.FAILED)
+    if delivery.type != TEST:  # of which only its owner wants to know
+        metrics.webhook_attempts.labels(ATTEMPTS[state]).inc()
     log.info(
         "webhook_attempted",
         delivery=str(delivery.pk),
