@@ -4,13 +4,13 @@ from django.contrib.staticfiles.apps import StaticFilesConfig
 
 
 class SiteConfig(AppConfig):
-    """The site itself: its checks and template tags."""
+    """The site itself: its checks, its template tags, and what it tells Prometheus of all apps."""
 
     name = "webapp"
     verbose_name = "Scorepod"
 
     def ready(self) -> None:
-        from webapp import checks  # noqa: F401, PLC0415  # registers them, once all apps are loaded
+        from webapp import checks, standing  # noqa: F401, PLC0415  # registers them, once all apps are loaded
 
 
 class Administration(AdminConfig):

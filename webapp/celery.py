@@ -15,7 +15,6 @@ from celery import Celery
 from celery.beat import EmbeddedService
 from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 from celery.signals import (
-    beat_init,
     before_task_publish,
     setup_logging,
     task_postrun,
@@ -72,31 +71,6 @@ def start_beat(**_options: object) -> None:
 
 
 # Metrics --------------------------------------------------------------------------------------------------------------
-
-
-@worker_ready.connect
-def serve_metrics_of_a_worker(**_options: object) -> None:
-    _serve_metrics(has_schedule=app.conf.worker_beat, works=True)
-
-
-@beat_init.connect
-def serve_metrics_of_beat(sender: object, **_options: object) -> None:
-    if not app.conf.worker_beat:  # else it is the thread of a worker
-        _serve_metrics(has_schedule=True, works=False)
-
-
-def _serve_metrics(*, has_schedule: bool, works: bool) -> None:
-    """has_schedule: tells how the whole installation stands, too. works: writes to the folders, and tells of them."""
-    if not settings.METRICS_BIND:
-        return
-    from webapp.standing import Disks, Standing  # noqa: PLC0415  # asks the apps, which are loaded by now
-
-    told = metrics.registry()
-    if works:
-        told.register(Disks())
-    if has_schedule:
-        told.register(Standing())
-    metrics.serve(settings.METRICS_BIND, told)
 
 
 @task_revoked.connect

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
 import structlog
+from celery.signals import beat_init, worker_ready
 from django.conf import settings
 from django.db import Error as AnyDatabaseError
 from django.db import connection
@@ -21,12 +22,39 @@ from prometheus_client.core import GaugeMetricFamily as Gauge
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from webapp import queues
+from webapp import metrics, queues
+from webapp.batch.models import Chunk, Job
+from webapp.celery import app
+from webapp.registry.models import Pulse, Version
+from webapp.webhooks.models import Delivery
 
 log = structlog.get_logger(__name__)
 
 CERTIFICATE_KNOWN_FOR = 600.0  # seconds
 CONNECT_WITHIN = 3.0  # seconds
+
+
+@worker_ready.connect
+def serve_metrics_of_a_worker(**_options: object) -> None:
+    _serve(has_schedule=app.conf.worker_beat, works=True)
+
+
+@beat_init.connect
+def serve_metrics_of_beat(**_options: object) -> None:
+    if not app.conf.worker_beat:  # else it is the thread of a worker
+        _serve(has_schedule=True, works=False)
+
+
+def _serve(*, has_schedule: bool, works: bool) -> None:
+    """has_schedule: tells how the whole installation stands, too. works: writes to the folders, and tells of them."""
+    if not settings.METRICS_BIND:
+        return
+    told = metrics.registry()
+    if works:
+        told.register(Disks())
+    if has_schedule:
+        told.register(Standing())
+    metrics.serve(settings.METRICS_BIND, told)
 
 
 class Standing(Collector):
@@ -86,8 +114,6 @@ def _of_the_database() -> Iterator[Metric]:
 
 
 def _of_batches() -> Iterator[Metric]:
-    from webapp.batch.models import Chunk, Job  # noqa: PLC0415  # there only once all apps are loaded
-
     counted = dict(Job.objects.filter(ended_at=None).order_by().values_list("state").annotate(Count("pk")))
     jobs = Gauge("scorepod_batch_jobs", "Batches that have not ended", labels=["state"])
     for state in map(str, (Job.State.DRAFT, *Job.OPEN)):
@@ -109,8 +135,6 @@ def _of_batches() -> Iterator[Metric]:
 
 
 def _of_webhooks() -> Iterator[Metric]:
-    from webapp.webhooks.models import Delivery  # noqa: PLC0415  # likewise
-
     pending = Delivery.objects.filter(state=Delivery.State.PENDING)
     counted = pending.aggregate(late=Count("pk", filter=Q(due_at__lte=timezone.now())), all=Count("pk"))
     deliveries = Gauge("scorepod_webhook_deliveries", "Events not delivered yet: due now, or later", labels=["when"])
@@ -120,8 +144,6 @@ def _of_webhooks() -> Iterator[Metric]:
 
 
 def _of_versions() -> Iterator[Metric]:
-    from webapp.registry.models import Version  # noqa: PLC0415  # likewise
-
     serving = Gauge("scorepod_version_role", "1: the version has the role", labels=["model", "version", "role"])
     for names in Version.objects.exclude(role="").values_list("model__name", "name", "role"):
         serving.add_metric([str(name) for name in names], 1)
@@ -129,8 +151,6 @@ def _of_versions() -> Iterator[Metric]:
 
 
 def _of_workers() -> Iterator[Metric]:
-    from webapp.registry.models import Pulse  # noqa: PLC0415  # likewise
-
     seen = Pulse.objects.filter(name="watch").values_list("at", flat=True).first()
     silent = (timezone.now() - seen).total_seconds() if seen else float("inf")
     yield Gauge("scorepod_worker_silent_seconds", "Since a worker last did what is due every two seconds", silent)
