@@ -3,15 +3,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin/python
+TOOLS := .tools
 REQUIREMENTS := requirements.txt webapp/requirements.txt scoring_service/requirements.txt \
 	scoring_service/requirements-gpu.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format weights bench clean
+.PHONY: help install run test check check-k8s check-azure format weights bench clean
 
 help:  ## List the commands
-	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name what; do \
-		printf '  make %-10s %s\n' "$$name" "$$what"; done
+	@sed -n 's/^\([a-z0-9-]*\):.*  ## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name what; do \
+		printf '  make %-12s %s\n' "$$name" "$$what"; done
 
 install: $(VENV)/.installed  ## Create the virtual environment and install the pinned requirements (about 6 GB)
 
@@ -40,6 +41,32 @@ check: $(VENV)/.installed  ## Run formatter, linter, types, import rules and the
 	@$(BIN) -m ruff check .
 	@$(BIN) -m pytest -q tests/rules
 
+check-k8s: $(VENV)/.installed $(TOOLS)/checkov/.installed  ## Look over the Kubernetes manifests with checkov
+	@rendered=$$(mktemp -d) && trap 'rm -rf "$$rendered"' EXIT && $(BIN) -m tests.k8s.written "$$rendered" && \
+		$(TOOLS)/checkov/bin/checkov --config-file tests/k8s/checkov.yaml --directory "$$rendered" && \
+		echo "checkov has nothing to say of the rendered overlays."
+
+# az is given its own folder for settings, and no leave to fetch extensions: nothing but the parser is wanted.
+check-azure: $(TOOLS)/azure-cli/.installed  ## Hand each command of provision.sh and destroy.sh to az's own parser
+	@settings=$$(mktemp -d) && trap 'rm -rf "$$settings"' EXIT && : > "$$settings/site.pfx" && { \
+		k8s/provision.sh --dry-run --host scoring.example.org --admin-group 00000000-0000-0000-0000-000000000001 && \
+		k8s/provision.sh --dry-run --host scoring.example.org --admin-group 00000000-0000-0000-0000-000000000001 \
+			--subscription 00000000-0000-0000-0000-000000000002 --dns-zone example.org --dns-group names --ddos \
+			--certificate "$$settings/site.pfx" --email-url-file "$$settings/site.pfx" && \
+		k8s/destroy.sh --dry-run --dns-zone example.org --host scoring.example.org && \
+		k8s/destroy.sh --dry-run --cluster-only; } > "$$settings/said" && \
+		AZURE_CONFIG_DIR="$$settings" AZURE_CORE_COLLECT_TELEMETRY=no AZURE_EXTENSION_USE_DYNAMIC_INSTALL=no \
+		$(TOOLS)/azure-cli/bin/python tests/k8s/azure_arguments.py < "$$settings/said"
+
+# Tools whose requirements would quarrel with ours: an environment each.
+$(TOOLS)/checkov/.installed: PACKAGE = checkov==3.3.30
+$(TOOLS)/azure-cli/.installed: PACKAGE = azure-cli==2.91.0
+$(TOOLS)/%/.installed: Makefile
+	@echo "Installing $(PACKAGE) into $(@D). This happens once."
+	@test -x $(@D)/bin/python || "$(PYTHON)" -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-input "$(PACKAGE)"
+	@touch $@
+
 format: $(VENV)/.installed  ## Format the Python code and mend what the linter can
 	@$(BIN) -m ruff check --fix .
 	@$(BIN) -m ruff format .
@@ -51,4 +78,4 @@ bench: $(VENV)/.installed  ## Measure questions/s and images/s: model alone, pod
 	@$(BIN) -m bench.serving
 
 clean:  ## Remove the virtual environment and caches; keeps var/ (your data)
-	@rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	@rm -rf $(VENV) $(TOOLS) .pytest_cache .ruff_cache .mypy_cache .hypothesis

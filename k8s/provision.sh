@@ -200,7 +200,7 @@ ensure keyvault show "${in_group[@]}" --name "$vault" -- \
 private vault "$vault_scope" vault privatelink.vaultcore.azure.net
 # may WHO ROLE SCOPE [TYPE]
 may() {
-  if [ -n "$dry" ] || [ -z "$(ask "" role assignment list --assignee "$1" --role "$2" --scope "$3" --query '[].id')" ]; then
+  if [ -n "$dry" ] || [ -z "$(ask "" role assignment list --assignee-object-id "$1" --role "$2" --scope "$3" --query '[].id')" ]; then
     run role assignment create --assignee-object-id "$1" --assignee-principal-type "${4:-ServicePrincipal}" --role "$2" \
       --scope "$3"
   fi

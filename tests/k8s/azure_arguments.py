@@ -12,34 +12,37 @@ import sys
 from collections.abc import Iterator
 
 from azure.cli.core import get_default_cli
+from knack.events import EVENT_INVOKER_POST_PARSE_ARGS
+
+
+class Parsed(Exception):
+    """az has taken all arguments; it goes no further."""
+
+
+def stop(*_args: object, **_options: object) -> None:
+    raise Parsed
 
 
 def problems(line: str) -> Iterator[str]:
-    """What az's parser says of the command; nothing where it takes it."""
-    words = shlex.split(line)[1:]
+    """What az says of the command before it would run it; nothing where it takes it."""
+    # Files that hold secrets are read before anything is parsed, and are gone by now.
+    words = ["{}" if word.startswith("@") else word for word in shlex.split(line)[1:]]
     cli = get_default_cli()
-    invocation = cli.invocation_cls(
+    cli.register_event(EVENT_INVOKER_POST_PARSE_ARGS, stop)
+    cli.invocation = cli.invocation_cls(
         cli_ctx=cli, parser_cls=cli.parser_cls, commands_loader_cls=cli.commands_loader_cls, help_cls=cli.help_cls
     )
-    cli.invocation = invocation
-    loader = invocation.commands_loader
-    loader.load_command_table(words)
-    command = invocation._rudimentary_get_command(words)  # the parser's own way to find it
-    if command not in loader.command_table:
-        yield f"there is no command {' '.join(words[:4])}"
-        return
-    cli.data["command_string"] = command
-    loader.command_table = {command: loader.command_table[command]}
-    loader.load_arguments(command)
-    invocation.parser.load_command_table(loader)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-            invocation.parser.parse_args(words)
+            cli.invocation.execute(words)
+    except Parsed:
+        return
     except SystemExit:
-        yield " ".join(said.getvalue().split()) or "refused"
+        pass
     except Exception as error:  # noqa: BLE001  # theirs, of many kinds
-        yield f"{type(error).__name__}: {error}"
+        said.write(f"{type(error).__name__}: {error}")
+    yield " ".join(said.getvalue().split()) or "az stopped without a word"
 
 
 def main() -> int:
