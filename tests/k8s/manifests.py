@@ -16,7 +16,12 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent.parent
 K8S = ROOT / "k8s"
 OVERLAYS = sorted(path.name for path in (K8S / "overlays").iterdir() if (path / "kustomization.yaml").exists())
-COMPONENTS = sorted(path.name for path in (K8S / "components").iterdir() if (path / "kustomization.yaml").exists())
+_FOLDER = K8S / "components"
+COMPONENTS = sorted(
+    path.parent.relative_to(_FOLDER).as_posix()
+    for path in _FOLDER.rglob("kustomization.yaml")
+    if "kind: Component" in path.read_text()
+)
 RENDERED = [*(f"overlays/{each}" for each in OVERLAYS), *(f"components/{each}" for each in COMPONENTS)]
 
 Object = dict[str, Any]
@@ -54,8 +59,9 @@ def render_with(component: str) -> list[Object]:
     """base with one component."""
     folder = checkout() / "tried" / component
     folder.mkdir(parents=True, exist_ok=True)
+    up = "/".join([".."] * (component.count("/") + 2))
     (folder / "kustomization.yaml").write_text(
-        yaml.safe_dump({"resources": ["../../base"], "components": [f"../../components/{component}"]})
+        yaml.safe_dump({"resources": [f"{up}/base"], "components": [f"{up}/components/{component}"]})
     )
     return render(f"tried/{component}")
 

@@ -82,10 +82,10 @@ def test_all_service_levels_that_are_asked_for_are_recorded():
 
 
 def test_both_kinds_of_monitors_ask_the_same_of_the_same_pods():
-    def read(name: str) -> list[dict]:
-        return list(yaml.safe_load_all((manifests.FOLDER / "scrape" / name).read_text()))
+    def read(folder: str) -> list[dict]:
+        return list(yaml.safe_load_all((manifests.FOLDER / folder / "monitors.yaml").read_text()))
 
-    operator, azure = read("operator.yaml"), read("azure.yaml")
+    operator, azure = read("operator"), read("azure")
     assert {each.pop("apiVersion") for each in operator} == {"monitoring.coreos.com/v1"}
     assert {each.pop("apiVersion") for each in azure} == {"azmonitoring.coreos.com/v1"}
     assert operator == azure
