@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from django.http.response import HttpResponseBase
+from django.utils.cache import patch_vary_headers
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRequest, extend_schema
 from rest_framework.negotiation import BaseContentNegotiation
@@ -416,7 +417,9 @@ class LaterView(ApiView):
     def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
         if response.status_code >= 400 and "_planned" in vars(self):
             services.clear_up(self._planned[0])
-        return super().finalize_response(request, response, *args, **kwargs)
+        final = super().finalize_response(request, response, *args, **kwargs)
+        patch_vary_headers(final, ["Prefer"])
+        return final
 
     def as_upload(self, request: ApiRequest) -> tuple[StoredUpload, Options, str]:
         """What was asked as an upload, how it is to be scored, and what people shall call it."""

@@ -359,6 +359,13 @@ class TestLater:
             assert "Preference-Applied" not in answer
         assert self.match(client, key, Prefer="return=minimal, Respond-Async; x=1").status_code == 202
 
+    def test_every_answer_says_that_it_depends_on_the_wish(self, client, key, answering):
+        good = [self.match(client, key, Prefer=wish) for wish in ("", "respond-async")]
+        bad = self.match(client, key, {"question": ""})
+        picture_answer = client.post("/api/v1/images/classify", headers=bearer(key))
+        for answer in (*good, bad, picture_answer):
+            assert "Prefer" in answer["Vary"], answer.status_code
+
     def test_it_needs_both_scopes(self, client, owner, collection):
         for scope, lacking in (("faq:read", "batch"), ("batch", "faq:read")):
             answer = self.match(client, make_key(owner, scope, name=scope))
