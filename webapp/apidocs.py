@@ -2,15 +2,19 @@
 
 import json
 import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from django.conf import settings
+from django.http import HttpResponse
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiJsonRenderer2, OpenApiYamlRenderer
-from drf_spectacular.views import SpectacularAPIView
+from drf_spectacular.utils import extend_schema
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
 
 from webapp.calls import STATUS, TEXT, WHOLE, Call, Shown, file_calls, json_calls
 from webapp.etags import EtagView
@@ -19,12 +23,18 @@ Json = Mapping[str, Any]
 CHOICES = re.compile(r"^\* `.*\n?", re.MULTILINE)  # drf-spectacular's list of them: the type says the same
 
 
-class SchemaView(EtagView, SpectacularAPIView):
+class SchemaView(EtagView):
     """The document as JSON, or as YAML where the Accept header asks for that. Anybody may read it."""
 
     renderer_classes = [OpenApiJsonRenderer, OpenApiJsonRenderer2, OpenApiYamlRenderer]
     authentication_classes = []
     permission_classes = []
+
+    @extend_schema(exclude=True)
+    def get(self, request: Request) -> HttpResponse:
+        renderer: BaseRenderer = request.accepted_renderer
+        name = f'inline; filename="scorepod-api.{renderer.format}"'
+        return HttpResponse(written(str(renderer.format)), renderer.media_type, headers={"Content-Disposition": name})
 
 
 @dataclass(frozen=True)
@@ -104,11 +114,32 @@ class Group:
     operations: Sequence[Operation]
 
 
-@cache
+_making = threading.RLock()  # it takes a second or so: who comes meanwhile waits, instead of making it as well
+
+
 def document() -> Json:
     """The OpenAPI document; made once, since it changes only with the program."""
+    with _making:
+        return _document()
+
+
+@cache
+def _document() -> Json:
     made: Json = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
     return made
+
+
+def written(form: str) -> bytes:
+    """The document as "json" or "yaml"; written once, too."""
+    with _making:
+        return _written(form)
+
+
+@cache
+def _written(form: str) -> bytes:
+    renderer: Any = OpenApiYamlRenderer() if form == "yaml" else OpenApiJsonRenderer()
+    text: bytes = renderer.render(document())
+    return text
 
 
 @cache

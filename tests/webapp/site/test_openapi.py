@@ -4,6 +4,8 @@ import shlex
 
 import pytest
 from django.core.management import call_command
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiYamlRenderer
 
 from webapp import apidocs, problems
 
@@ -22,6 +24,40 @@ def test_the_document_is_openapi_3_1_as_json_and_as_yaml(client):
     assert set(document["components"]["securitySchemes"]) == {"bearer", "apiKey", "session"}
     yaml = client.get("/api/v1/schema", headers={"Accept": "application/vnd.oai.openapi"})
     assert yaml.content.startswith(b"openapi: 3.1")
+
+
+@pytest.mark.parametrize("form", ["application/json", "application/vnd.oai.openapi"])
+def test_the_document_is_made_once(client, monkeypatch, form):
+    """To make it takes a second or so, and anybody may ask for it."""
+    first = client.get("/api/v1/schema", headers={"Accept": form})
+    for maker, step in (
+        (SchemaGenerator, "get_schema"),
+        (OpenApiJsonRenderer, "render"),
+        (OpenApiYamlRenderer, "render"),
+    ):
+        monkeypatch.setattr(maker, step, None)
+    again = client.get("/api/v1/schema", headers={"Accept": form})
+    assert again.content == first.content
+    assert again["Content-Type"] == form
+    assert again["ETag"] == first["ETag"]
+
+
+def test_each_form_of_the_document_has_an_etag_of_its_own(client):
+    json_form, yaml_form = (
+        client.get("/api/v1/schema", headers={"Accept": form})
+        for form in ("application/json", "application/vnd.oai.openapi")
+    )
+    assert json_form["ETag"] != yaml_form["ETag"]
+    assert "Accept" in json_form["Vary"]
+    known = client.get("/api/v1/schema", headers={"Accept": "application/json", "If-None-Match": yaml_form["ETag"]})
+    assert known.status_code == 200
+
+
+def test_what_its_address_says_changes_nothing(client):
+    plain = client.get("/api/v1/schema")
+    for query in ("version=2%0Ax", "lang=de", "format=yaml"):
+        answer = client.get(f"/api/v1/schema?{query}")
+        assert (answer.status_code, answer.content) == (200, plain.content), query
 
 
 def operations():
