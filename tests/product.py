@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,8 +77,13 @@ class Product:
 
 
 @contextmanager
-def started(var: Path, ports: dict[str, int] | None = None, **env: str) -> Iterator[Product]:
-    """Starts the product with its data in `var`, without waiting for it, and ends it on the way out."""
+def started(
+    var: Path, ports: dict[str, int] | None = None, *, read: int | None = None, **env: str
+) -> Iterator[Product]:
+    """Starts the product with its data in `var`, without waiting for it, and ends it on the way out.
+
+    read: how many lines of what it prints are read, before the pipe is closed; None: all.
+    """
     if ports is None:
         ports = dict(zip(("PORT", "SCORING_CPU_PORT", "SCORING_GPU_PORT"), free_ports(3), strict=True))
     ours = ("SECRET_KEY", "API_KEY_HMAC_SECRET", "DATABASE_URL", "PUBLIC_URL", "SCORING_CPU_URL", "SCORING_GPU_URL")
@@ -92,15 +98,22 @@ def started(var: Path, ports: dict[str, int] | None = None, **env: str) -> Itera
         start_new_session=True,
     )
     product = Product(process, var, ports)
-    reader = threading.Thread(target=lambda: product.lines.extend(iter(process.stdout.readline, "")), daemon=True)
+
+    def listen() -> None:
+        product.lines.extend(islice(iter(process.stdout.readline, ""), read))
+        process.stdout.close()
+
+    reader = threading.Thread(target=listen, daemon=True)
     reader.start()
     try:
         yield product
     finally:
-        if process.poll() is None:
-            product.interrupt()
-        reader.join(timeout=10)
-        process.stdout.close()
+        try:
+            if process.poll() is None:
+                product.interrupt()
+        finally:
+            process.kill()  # one that does not end
+            reader.join(timeout=10)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ Secrets and passwords are made up at the first start and kept in var/secrets.env
 store has none. The processes are those of a big installation, only the addresses in their environment differ.
 """
 
+import io
 import os
 import secrets
 import shlex
@@ -54,6 +55,8 @@ def main() -> int:
     """Prepares, starts everything, and returns the exit status once all of it has stopped."""
     began = time.monotonic()
     os.chdir(ROOT)
+    if sys.stdout is not None:  # else whoever started us has closed it
+        sys.stdout = Output(sys.stdout.fileno())
     try:
         ports = {name: read_port(name, default) for name, default in PORTS.items()}
         for name, port in ports.items():
@@ -71,6 +74,32 @@ def main() -> int:
         print("\nStopped before anything was started.", file=sys.stderr)
         return 130
     return supervise(services(ports, env), announcement(env, var / "secrets.env"), began)
+
+
+class Output(io.TextIOBase):
+    """Standard output without a buffer, so that what a signal prints may come in the middle of another line.
+
+    Once nobody reads it any more (`make run | head -1`), what is printed goes nowhere, and all else goes on: else the
+    first line too many would end the supervisor alone, and nobody could end the rest.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+
+    def write(self, text: str) -> int:
+        left = text.encode(errors="replace")
+        try:
+            while left:
+                left = left[os.write(self._descriptor, left) :]
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._descriptor)
+            os.close(nowhere)
+        return len(text)
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
 
 
 # What has to be there first -------------------------------------------------------------------------------------------
@@ -146,7 +175,13 @@ def train_missing_samples(env: Mapping[str, str]) -> None:
 
 
 def run(command: list[str], env: Mapping[str, str]) -> None:
-    if subprocess.run(command, env=dict(env), cwd=ROOT, check=False).returncode:
+    """Runs it to its end. What it prints comes through us, for it would fail where nobody reads that any more."""
+    with subprocess.Popen(
+        command, env=dict(env), cwd=ROOT, stdout=subprocess.PIPE, text=True, errors="replace"
+    ) as process:
+        for line in process.stdout or ():
+            print(line, end="")
+    if process.returncode:
         raise CannotStart(f"`{shlex.join(command[1:4])}` failed; the lines above say why.")
 
 

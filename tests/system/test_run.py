@@ -110,6 +110,16 @@ def test_what_is_killed_as_a_whole_leaves_nothing_behind_and_starts_again(var):
         assert second.interrupt() == 0
 
 
+def test_it_goes_on_though_nobody_reads_what_it_prints_and_stops_when_told(var):
+    with started(var, read=1) as product:
+        wait_until(lambda: ready(product.url, "/health/ready"))
+        wait_until(lambda: last_watched(var))
+        product.process.send_signal(signal.SIGTERM)
+        assert product.process.wait(timeout=30) == 0
+        assert not ready(product.url, "/health/ready")
+        assert not ready(product.cpu_url)
+
+
 def test_the_worker_looks_after_the_registry_and_is_started_again_when_killed(product):
     wait_until(lambda: last_watched(product.var))
     restarts = product.log.count("worker      | ended by itself; starting it again")
