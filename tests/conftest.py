@@ -11,10 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from tests.environment import SCRATCH
 from tests.product import Product, running
 from tests.servers import POSTGRESQL
+
+# How long an example takes is up to the machine, and to what else it does.
+hypothesis_settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("suite")
 
 
 @dataclass(frozen=True)

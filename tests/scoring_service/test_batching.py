@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scoring_service.batching import Batcher, Pace
@@ -68,7 +68,6 @@ CALLS = st.tuples(
 )
 
 
-@settings(deadline=None)
 @given(
     calls=st.lists(CALLS, max_size=12),
     max_rows=st.integers(1, 5),

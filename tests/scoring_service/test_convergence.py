@@ -90,7 +90,7 @@ def routings(draw) -> dict[str, object]:
 
 
 @given(changes=st.lists(st.tuples(routings(), st.sampled_from([0, 0.02, 0.08])), min_size=1, max_size=8))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_after_any_changes_a_pod_is_where_the_store_says_and_nobody_got_an_error(lasting_pod, changes):
     pod = lasting_pod
     with traffic(pod) as came:

@@ -18,7 +18,7 @@ MARKUP = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(question=st.text(max_size=200) | MARKUP)
 def test_any_text_gives_a_list_of_scores_or_a_clear_refusal(runtime, question):
     [result] = runtime.score([Row((question,), {"top_k": 0}, frozenset({"terms", "answer_id"}))])
@@ -29,7 +29,7 @@ def test_any_text_gives_a_list_of_scores_or_a_clear_refusal(runtime, question):
         assert all(0 <= each <= 1 for each in result["probability"])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text(max_size=200))
 def test_folding_twice_changes_nothing_more(written):
     once = text.folded(written)

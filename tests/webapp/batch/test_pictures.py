@@ -213,7 +213,7 @@ def test_the_list_of_a_zip_takes_little_memory(path):
 @given(
     st.dictionaries(st.text(min_size=1, max_size=20), st.binary(max_size=2000), min_size=1, max_size=5), st.booleans()
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_whatever_python_packs_is_unpacked(tmp_path_factory, members, stored):
     path = tmp_path_factory.mktemp("zip") / "upload.zip"
     clean = {name.replace("\0", "").encode(errors="replace").decode(): content for name, content in members.items()}
@@ -224,7 +224,7 @@ def test_whatever_python_packs_is_unpacked(tmp_path_factory, members, stored):
 
 
 @given(st.binary(max_size=400), st.integers(0, 400))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_zip_with_other_bytes_in_it_is_read_or_refused(tmp_path_factory, noise, at):
     path = tmp_path_factory.mktemp("zip") / "upload.zip"
     data = bytearray(pack(path, {"1.png": PNG, "2.png": JPEG}).read_bytes())

@@ -255,7 +255,7 @@ TEXTS = st.text(LETTERS, min_size=1, max_size=40).map(str.strip)
 
 @given(st.lists(TEXTS.filter(bool), min_size=1, max_size=20), st.sampled_from(",;\t"))
 @example(["=1+1", '"', "a\nb", "\ufeff", "'"], ",")
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_whatever_is_written_as_csv_is_read_again(tmp_path_factory, texts, delimiter):
     text = io.StringIO()
     csv.writer(text, delimiter=delimiter).writerows([["question", "n"], *([text, "1"] for text in texts)])
@@ -264,14 +264,14 @@ def test_whatever_is_written_as_csv_is_read_again(tmp_path_factory, texts, delim
 
 
 @given(st.lists(TEXTS.filter(bool), min_size=1, max_size=20), st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_whatever_is_written_as_json_is_read_again(tmp_path_factory, texts, escaped):
     text = "".join(json.dumps({"question": text}, ensure_ascii=escaped) + "\n" for text in texts)
     assert questions(stored(tmp_path_factory.mktemp("json"), text), "f.jsonl") == texts
 
 
 @given(st.binary(max_size=2000), st.sampled_from([".csv", ".tsv", ".txt", ".jsonl", ".xlsx", ".zip", ""]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_whatever_is_sent_is_read_or_refused(tmp_path_factory, content, suffix):
     path = stored(tmp_path_factory.mktemp("any"), content)
     with contextlib.suppress(InvalidInput):

@@ -150,7 +150,7 @@ def test_no_cell_is_run_as_a_formula(make_job, start):
         max_size=10,
     )
 )
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 def test_questions_come_back_as_they_were_sent(make_job, tmp_path_factory, texts):
     """From CSV, through rows and results, to CSV; but for the apostrophe before what looks like a formula."""
     path = tmp_path_factory.mktemp("trip") / "upload"

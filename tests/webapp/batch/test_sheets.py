@@ -208,7 +208,7 @@ def test_a_number_format_of_endless_digits_is_none(path):
 
 
 @given(st.integers(0, 5_000), st.text('<>/&;=cvrst 0123456789.-eE"A', max_size=30))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_sheet_with_other_letters_in_it_is_read_or_refused(tmp_path_factory, at, noise):
     path = tmp_path_factory.mktemp("sheet") / "upload"
     with zipfile.ZipFile(written(path.with_name("plain"), TABLE * 3)) as whole:
