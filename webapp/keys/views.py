@@ -8,7 +8,7 @@ from django.views.decorators.http import require_http_methods
 
 from webapp.accounts.models import User
 from webapp.errors import Conflict, InvalidInput
-from webapp.keys import services
+from webapp.keys import limits, services
 from webapp.keys.forms import CreateKeyForm, KeyForm, RotateForm
 from webapp.keys.limits import limited
 from webapp.keys.principal import principal_of
@@ -21,11 +21,15 @@ IN_DIALOG = "asking_%s"  # ids of fields that a script shows on the list, beside
 @login_required
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
-@limited("other")
 def keys(request: HttpRequest) -> HttpResponse:
-    """The keys a person looks after and the form for another. The answer that makes a key alone shows it, once."""
+    """The keys a person looks after and the form for another. The answer that makes a key alone shows it, once.
+
+    Like the pages that end a key, the list counts in no limit: a key that has used up its owner's must not keep them
+    from ending it.
+    """
     if request.method != "POST":
         return _list(request)
+    limits.charge(request, principal_of(request), "other")
     form = _create_form(request, request.POST)
     new_key = _create(form, principal_of(request).user)
     return _list(request, new_key=new_key, status=201) if new_key else _list(request, form=form, status=422)
@@ -80,7 +84,6 @@ def rotate(request: HttpRequest, key_id: int) -> HttpResponse:
 @login_required
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
-@limited("other")
 def end_old(request: HttpRequest, key_id: int) -> HttpResponse:
     """Asks before old secrets of a key end earlier than was promised."""
     key = key_of(principal_of(request).user, key_id)
@@ -96,7 +99,6 @@ def end_old(request: HttpRequest, key_id: int) -> HttpResponse:
 @login_required
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
-@limited("other")
 def revoke(request: HttpRequest, key_id: int) -> HttpResponse:
     """Asks before a key is revoked; it cannot be undone."""
     key = key_of(principal_of(request).user, key_id)

@@ -3,8 +3,9 @@ import re
 import pytest
 from django.urls import reverse
 
-from tests.factories import bearer, make_key
+from tests.factories import bearer, make_key, make_plan, rotate_key
 from tests.webapp.answers import assert_problem
+from webapp.keys.models import ApiKey
 
 pytestmark = pytest.mark.django_db
 ME = "/api/v1/me"
@@ -63,8 +64,8 @@ def test_one_persons_limit_is_not_anothers(client, owner, stranger):
 
 def test_a_page_past_the_limit_is_a_designed_429(owner_client):
     for _ in range(5):
-        owner_client.get(reverse("keys:list"))
-    answer = owner_client.get(reverse("keys:list"))
+        owner_client.get(reverse("usage:use-csv"))
+    answer = owner_client.get(reverse("usage:use-csv"))
     assert answer.status_code == 429
     assert answer["Content-Type"].startswith("text/html")
     assert "Too many requests" in answer.content.decode()
@@ -73,11 +74,23 @@ def test_a_page_past_the_limit_is_a_designed_429(owner_client):
 
 def test_what_people_change_counts_too(owner_client, owner):
     key = make_key(owner).key
-    changes = [reverse("keys:revoke", args=[key.pk]), "/history/1/delete", "/history/delete"]
+    changes = [reverse("keys:rotate", args=[key.pk]), "/history/1/delete", "/history/delete"]
     for path in [*changes, "/history/1/delete", "/history/delete"]:
-        assert owner_client.post(path).status_code in {302, 404}
+        assert owner_client.post(path, {"overlap": "for ever"}).status_code in {302, 404, 422}
     for path in [*changes, "/keys/"]:
         assert owner_client.post(path).status_code == 429, path
+
+
+def test_a_key_that_has_used_up_its_owners_limit_can_be_ended(client, owner_client, owner):
+    runaway = rotate_key(make_key(owner))
+    make_plan(owner, other_per_user=2)
+    statuses = [client.get(ME, headers=bearer(runaway)).status_code for _ in range(3)]
+    assert statuses == [200, 200, 429]
+    assert owner_client.get(reverse("keys:list")).status_code == 200
+    for page in ("keys:end-old", "keys:revoke"):
+        path = reverse(page, args=[runaway.key.pk])
+        assert [owner_client.get(path).status_code, owner_client.post(path).status_code] == [200, 302]
+    assert not ApiKey.objects.get().is_live
 
 
 def test_many_bad_keys_from_one_address_are_a_429_while_good_ones_go_on(client, owner_key):
