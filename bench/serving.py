@@ -99,7 +99,9 @@ class Target:
 def product(var: Path) -> Iterator[str]:
     """The running product, without rate limits; yields the token of its pods."""
     unlimited = {
-        f"RATE_LIMIT_{what}_PER_{who}": "1000000000" for what in ("FAQ", "IMAGES", "OTHER") for who in ("KEY", "USER")
+        f"RATE_LIMIT_{what}_PER_{who}": "1000000000"
+        for what in ("REQUESTS", "FAQ", "IMAGES", "OTHER")
+        for who in ("KEY", "USER")
     }
     made_up = read_or_make_secrets(var / "secrets.env")
     env = {**environment(var, PORTS, made_up), **unlimited, "LOG_FORMAT": "json"}

@@ -26,7 +26,9 @@ WITHIN = 60.0  # seconds; on a busy machine Python alone takes some to start
 PODS = ("pod-1", "pod-2")
 EVALUATED = 20  # inputs
 OBEDIENT = ("-m", "tests.scoring_service.obedient_pod")
-UNLIMITED = {f"RATE_LIMIT_{what}_PER_{who}": "1000000000" for what in ("FAQ", "OTHER") for who in ("KEY", "USER")}
+UNLIMITED = {
+    f"RATE_LIMIT_{what}_PER_{who}": "1000000000" for what in ("REQUESTS", "FAQ", "OTHER") for who in ("KEY", "USER")
+}
 
 
 def wait_until(what: str, holds: Callable[[], object], within: float = WITHIN) -> float:

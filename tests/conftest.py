@@ -163,7 +163,9 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     Its rate limits are out of the way: they have tests of their own.
     """
     limits = {
-        f"RATE_LIMIT_{what}_PER_{who}": "1000000" for what in ("FAQ", "IMAGES", "OTHER") for who in ("KEY", "USER")
+        f"RATE_LIMIT_{what}_PER_{who}": "1000000"
+        for what in ("REQUESTS", "FAQ", "IMAGES", "OTHER")
+        for who in ("KEY", "USER")
     }
     limits["RATE_LIMIT_BAD_KEYS"] = "1000000"
     with running(tmp_path_factory.mktemp("a folder with spaces") / "var", **limits) as product:

@@ -129,8 +129,8 @@ RATE_LIMITED = Kind(
     "rate-limited",
     429,
     "Too many requests",
-    "The key, your account or your network address has used up its requests for this minute, or you are sending as "
-    "many uploads as one may at once.",
+    "The key or your account has asked as much as it may in a minute, you are sending as many uploads as one may at "
+    "once, or your network has sent many keys that do not work.",
     "Wait for the seconds in `Retry-After`. The `RateLimit` header tells beforehand how many are left.",
 )
 QUOTA_EXCEEDED = Kind(

@@ -361,13 +361,16 @@ FIRST_USERS = {
 # API ------------------------------------------------------------------------------------------------------------------
 
 API_KEY_HMAC_SECRET = env_secret("API_KEY_HMAC_SECRET")
-# Requests (for images: pictures) a minute. A person's limit counts the pages and all keys together.
+# A minute: all requests; of what is scored the rows, questions and pictures; of the rest the requests. A person's limit
+# counts the pages and all keys together.
 RATE_LIMITS_PER_KEY = {
+    "requests": env_int("RATE_LIMIT_REQUESTS_PER_KEY", 1200),
     "faq": env_int("RATE_LIMIT_FAQ_PER_KEY", 600),
     "images": env_int("RATE_LIMIT_IMAGES_PER_KEY", 240),
     "other": env_int("RATE_LIMIT_OTHER_PER_KEY", 300),
 }
 RATE_LIMITS_PER_USER = {
+    "requests": env_int("RATE_LIMIT_REQUESTS_PER_USER", 2400),
     "faq": env_int("RATE_LIMIT_FAQ_PER_USER", 1200),
     "images": env_int("RATE_LIMIT_IMAGES_PER_USER", 480),
     "other": env_int("RATE_LIMIT_OTHER_PER_USER", 600),

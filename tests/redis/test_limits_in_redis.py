@@ -105,6 +105,8 @@ def test_it_counts_as_one_process_does(store, looked):
     assert store.take([month], {"month": 8}, nothing).standings[0].used == 9
     assert store.take([month], {"month": 0}, nothing).standings[0].used == 10
     assert store.take([month], {}, nothing).refused == 0
+    assert store.take([Ask("month", 11, 0, FAR, needs=1), Ask("b", 1, 0, needs=2)], {}, nothing).refused == 1
+    assert store.take([Ask("month", 10, 0, FAR, needs=1)], {}, nothing).refused == 0
     assert store.take([Ask("month", None, 5, FAR)], {}, nothing).standings[0].used == 15
     store.give_back({"month": 3, "another": 1})
     assert looked(month, Ask("x", 1, 0))[0] == 12

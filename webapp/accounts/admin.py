@@ -159,12 +159,14 @@ class PlanAdmin(admin.ModelAdmin[Plan]):
             "In any minute",
             {
                 "fields": (
+                    ("requests_per_key", "requests_per_user"),
                     ("faq_per_key", "faq_per_user"),
                     ("images_per_key", "images_per_user"),
                     ("other_per_key", "other_per_user"),
                 ),
-                "description": "A person’s limit counts the pages and all their keys together. Empty: as the settings "
-                "of the site have it.",
+                "description": "Every request counts in the first line, and besides by what it asks for: by questions, "
+                "by pictures, or as another request. A person’s limit counts the pages and all their keys together. "
+                "Empty: as the settings of the site have it.",
             },
         ),
         (

@@ -25,6 +25,8 @@ class Plan(models.Model):
     """
 
     name = models.CharField(max_length=80, unique=True, help_text="As people read it on their account page.")
+    requests_per_key = models.PositiveIntegerField("requests a minute and key", null=True, blank=True)
+    requests_per_user = models.PositiveIntegerField("requests a minute and person", null=True, blank=True)
     faq_per_key = models.PositiveIntegerField("questions a minute and key", null=True, blank=True)
     faq_per_user = models.PositiveIntegerField("questions a minute and person", null=True, blank=True)
     images_per_key = models.PositiveIntegerField("pictures a minute and key", null=True, blank=True)

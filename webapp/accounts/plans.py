@@ -18,9 +18,9 @@ KEPT_FOR = 5.0  # seconds that a process goes by what it has read; a change take
 class Limits:
     """What one person may use. plan: its name, "" without one.
 
-    per_key, per_user: rows a minute in the buckets "faq" and "images", requests in "other". month_per_key,
-    month_per_user: "requests" and "rows" a calendar month, None for no quota. The last three are of batch jobs: open
-    at the same time, rows in one, bytes stored in all.
+    per_key, per_user: a minute, all "requests", rows in the buckets "faq" and "images", requests in "other".
+    month_per_key, month_per_user: "requests" and "rows" a calendar month, None for no quota. The last three are of
+    batch jobs: open at the same time, rows in one, bytes stored in all.
     """
 
     plan: str

@@ -43,6 +43,7 @@ OF_A_BODY = " For a raw body; a form may have it as a field."
 class ClassifyView(ApiView):
     required_scope = Scope.IMAGES.value
     rate_bucket = "images"
+    rows = 0
     also_raises: tuple[type[AppError], ...] = (NotFound, *SCORING_ERRORS)
     parser_classes = [MultiPartParser, PictureParser]
 
@@ -80,8 +81,7 @@ class ClassifyView(ApiView):
         uploads = uploads_in(request.FILES)
         asked = {**request.query_params.dict(), **request.POST.dict()}
         ask: dict[str, Any] = parse(ClassifyAskSerializer, asked).validated_data
-        if len(uploads) > 1:
-            self.charge(len(uploads) - 1)
+        self.charge(len(uploads))
         cards = services.classify(uploads, who=request.auth_principal, source=ScoringRecord.Source.API, **ask)
         raise_when_all_failed(cards)
         limits.give_back(request._request, rows=services.failures_among(cards))

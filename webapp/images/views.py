@@ -46,7 +46,7 @@ def classify(request: HttpRequest) -> HttpResponse:
 def _answer(request: HttpRequest, model: ModelInfo) -> list[Card]:
     who = principal_of(request)
     uploads = uploads_in(request.FILES)
-    limits.charge(request, who, "images", cost=len(uploads))
+    limits.charge(request, who, "images", rows=len(uploads))
     cards = services.classify(uploads, who=who, source=ScoringRecord.Source.PAGE, model=model.name)
     limits.give_back(request, rows=services.failures_among(cards))
     return cards

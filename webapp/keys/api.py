@@ -36,7 +36,8 @@ class ApiView(EtagView):
 
     required_scope: what the caller must be allowed; None: nothing but to be known.
     also_raises: what the OpenAPI document says can happen beside what can always happen.
-    rate_bucket: the limit that each request counts one in; more with `self.charge`.
+    rate_bucket: the limits that each request counts in, beside those of all requests.
+    rows: how many questions or pictures each brings; 0 where only its body tells, for `self.charge` once that is read.
     idempotent: its POST creates something, and heeds an Idempotency-Key: what it writes and its answer are one
     transaction, so it must not wait for others in it; what takes its time is for `prepare`.
     etagged: what it answers to GET carries an ETag, for clients that ask again and again.
@@ -47,6 +48,7 @@ class ApiView(EtagView):
     http_method_names = ["get", "post", "put", "patch", "delete", "head"]
     required_scope: str | None = None
     rate_bucket = "other"
+    rows = 1
     idempotent = False
     etagged = False
     links: Mapping[str, Mapping[str, Any]] = {}
@@ -66,7 +68,7 @@ class ApiView(EtagView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        self.charge()
+        self.charge(self.rows)
         if request.method == "POST" and self.idempotent:
             self._heed_idempotency_key()
 
@@ -97,9 +99,14 @@ class ApiView(EtagView):
         """What the request brings, as values of JSON: with another content its Idempotency-Key does not fit."""
         return idempotency.content_of(self.request)
 
-    def charge(self, cost: int = 1) -> None:
-        """Counts more than the one request; raises RateLimited when there is no room for it."""
-        limits.charge(self.request._request, self.request.auth_principal, self.rate_bucket, cost=cost)
+    def wishes(self, serializer: type[serializers.Serializer[Any]]) -> dict[str, Any]:
+        """What the address asks for behind its question mark. Raises a problem that names what is not valid."""
+        asked: dict[str, Any] = parse(serializer, self.request.query_params.dict()).validated_data
+        return asked
+
+    def charge(self, rows: int) -> None:
+        """Counts the request, once, and its rows; raises RateLimited or QuotaExceeded when there is no room."""
+        limits.charge(self.request._request, self.request.auth_principal, self.rate_bucket, rows=rows)
 
 
 def parse(serializer: type[S], data: Any) -> S:
@@ -149,11 +156,13 @@ ME_EXAMPLE = {
     "key": {"name": "Support bot", "prefix": "k3v9x2ma", "expires_at": "2027-03-01T00:00:00Z"},
     "scopes": ["faq:read"],
     "limits": {
+        "requests": {"key": 1200, "user": 2400},
         "faq": {"key": 600, "user": 1200},
         "images": {"key": 240, "user": 480},
         "other": {"key": 300, "user": 600},
     },
     "left": {
+        "requests": {"key": 1197, "user": 2317},
         "faq": {"key": 598, "user": 1120},
         "images": {"key": 240, "user": 480},
         "other": {"key": 299, "user": 597},
@@ -205,7 +214,8 @@ class MeSerializer(serializers.Serializer[Any]):
     limits = serializers.DictField(
         child=serializers.DictField(child=serializers.IntegerField()),
         help_text="What each kind of work may have in a minute, by who is counted: the key, the user over all keys. "
-        "Questions and pictures count one by one, everything else by requests.",
+        "Every request counts in `requests`, and besides each question in `faq`, each picture in `images`, and what "
+        "scores nothing in `other`.",
     )
     left = serializers.DictField(
         child=serializers.DictField(child=serializers.IntegerField()),

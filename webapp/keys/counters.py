@@ -29,13 +29,20 @@ SUM_KNOWN_FOR = 10.0  # seconds that a process without Redis goes by its own sum
 @dataclass(frozen=True)
 class Ask:
     """`cost` to be counted under `key`. quota: None counts without a limit. forget_at: of a sum, in seconds since 1970;
-    0: of a minute. A cost of 0 only looks.
+    0: of a minute. needs: how much room there must be, where that is more than the cost; a cost of 0 that needs nothing
+    only looks.
     """
 
     key: str
     quota: int | None
     cost: int
     forget_at: int = 0
+    needs: int = 0
+
+    @property
+    def wanted(self) -> int:
+        """How much room there must be."""
+        return max(self.cost, self.needs)
 
 
 @dataclass(frozen=True)
@@ -111,7 +118,7 @@ class RedisStore:
         arguments: list[int | str] = [round(WINDOW * 1000), round(MERGED * 1000)]
         for ask in asks:
             quota = -1 if ask.quota is None else ask.quota
-            arguments += [quota, ask.cost, ask.forget_at, seeds.get(ask.key, "")]
+            arguments += [quota, ask.cost, ask.wanted, ask.forget_at, seeds.get(ask.key, "")]
         taken = self._taken(self._take, [ask.key for ask in asks], arguments)
         if taken.refused is None:
             then()
@@ -210,7 +217,7 @@ class MemoryStore:
             self._sweep(now)
             standings = [self._standing(ask, seeds, now) for ask in asks]
             for position, (ask, standing) in enumerate(zip(asks, standings, strict=True)):
-                if ask.cost and not _has_room(ask, standing.used):
+                if ask.wanted and not _has_room(ask, standing.used):
                     return Taken(position, standings)
             for ask in asks:
                 self._charge(ask, now)
@@ -224,7 +231,7 @@ class MemoryStore:
         if not ask.forget_at:
             minute = self._minutes.setdefault(ask.key, Minute())
             minute.drop_until(now - WINDOW)
-            missing = 1 if _has_room(ask, minute.used) else minute.used + ask.cost - (ask.quota or 0)
+            missing = 1 if _has_room(ask, minute.used) else minute.used + ask.wanted - (ask.quota or 0)
             return Standing(minute.used, minute.wait_for(missing, now))
         known = self._sums.get(ask.key)
         if known is None or known.known_until <= now:
@@ -272,4 +279,4 @@ class MemoryStore:
 
 
 def _has_room(ask: Ask, used: int) -> bool:
-    return ask.quota is None or used + ask.cost <= ask.quota
+    return ask.quota is None or used + ask.wanted <= ask.quota

@@ -1,8 +1,9 @@
 """How much a key, a person and a network address may ask for: in a minute, and in a calendar month.
 
-Of a minute each kind of work is counted apart, in requests or, of what is scored, in rows: questions and pictures. Of a
-month all that is scored is counted, requests and rows, with those of batches; it is counted whether or not there is a
-quota, and what is answered with an error is given back. plans.py says how much there is for whom.
+Of a minute every request is counted, and besides each kind of work apart: of what is scored the rows, questions and
+pictures, of the rest the requests. Of a month all that is scored is counted, requests and rows, with those of batches;
+it is counted whether or not there is a quota, and what is answered with an error is given back. plans.py says how much
+there is for whom.
 
 Counted in Redis where there is one, else in this process. A store that fails lets everything through, with a warning:
 a broken counter is no reason to stop scoring.
@@ -39,7 +40,11 @@ V = TypeVar("V", bound=Callable[..., HttpResponseBase])
 WINDOW = 60  # seconds
 PAUSE = 5  # seconds without counting after the store failed, so that not every request waits for it
 MONTH = "month-"  # how the limits of a month begin
-SCORING = ("faq", "images")  # the buckets that count in the month, too
+SCORING = ("faq", "images")  # the buckets that count rows, and in the month, too
+EVERY = "requests"  # the bucket of all requests
+BAD_KEYS = "bad-keys"
+# What the limits of a minute count, in words.
+UNITS = {EVERY: "requests", "faq": "questions", "images": "pictures", "other": "other requests"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class Limit:
     """`quota` of something in any minute, or in the month. quota: None counts without a limit.
 
     kind: what is counted: a bucket, or "month-requests" and "month-rows". who, subject: for whom: "key" or "user" and
-    its id, or "" and a network. cost: what is to be counted now.
+    its id, or "" and a network. cost: what is to be counted now; needs: what there must be room for, if that is more.
     """
 
     kind: str
@@ -56,6 +61,7 @@ class Limit:
     quota: int | None
     cost: int
     month: Month | None = None
+    needs: int = 0
 
     @property
     def name(self) -> str:
@@ -75,7 +81,12 @@ class Limit:
     @property
     def ask(self) -> Ask:
         forget_at = int(self.month.ends_at.timestamp()) + WINDOW if self.month else 0
-        return Ask(self.key, self.quota, self.cost, forget_at)
+        return Ask(self.key, self.quota, self.cost, forget_at, self.needs)
+
+    @property
+    def whose(self) -> str:
+        """Whom it limits, in words."""
+        return "this key" if self.who == "key" else "your account"
 
 
 @dataclass(frozen=True)
@@ -97,16 +108,26 @@ class Exceeded(RateLimited):
 
     def __init__(self, spent: Usage, usage: Sequence[Usage]) -> None:
         wait = max(1, math.ceil(spent.reset))
-        quota, cost = spent.limit.quota or 0, spent.limit.cost
-        said = (
-            f"This counts {cost:,}, and the limit is {quota:,} a minute. Send less at once."
-            if cost > quota > 0
-            else f"The limit of {quota:,} a minute is used up. Try again in {wait} s."
-            if not spent.remaining
-            else f"This counts {cost:,}, and of {quota:,} a minute {spent.remaining:,} are left. Try again in {wait} s."
-        )
-        super().__init__(said, retry_after=wait)
+        super().__init__(self._said(spent, wait), retry_after=wait)
         self.usage = tuple(usage)
+
+    @staticmethod
+    def _said(spent: Usage, wait: int) -> str:
+        limit, quota = spent.limit, spent.limit.quota or 0
+        if limit.kind == BAD_KEYS:
+            return (
+                f"More than {quota:,} requests in a minute came from your network with keys that do not work. "
+                f"Check the key, and try again in {wait} s."
+            )
+        unit, whose = UNITS[limit.kind], limit.whose
+        if not quota:
+            return f"The limit of {whose} is 0 {unit} a minute."
+        if limit.cost > quota:
+            return f"This brings {limit.cost:,} {unit}, and {whose} may have {quota:,} a minute. Send less at once."
+        if not spent.remaining:
+            return f"The limit of {whose}, {quota:,} {unit} a minute, is used up. Try again in {wait} s."
+        left = f"of the {quota:,} {unit} a minute of {whose} {spent.remaining:,} are left"
+        return f"This brings {limit.cost:,}, and {left}. Try again in {wait} s."
 
 
 class MonthExceeded(QuotaExceeded):
@@ -116,7 +137,7 @@ class MonthExceeded(QuotaExceeded):
         month, quota, cost = spent.limit.month, spent.limit.quota or 0, spent.limit.cost
         assert month is not None
         what = spent.limit.kind.removeprefix(MONTH)
-        whose = "this key" if spent.limit.who == "key" else "your account"
+        whose = spent.limit.whose
         said = (
             f"This counts {cost:,} {what}, and of the {quota:,} a month of {whose} {spent.remaining:,} are left."
             if spent.remaining
@@ -139,19 +160,21 @@ class Charge:
 # What the doors call --------------------------------------------------------------------------------------------------
 
 
-def charge(request: HttpRequest, principal: Principal, bucket: str, *, cost: int = 1) -> None:
-    """Counts `cost` rows ("other": requests) against the limits of the key and its owner: all are charged, or none.
+def charge(request: HttpRequest, principal: Principal, bucket: str, *, rows: int = 1) -> None:
+    """Counts the request and its rows against the limits of the key and its owner: all are charged, or none.
 
-    bucket: "faq", "images" or "other". Raises Exceeded or MonthExceeded where there is no room. Has the answer to the
-    request carry the RateLimit headers. A request may be charged again when it turns out to bring more: it stays one
-    request.
+    bucket: "faq", "images" or, of what has no rows, "other". rows: 0 while nobody knows; then there must be room for
+    one, and the request is charged again when they are known: it stays one request. Raises Exceeded or MonthExceeded
+    where there is no room. Has the answer to the request carry the RateLimit headers.
     """
-    limits = _minute_limits(principal, bucket, cost)
     charges = _charges(request)
+    itself = 0 if hasattr(request, "rate_limit_usage") else 1  # charged again, it stays one
+    cost, needs = (rows, 1) if bucket in SCORING else (itself, 0)
+    limits = [*_minute_limits(principal, bucket, cost, needs), *_minute_limits(principal, EVERY, itself)]
     planned: Charge | None = None
     if bucket in SCORING:
-        planned = Charge(_account(principal.user, principal.key), Use(0 if charges else 1, cost))
-        limits = [*limits, *_month_limits(planned, limits_of(principal.user))]
+        planned = Charge(_account(principal.user, principal.key), Use(itself, rows))
+        limits += _month_limits(planned, limits_of(principal.user), needs)
     try:
         usage = _counter(settings.REDIS_URL).take(limits, planned)
     except Exceeded as exceeded:
@@ -204,7 +227,7 @@ def limited(bucket: str) -> Callable[[V], V]:
 
 def charge_bad_key(request: HttpRequest, network: str) -> None:
     """Counts a key that opened nothing against the network it came from; raises Exceeded when it sends too many."""
-    limit = Limit("bad-keys", "", network, settings.RATE_LIMIT_BAD_KEYS, 1)
+    limit = Limit(BAD_KEYS, "", network, settings.RATE_LIMIT_BAD_KEYS, 1)
     try:
         _counter(settings.REDIS_URL).take([limit])
     except Exceeded as exceeded:
@@ -261,7 +284,7 @@ def count_batch(
 
 
 def quotas_of(principal: Principal) -> dict[str, dict[str, int]]:
-    """For each bucket, rows (requests) a minute by what counts them: {"faq": {"key": 600, "user": 1200}, …}."""
+    """For each bucket, what it may have a minute by what counts it: {"faq": {"key": 600, "user": 1200}, …}."""
     return {
         bucket: {limit.who: limit.quota or 0 for limit in _minute_limits(principal, bucket, 0)}
         for bucket in settings.RATE_LIMITS_PER_USER
@@ -307,21 +330,29 @@ def month_standing(user: User, key: ApiKey | None = None) -> dict[str, dict[str,
 # Limits of a caller ---------------------------------------------------------------------------------------------------
 
 
-def _minute_limits(principal: Principal, bucket: str, cost: int) -> list[Limit]:
+def _minute_limits(principal: Principal, bucket: str, cost: int, needs: int = 0) -> list[Limit]:
     allowed = limits_of(principal.user)
-    person = Limit(bucket, "user", principal.user.pk, allowed.per_user[bucket], cost)
+    person = Limit(bucket, "user", principal.user.pk, allowed.per_user[bucket], cost, needs=needs)
     if principal.key is None:
         return [person]
-    return [Limit(bucket, "key", principal.key.pk, allowed.per_key[bucket], cost), person]
+    return [Limit(bucket, "key", principal.key.pk, allowed.per_key[bucket], cost, needs=needs), person]
 
 
-def _month_limits(charge: Charge, allowed: Limits | None = None) -> list[Limit]:
+def _month_limits(charge: Charge, allowed: Limits | None = None, rows_needed: int = 0) -> list[Limit]:
     """The sums that the charge goes into, with the quotas that are allowed."""
     quotas = {"key": allowed.month_per_key, "user": allowed.month_per_user} if allowed else {"key": {}, "user": {}}
     return [
-        Limit(MONTH + what, who, subject.key_id or subject.user_id, quotas[who].get(what), cost, charge.account.month)
+        Limit(
+            MONTH + what,
+            who,
+            subject.key_id or subject.user_id,
+            quotas[who].get(what),
+            cost,
+            charge.account.month,
+            needs,
+        )
         for who, subject in charge.account.subjects.items()
-        for what, cost in (("requests", charge.use.requests), ("rows", charge.use.rows))
+        for what, cost, needs in (("requests", charge.use.requests, 0), ("rows", charge.use.rows, rows_needed))
     ]
 
 

@@ -1,7 +1,8 @@
 -- Counts against several limits, in Redis: all of them are charged, or none where one has no room (counters.py).
 --
 -- KEYS: what is counted. ARGV: how long a minute is, and within how long what comes is kept as one entry, in
--- milliseconds; then for each key its quota (-1: none), cost, forget_at (0: of a minute) and, of a sum, its seed or "".
+-- milliseconds; then for each key its quota (-1: none), cost, the room that there must be, forget_at (0: of a minute)
+-- and, of a sum, its seed or "".
 -- Returns the position of the limit without room (0: all are charged; -1: a sum is not there, and has no seed), then
 -- for each key what is used and the milliseconds to wait.
 --
@@ -13,8 +14,8 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
 local function limit_at(i)
-  local quota, cost, forget_at, seed = unpack(ARGV, 4 * i - 1, 4 * i + 2)
-  return tonumber(quota), tonumber(cost), tonumber(forget_at), seed
+  local quota, cost, wanted, forget_at, seed = unpack(ARGV, 5 * i - 2, 5 * i + 2)
+  return tonumber(quota), tonumber(cost), tonumber(wanted), tonumber(forget_at), seed
 end
 
 local function parsed(entry)
@@ -42,7 +43,7 @@ end
 local refused, used, wait, newest = 0, {}, {}, {}
 
 for i, key in ipairs(KEYS) do
-  local quota, cost, forget_at, seed = limit_at(i)
+  local quota, _, wanted, forget_at, seed = limit_at(i)
   local has_room
   if forget_at == 0 then
     local oldest = parsed(redis.call('LINDEX', key, 0))
@@ -52,8 +53,8 @@ for i, key in ipairs(KEYS) do
     end
     newest[i] = oldest and parsed(redis.call('LINDEX', key, -1))
     used[i] = oldest and newest[i].sum - oldest.sum + oldest.count or 0
-    has_room = used[i] + cost <= quota
-    wait[i] = oldest and wait_for(key, has_room and 1 or used[i] + cost - quota, oldest) or WINDOW
+    has_room = used[i] + wanted <= quota
+    wait[i] = oldest and wait_for(key, has_room and 1 or used[i] + wanted - quota, oldest) or WINDOW
   else
     local sum = redis.call('GET', key)
     if not sum then
@@ -63,14 +64,14 @@ for i, key in ipairs(KEYS) do
       sum = seed
     end
     used[i], wait[i] = tonumber(sum), 0
-    has_room = quota < 0 or used[i] + cost <= quota
+    has_room = quota < 0 or used[i] + wanted <= quota
   end
-  if refused == 0 and cost > 0 and not has_room then refused = i end
+  if refused == 0 and wanted > 0 and not has_room then refused = i end
 end
 
 if refused == 0 then
   for i, key in ipairs(KEYS) do
-    local _, cost, forget_at = limit_at(i)
+    local _, cost, _, forget_at = limit_at(i)
     local last = newest[i]
     if cost > 0 and forget_at > 0 then
       redis.call('INCRBY', key, cost)

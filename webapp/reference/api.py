@@ -71,7 +71,7 @@ class ScoreView(ApiView):
             if not pictures and int(request.META.get("CONTENT_LENGTH") or 0) > settings.MAX_BODY_BYTES:
                 raise TooLarge("The question is too large.")
             self.required_scope = (Scope.IMAGES if pictures else Scope.FAQ).value
-            self.rate_bucket = "images" if pictures else "faq"
+            self.rate_bucket, self.rows = ("images", 0) if pictures else ("faq", 1)
         super().initial(request, *args, **kwargs)
 
     @extend_schema(
@@ -107,8 +107,7 @@ class ScoreView(ApiView):
     def _pictures(self, request: ApiRequest) -> Response:
         began = time.monotonic()
         uploads = uploads_in(request.FILES)
-        if len(uploads) > 1:
-            self.charge(len(uploads) - 1)
+        self.charge(len(uploads))
         cards = classify(uploads, who=request.auth_principal, source=ScoringRecord.Source.API, top_k=TOP_K)
         for card in cards:
             if card.failure:  # the reference's shape has no place for it beside the others' results

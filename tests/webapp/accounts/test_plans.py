@@ -63,11 +63,13 @@ def test_a_change_made_elsewhere_arrives_in_some_seconds(owner, monkeypatch):
 
 def test_those_in_the_group_admin_make_plans_and_give_them_to_people(client, owner):
     client.force_login(make_member("admin"))
-    answer = client.post(reverse("admin:accounts_plan_add"), {"name": "Gold", "month_rows_per_user": "100000"})
+    answer = client.post(
+        reverse("admin:accounts_plan_add"), {"name": "Gold", "month_rows_per_user": "100000", "requests_per_key": "60"}
+    )
     assert answer.status_code == 302
     plan = Plan.objects.get()
     assert plan.month_rows_per_user == 100_000
-    assert plan.faq_per_key is None
+    assert (plan.requests_per_key, plan.faq_per_key) == (60, None)
     client.post(
         reverse("admin:accounts_user_change", args=[owner.pk]),
         {"email": owner.email, "name": "Olive", "plan": str(plan.pk), "is_active": "on"},

@@ -62,6 +62,15 @@ def test_what_one_limit_refuses_is_charged_to_none():
     assert taken(store, Ask("key", 10, 1), Ask("user", 5, 1)) is None
 
 
+def test_room_may_be_needed_without_being_taken():
+    store = MemoryStore()
+    look, month = Ask("a", 2, 0, needs=1), Ask("month", 2, 0, FAR, needs=1)
+    assert taken(store, look, month, month=1) is None
+    assert taken(store, Ask("a", 2, 2), Ask("month", 2, 1, FAR)) is None
+    assert (taken(store, look), taken(store, month)) == (0, 0)
+    assert taken(store, Ask("a", 2, 0)) is None
+
+
 def test_no_sixty_seconds_see_more_than_the_quota(clock):
     store = MemoryStore()
     assert [taken(store, Ask("a", 3, 1)) for _ in range(2)] == [None, None]
