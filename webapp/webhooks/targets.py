@@ -86,9 +86,9 @@ def find(url: str) -> Target:
     port = parsed.port or (443 if parsed.scheme == "https" else 80)
     host = parsed.raw_host.decode("ascii")
     addresses = _resolve(host, port)
-    if not all(map(allowed, addresses)):
-        # Not which one: that would tell strangers how our network is built.
-        raise Refused(f"{parsed.host} does not lead to a public address.")
+    # Neither which one it is, nor whether there is any: that would tell strangers how our network is built.
+    if not addresses or not all(map(allowed, addresses)):
+        raise Refused(f"{parsed.host} cannot be found, or does not lead to a public address.")
     return Target(parsed.scheme == "https", host, port, parsed.raw_path.decode("ascii"), addresses)
 
 
@@ -114,11 +114,11 @@ def _parsed(url: str) -> httpx.URL:
 
 
 def _resolve(host: str, port: int) -> list[str]:
-    """The addresses that a name stands for, in the order in which to try them. Raises Refused."""
+    """The addresses that a name stands for, in the order in which to try them; none for one that is not found."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:  # the second: of a name whose parts are too long
-        raise Refused(f"The name {host} cannot be found.") from error
+    except (OSError, UnicodeError):  # the second: of a name whose parts are too long
+        return []
     return list(dict.fromkeys(str(where[0]) for *_, where in found))
 
 
