@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from webapp.accounts.models import User
-from webapp.errors import Conflict, InvalidInput
+from webapp.errors import Conflict, InvalidInput, NotFound
 from webapp.webhooks import deliveries, events, sealing, signing, targets
 from webapp.webhooks.models import Delivery, Endpoint, EventType
 from webapp.webhooks.targets import Checked
@@ -18,6 +18,7 @@ log = structlog.get_logger(__name__)
 
 MOST = 10  # endpoints of one person
 OVERLAP = timedelta(hours=24)  # that the secret before signs along after a rotation
+GONE = "This webhook was deleted a moment ago."
 MOST_SECRETS = 4  # of one endpoint that sign at the same time
 
 
@@ -51,14 +52,18 @@ def change(
     event_types: Collection[str] | None = None,
     description: str | None = None,
 ) -> None:
-    """Changes what is given. Raises InvalidInput naming the field. What is on its way goes to the new address."""
+    """Changes what is given. Raises InvalidInput naming the field, and NotFound where it was deleted meanwhile: to look
+    the address up may take seconds. What is on its way goes to the new address.
+    """
+    changed: dict[str, str] = {}
     if event_types is not None:
-        endpoint.events = _known(event_types)
+        changed["events"] = _known(event_types)
     if url is not None and url.strip() != endpoint.url:
-        endpoint.url = targets.checked(url)
+        changed["url"] = targets.checked(url)
     if description is not None:
-        endpoint.description = description
-    endpoint.save(update_fields=["events", "url", "description"])
+        changed["description"] = description
+    if changed and not Endpoint.objects.filter(pk=endpoint.pk).update(**changed):
+        raise NotFound(GONE)
 
 
 def _known(event_types: Collection[str]) -> str:
@@ -79,11 +84,14 @@ def delete(endpoint: Endpoint) -> None:
 
 
 def rotate(endpoint: Endpoint, now: datetime | None = None) -> NewSecret:
-    """Makes a new secret. The one before signs along for 24 hours. Raises Conflict for too many at once."""
+    """Makes a new secret. The one before signs along for 24 hours. Raises Conflict for too many at once, and NotFound
+    where the endpoint was deleted meanwhile.
+    """
     now = now or timezone.now()
     secret = signing.new_secret()
     with transaction.atomic():
-        Endpoint.objects.select_for_update().get(pk=endpoint.pk)
+        if Endpoint.objects.select_for_update().filter(pk=endpoint.pk).first() is None:
+            raise NotFound(GONE)
         endpoint.secrets.filter(expires_at__lte=now).delete()
         if endpoint.secrets.count() >= MOST_SECRETS:
             raise Conflict(f"{MOST_SECRETS} secrets sign at this time. Wait until the oldest has ended.")

@@ -1,5 +1,6 @@
 """Webhooks by API: a key with the scope, and what a stranger's key does not find."""
 
+import socket
 import uuid
 
 import pytest
@@ -99,6 +100,16 @@ def test_a_change_of_nothing_is_a_mistake_and_a_number_is_no_truth(call, webhook
     assert_problem(call("patch", f"{LIST}/{webhook.pk}", {"enabled": 0}), 422, "invalid-input")
     assert_problem(call("patch", f"{LIST}/{webhook.pk}", {}), 422, "invalid-input")
     assert_problem(call("patch", f"{LIST}/{webhook.pk}"), 422, "invalid-input")
+
+
+def test_a_webhook_that_is_deleted_while_its_new_address_is_looked_up_is_a_404(call, webhook, monkeypatch):
+    def look_up(*args, real=socket.getaddrinfo, **options):
+        Endpoint.objects.all().delete()
+        return real(*args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    answer = call("patch", f"{LIST}/{webhook.pk}", {"url": webhook.url.replace("/hooks", "/new")})
+    assert_problem(answer, 404, "not-found")
 
 
 def test_a_rotation_tells_the_new_secret(call, owner, webhook, receiver, happens):
