@@ -255,10 +255,10 @@ class DeliveryView(WebhooksApi):
         operation_id="webhook_delivery",
         tags=["Webhooks"],
         summary="Read a delivery",
-        description="With the event as it is sent, and every attempt with what was answered.",
+        description="With the event as it is sent, and the last 50 attempts with what was answered.",
         parameters=[OF_WEBHOOK, OF_DELIVERY],
         responses={200: WholeDeliverySerializer},
-        examples=[answers("A delivery", {**DELIVERY, "event": EVENT, "tries": [TRY]})],
+        examples=[answer_example("A delivery", {**DELIVERY, "event": EVENT, "tries": [TRY]})],
     )
     def get(self, request: ApiRequest, webhook_id: UUID, delivery_id: UUID) -> Response:
         delivery = queries.delivery_of(request.auth_principal.user, webhook_id, delivery_id)

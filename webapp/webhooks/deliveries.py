@@ -14,12 +14,12 @@ from time import perf_counter
 
 import structlog
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from webapp import metrics
 from webapp.webhooks import sealing, sending, signing, targets
-from webapp.webhooks.models import TEST, Attempt, Delivery, Endpoint
+from webapp.webhooks.models import LONGEST_ERROR, TEST, Attempt, Delivery, Endpoint
 
 log = structlog.get_logger(__name__)
 State, Reason = Delivery.State, Endpoint.Reason
@@ -31,6 +31,7 @@ LONGEST_PAUSE = timedelta(hours=24)  # that an endpoint may ask for
 FAILING_FOR = timedelta(days=3)  # without one success, and a delivery given up: the endpoint is disabled
 LEASE = timedelta(seconds=90)  # longer than an attempt takes: the name's look-up, and `sending.WITHIN`
 KEPT = timedelta(days=30)
+ATTEMPTS_KEPT = 50  # of one delivery, which its owner may send again as often as they like
 CANDIDATES = 20  # looked at in one attempt to claim: others may be claiming the same ones
 DELETED_AT_ONCE = 500
 # What the metrics call the state after an attempt.
@@ -58,23 +59,38 @@ class Outcome:
 
 
 def due(now: datetime) -> QuerySet[Delivery]:
-    """What can be claimed: due, in nobody's hands, to an endpoint that nobody is talking to at this moment."""
-    busy = Delivery.objects.filter(leased_until__gt=now)
+    """What can be claimed: due, in nobody's hands, to an endpoint that nobody is talking to at this moment.
+
+    Nothing of an owner who is not active any more; it waits until they are again.
+    """
     return Delivery.objects.filter(
-        Q(leased_until=None) | Q(leased_until__lte=now), state=State.PENDING, due_at__lte=now, endpoint__disabled=""
-    ).exclude(endpoint__in=busy.values("endpoint"))
+        _in_nobodys_hands(now),
+        state=State.PENDING,
+        due_at__lte=now,
+        endpoint__disabled="",
+        endpoint__owner__is_active=True,
+    ).exclude(endpoint__in=_being_tried(now).values("endpoint"))
+
+
+def _being_tried(now: datetime) -> QuerySet[Delivery]:
+    return Delivery.objects.filter(leased_until__gt=now)
+
+
+def _in_nobodys_hands(now: datetime) -> Q:
+    return Q(leased_until=None) | Q(leased_until__lte=now)
 
 
 def claim(now: datetime) -> Delivery | None:
     """The delivery to try next, its endpoint loaded, in the caller's hands until LEASE from now; None when none is due.
 
-    Endpoints that work come first, so that those that let us wait for every answer do not keep the others waiting.
+    Owners take turns, whatever each has sent; and endpoints that work come first, so that those that let us wait for
+    every answer do not keep the others waiting.
     """
-    order = (F("endpoint__failing_since").asc(nulls_first=True), "due_at", "pk")
+    has_turn = Exists(_being_tried(now).filter(endpoint__owner=OuterRef("endpoint__owner")))
+    order = (has_turn, F("endpoint__failing_since").asc(nulls_first=True), "due_at", "pk")
     for pk in due(now).order_by(*order).values_list("pk", flat=True)[:CANDIDATES]:
         token = uuid.uuid4()
-        free = Q(leased_until=None) | Q(leased_until__lte=now)
-        mine = Delivery.objects.filter(free, pk=pk, state=State.PENDING, due_at__lte=now)
+        mine = Delivery.objects.filter(_in_nobodys_hands(now), pk=pk, state=State.PENDING, due_at__lte=now)
         if mine.update(token=token, leased_until=now + LEASE):
             return Delivery.objects.select_related("endpoint").filter(pk=pk, token=token).first()
     return None
@@ -144,7 +160,7 @@ def _error_in(status: int) -> str:
 
 def settle(delivery: Delivery, outcome: Outcome, now: datetime) -> bool:
     """Notes how the attempt went and what comes next. False, and nothing is written, for a lease that was lost."""
-    tries = delivery.tries + 1
+    tries, error = delivery.tries + 1, outcome.error[:LONGEST_ERROR]
     with transaction.atomic():
         # Whoever changes both takes the endpoint first, so that nobody waits for each other.
         endpoint = Endpoint.objects.select_for_update().filter(pk=delivery.endpoint_id).first()
@@ -163,7 +179,7 @@ def settle(delivery: Delivery, outcome: Outcome, now: datetime) -> bool:
             attempts=F("attempts") + 1,
             status=outcome.status,
             duration_ms=outcome.duration_ms,
-            error=outcome.error,
+            error=error,
         )
         if endpoint is None or not settled:
             log.info("webhook_attempt_came_late", delivery=str(delivery.pk))
@@ -173,9 +189,12 @@ def settle(delivery: Delivery, outcome: Outcome, now: datetime) -> bool:
             at=now,
             status=outcome.status,
             duration_ms=outcome.duration_ms,
-            error=outcome.error,
+            error=error,
             response=outcome.response,
         )
+        if delivery.attempts >= ATTEMPTS_KEPT:
+            older = delivery.tried.values_list("pk", flat=True)[ATTEMPTS_KEPT:]
+            Attempt.objects.filter(pk__in=list(older)).delete()
         _judge(endpoint, delivery, outcome, now, given_up=state == State.FAILED)
     if delivery.type != TEST:  # of which only its owner wants to know
         metrics.webhook_attempts.labels(ATTEMPTS[state]).inc()
@@ -235,18 +254,29 @@ def disable(endpoint: Endpoint, reason: Endpoint.Reason, now: datetime) -> bool:
         if not disabled:
             return False
         # But for what is being tried right now: how that ends, its worker will say.
-        waiting = Delivery.objects.filter(Q(leased_until=None) | Q(leased_until__lte=now), endpoint=endpoint)
-        waiting.filter(state=State.PENDING).update(
-            state=State.FAILED,
-            due_at=None,
-            ended_at=now,
-            token=None,
-            leased_until=None,
-            error="The webhook was disabled before it could be delivered.",
-        )
+        _end(Delivery.objects.filter(_in_nobodys_hands(now), endpoint=endpoint, state=State.PENDING), now)
     endpoint.disabled, endpoint.disabled_at = reason, now
     log.info("webhook_disabled", webhook=str(endpoint.pk), owner_id=endpoint.owner_id, reason=reason.value)
     return True
+
+
+def end_abandoned(now: datetime) -> int:
+    """Ends what a worker had in hand that was killed after the endpoint was disabled; returns how many."""
+    abandoned = Delivery.objects.filter(
+        _in_nobodys_hands(now), state=State.PENDING, endpoint__disabled_at__lte=now - LEASE
+    )
+    return _end(abandoned, now) if abandoned.exists() else 0
+
+
+def _end(pending: QuerySet[Delivery], now: datetime) -> int:
+    return pending.update(
+        state=State.FAILED,
+        due_at=None,
+        ended_at=now,
+        token=None,
+        leased_until=None,
+        error="The webhook was disabled before it could be delivered.",
+    )
 
 
 def send_again(delivery: Delivery, now: datetime) -> None:

@@ -15,6 +15,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 LONGEST_URL = 2000
+LONGEST_ERROR = 300
 
 
 class EventType(models.TextChoices):
@@ -138,11 +139,11 @@ class Delivery(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     ended_at = models.DateTimeField(null=True, blank=True)
 
-    # How the last attempt went; all of them are kept in Attempt.
-    attempts = models.PositiveIntegerField(default=0)  # in all
+    # How the last attempt went; those before it are in Attempt.
+    attempts = models.PositiveIntegerField(default=0)  # in all; the newest are kept
     status = models.PositiveSmallIntegerField(null=True, blank=True)  # of the answer; empty: there was none
     duration_ms = models.FloatField(null=True, blank=True)
-    error = models.CharField(max_length=300, blank=True)  # why it failed, for the owner
+    error = models.CharField(max_length=LONGEST_ERROR, blank=True)  # why it failed, for the owner
 
     class Meta:
         verbose_name_plural = "deliveries"
@@ -189,7 +190,7 @@ class Attempt(models.Model):
     at = models.DateTimeField()
     status = models.PositiveSmallIntegerField(null=True, blank=True)  # empty: there was no answer
     duration_ms = models.FloatField()
-    error = models.CharField(max_length=300, blank=True)  # empty: it was delivered
+    error = models.CharField(max_length=LONGEST_ERROR, blank=True)  # empty: it was delivered
     response = models.TextField(blank=True)  # the first kilobyte of the answer's body, as text
 
     class Meta:

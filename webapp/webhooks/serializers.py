@@ -125,7 +125,7 @@ class AttemptSerializer(serializers.Serializer[Attempt]):
 
 class WholeDeliverySerializer(DeliverySerializer):
     event = serializers.SerializerMethodField(help_text="What is sent: `type`, `timestamp` and `data`.")
-    tries = AttemptSerializer(many=True, source="tried.all", help_text="Every attempt, the last one first.")
+    tries = AttemptSerializer(many=True, source="tried.all", help_text="The last 50 attempts, the newest first.")
 
     def get_event(self, delivery: Delivery) -> dict[str, Any]:
         event: dict[str, Any] = json.loads(delivery.body)

@@ -43,6 +43,7 @@ def watch() -> None:
         return
     try:
         now = timezone.now()
+        deliveries.end_abandoned(now)
         for _ in deliveries.due(now).order_by("endpoint").values("endpoint").distinct()[:AT_ONCE]:
             queues.send(TASK, expires=WANTED_FOR)
         notices.send_due(now)

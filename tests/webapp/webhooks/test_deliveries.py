@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from tests.factories import WEBHOOK_SECRET, make_webhook
 from tests.webapp.webhooks.receiver import Reply
+from webapp.accounts.models import User
 from webapp.webhooks import deliveries, notices, sending, services
 from webapp.webhooks.models import Attempt, Delivery, Endpoint
 from webapp.webhooks.tasks import prune, watch
@@ -188,6 +189,30 @@ def test_endpoints_that_work_come_first(owner, stranger, webhook, receiver, happ
     now = timezone.now()
     assert deliveries.claim(now).endpoint == webhook
     assert deliveries.claim(now).endpoint == failing
+
+
+def test_owners_take_turns_however_much_one_of_them_sends(owner, stranger, receiver, happens):
+    """Slow receivers of one person, with all they can be sent, must not keep everybody else's events waiting."""
+    for number in range(3):
+        make_webhook(owner, url=receiver.at("127.0.0.1", f"/{number}"))
+    other = make_webhook(stranger, url=receiver.url)
+    for _ in range(2):
+        happens(owner)
+    happens(stranger)
+    now = timezone.now()
+    owners = [deliveries.claim(now).endpoint.owner for _ in range(4)]
+    assert owners == [owner, stranger, owner, owner]
+    assert deliveries.claim(now) is None
+    assert other.deliveries.get().leased_until
+
+
+def test_nothing_is_sent_for_an_owner_who_is_not_active_any_more(owner, webhook, receiver, happens):
+    happens(owner)
+    User.objects.update(is_active=False)
+    assert not try_at(timezone.now())
+    User.objects.update(is_active=True)
+    assert try_at(timezone.now())
+    assert one().state == "delivered"
 
 
 def test_an_error_of_our_own_holds_up_nobody(owner, webhook, receiver, happens, monkeypatch):
@@ -373,6 +398,19 @@ def test_how_a_request_ends_that_is_on_its_way_while_one_disables(owner, webhook
     assert (one().state, one().error) == ("failed", "It answered 500.")
 
 
+def test_what_a_killed_worker_had_in_hand_while_one_disabled_has_an_end(owner, webhook, receiver, happens):
+    happens(owner)
+    before = timezone.now() - deliveries.LEASE - timedelta(seconds=1)
+    Delivery.objects.update(due_at=before)
+    assert deliveries.claim(before)
+    deliveries.disable(webhook, Endpoint.Reason.OWNER, before)
+    assert one().state == "pending"
+    watch()
+    assert one().state == "failed"
+    services.enable(webhook)
+    assert not try_at(timezone.now())
+
+
 def test_a_test_is_tried_once_and_does_not_count_against_the_endpoint(webhook, receiver):
     receiver.answers(500)
     services.test(webhook)
@@ -432,6 +470,24 @@ def test_what_has_ended_can_be_sent_again_under_its_id(owner, webhook, receiver,
     assert try_at(timezone.now())
     assert (one().state, one().attempts) == ("delivered", 2)
     assert len({received.id for received in receiver.received}) == 1
+
+
+def test_the_newest_attempts_are_kept_however_often_it_is_sent_again(owner, webhook, receiver, happens, monkeypatch):
+    monkeypatch.setattr(deliveries, "ATTEMPTS_KEPT", 3)
+    receiver.answers(200, 201, 202, 203, 204)
+    happens(owner)
+    for _ in range(5):
+        try_at(timezone.now())
+        services.send_again(Delivery.objects.select_related("endpoint").get())
+    assert one().attempts == 5
+    assert [attempt.status for attempt in one().tried.all()] == [204, 203, 202]
+
+
+def test_a_reason_of_any_length_ends_an_attempt(owner, webhook, happens):
+    happens(owner)
+    now = timezone.now()
+    assert deliveries.settle(deliveries.claim(now), deliveries.Outcome(None, "why " * 200, 1), now)
+    assert len(one().error) == len(one().tried.get().error) == 300
 
 
 def test_what_waits_for_its_next_attempt_can_be_hurried(owner, webhook, receiver, happens):
