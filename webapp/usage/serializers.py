@@ -47,7 +47,8 @@ class UseAskSerializer(serializers.Serializer[Any]):
         required=False,
         default="day",
         max_length=60,
-        help_text=f"One or more of {', '.join(f'`{part}`' for part in PARTS)}, with commas between.",
+        help_text=f"One or more of {', '.join(f'`{part}`' for part in PARTS)}, with commas between. `version` brings "
+        "`model` along: versions of two models can have one name.",
     )
     key = serializers.CharField(required=False, max_length=8, help_text="Only of the key with this prefix.")
     model = serializers.CharField(required=False, max_length=128, help_text="Only of this model.")
@@ -63,8 +64,11 @@ class UseAskSerializer(serializers.Serializer[Any]):
 
     @property
     def parts(self) -> list[str]:
-        """What it is grouped by, each once."""
-        return list(dict.fromkeys(self.validated_data["group_by"].split(",")))
+        """What it is grouped by, each once; a version by its model, too."""
+        parts = list(dict.fromkeys(self.validated_data["group_by"].split(",")))
+        if "version" in parts and "model" not in parts:
+            parts.insert(parts.index("version"), "model")
+        return parts
 
     def wanted(self, user: User) -> Wanted:
         """The use asked for. Raises InvalidInput for days that make no sense."""

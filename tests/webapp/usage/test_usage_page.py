@@ -100,6 +100,15 @@ class TestTheApi:
         assert [(line["version"], line["rows"]) for line in answer["data"]] == [("4", 10), ("3", 5)]
         assert ask(f"?key={owner_key.prefix}").json()["total"]["rows"] == 5
 
+    def test_versions_of_one_name_are_told_apart_by_their_models(self, ask, owner):
+        make_use(owner, model="digits", version="3", rows=2)
+        make_use(owner, version="3", rows=5)
+        lines = ask("?group_by=version").json()["data"]
+        assert [(line["model"], line["version"], line["rows"]) for line in lines] == [
+            ("faq-javascript", "3", 5),
+            ("digits", "3", 2),
+        ]
+
     def test_days_are_bounded_and_in_order(self, ask):
         assert ask("?since=2026-02-01&until=2026-01-01").json()["errors"][0]["field"] == "since"
         assert ask("?since=2001-01-01").json()["errors"][0]["field"] == "since"
