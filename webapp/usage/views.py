@@ -27,7 +27,7 @@ def history(request: HttpRequest) -> HttpResponse:
     if kind not in ScoringRecord.Kind:
         kind = ""
     page = queries.history_of(principal_of(request).user, kind, request.GET.get("before"))
-    context = {"records": page.records, "kind": kind, "next_cursor": page.next_cursor}
+    context = {"records": page.items, "kind": kind, "next_cursor": page.next_cursor}
     return render_page(request, "usage/history.html", "usage/_records.html", context)
 
 
