@@ -204,7 +204,8 @@ CACHES: dict[str, dict[str, Any]] = {
         "OPTIONS": {"socket_connect_timeout": 0.5, "socket_timeout": 0.5},  # seconds; a cache is there to be quick
     }
     if REDIS_URL
-    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+    # Counts tries to sign in, by person and by address: so many that those of one cannot be pushed out by others'.
+    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}}
 }
 MODEL_STORE = Path(os.environ.get("MODEL_STORE", VAR_DIR / "models"))
 BATCH_DIR = Path(os.environ.get("BATCH_DIR", VAR_DIR / "batches"))  # shared by web and workers

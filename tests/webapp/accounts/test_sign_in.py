@@ -3,6 +3,7 @@ import re
 import pytest
 from allauth.mfa.totp.internal import auth as totp
 from django.core import mail
+from django.core.cache import cache
 from django.test import Client
 from django.urls import reverse
 
@@ -48,6 +49,14 @@ def test_after_five_wrong_passwords_the_right_one_waits_too(client, owner):
     answer = sign_in(client)
     assert "Too many failed" in str(answer.context["form"].errors)
     assert not is_signed_in(client)
+
+
+def test_tries_at_one_account_are_not_forgotten_for_those_at_others(client, owner):
+    for _ in range(5):
+        sign_in(client, password="not this one")
+    for number in range(2000):
+        cache.set(f"try-at-account-{number}", 1)
+    assert "Too many failed" in str(sign_in(client).context["form"].errors)
 
 
 def test_too_many_attempts_from_one_address_get_the_designed_429(client, owner, settings):
