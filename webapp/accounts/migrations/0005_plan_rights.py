@@ -1,21 +1,10 @@
 """Those in the group admin look after plans."""
 
-from django.contrib.auth.management import create_permissions
 from django.db import migrations
 
-GRANTS = [f"{what}_plan" for what in ("view", "add", "change", "delete")]
+from webapp.accounts.rights import given_to_admins
 
-
-def grant(apps, schema_editor):
-    database = schema_editor.connection.alias
-    config = apps.get_app_config("accounts")
-    if not hasattr(config, "models_module"):
-        config.models_module = True  # one as it was then: without this it counts as one without models
-    create_permissions(config, verbosity=0, using=database, apps=apps)  # Django makes them after all migrations
-    permissions = apps.get_model("auth", "Permission").objects.using(database)
-    found = permissions.filter(content_type__app_label="accounts", codename__in=GRANTS)
-    assert len(found) == len(GRANTS), "permissions of plans are missing"
-    apps.get_model("auth", "Group").objects.using(database).get(name="admin").permissions.add(*found)
+give_rights = given_to_admins("accounts", [f"{what}_plan" for what in ("view", "add", "change", "delete")])
 
 
 class Migration(migrations.Migration):
@@ -24,4 +13,4 @@ class Migration(migrations.Migration):
         ("registry", "0003_roles"),
     ]
     # Back: the permissions go with the model.
-    operations = [migrations.RunPython(grant, migrations.RunPython.noop)]
+    operations = [migrations.RunPython(give_rights, migrations.RunPython.noop)]

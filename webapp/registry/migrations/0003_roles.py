@@ -1,7 +1,8 @@
 """The groups viewer, operator and admin. Running it again adds what is missing and takes nothing away."""
 
-from django.contrib.auth.management import create_permissions
 from django.db import migrations
+
+from webapp.accounts.rights import make_permissions
 
 VIEWER = {
     "registry": [
@@ -28,7 +29,8 @@ ROLES = {"viewer": [VIEWER], "operator": [VIEWER, OPERATOR], "admin": [VIEWER, O
 
 def make_roles(apps, schema_editor):
     database = schema_editor.connection.alias
-    make_permissions(apps, database)
+    for app in ADMIN:
+        make_permissions(apps, app, database)
     groups = apps.get_model("auth", "Group").objects.using(database)
     permissions = apps.get_model("auth", "Permission").objects.using(database)
     for name, grants in ROLES.items():
@@ -38,15 +40,6 @@ def make_roles(apps, schema_editor):
                 found = permissions.filter(content_type__app_label=app, codename__in=codenames)
                 assert len(found) == len(codenames), f"permissions of {app} are missing"
                 group.permissions.add(*found)
-
-
-def make_permissions(apps, database):
-    """Django makes permissions after all migrations; a fresh database does not have them yet."""
-    for app in ADMIN:
-        config = apps.get_app_config(app)
-        if not hasattr(config, "models_module"):
-            config.models_module = True  # one as it was then: without this it counts as one without models
-        create_permissions(config, verbosity=0, using=database, apps=apps)
 
 
 class Migration(migrations.Migration):

@@ -1,15 +1,13 @@
 """Lets the group admin see how much everybody uses."""
 
-from django.contrib.auth.management import create_permissions
 from django.db import migrations
+
+from webapp.accounts.rights import make_permissions
 
 
 def let_admins_see(apps, schema_editor):
     database = schema_editor.connection.alias
-    config = apps.get_app_config("usage")
-    if not hasattr(config, "models_module"):
-        config.models_module = True  # one as it was then: without this it counts as one without models
-    create_permissions(config, verbosity=0, using=database, apps=apps)
+    make_permissions(apps, "usage", database)
     permission = (
         apps.get_model("auth", "Permission")
         .objects.using(database)
