@@ -1,4 +1,5 @@
 import { eachOf, inOrder, sortOut } from "../lib/uploads.js";
+import { takeDropped } from "./drop.js";
 import { send } from "./upload.js";
 
 const AT_ONCE = 3; // requests; the pods batch them
@@ -111,22 +112,5 @@ export function mount(page) {
     take([new File([picture], sample.dataset.sample, { type: picture.type })]);
   });
 
-  document.addEventListener("paste", (event) => take(event.clipboardData?.files ?? []));
-
-  // Leaving one element for its child is also a dragleave, so the depth is counted.
-  let depth = 0;
-  const dragging = (change) => {
-    depth = Math.max(0, depth + change);
-    page.classList.toggle("is-dragging", depth > 0);
-  };
-  const bringsFiles = (event) => event.dataTransfer?.types.includes("Files");
-  document.addEventListener("dragenter", (event) => bringsFiles(event) && dragging(1));
-  document.addEventListener("dragleave", (event) => bringsFiles(event) && dragging(-1));
-  document.addEventListener("dragover", (event) => bringsFiles(event) && event.preventDefault());
-  document.addEventListener("drop", (event) => {
-    if (!bringsFiles(event)) return;
-    event.preventDefault();
-    dragging(-depth);
-    take(event.dataTransfer.files);
-  });
+  takeDropped(page, take);
 }
