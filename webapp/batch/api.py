@@ -40,7 +40,7 @@ from webapp.images.checks import Upload
 from webapp.images.serializers import ClassifyAskSerializer
 from webapp.images.uploads import uploads_in
 from webapp.keys import idempotency
-from webapp.keys.api import ApiRequest, ApiView, page_answer, parse
+from webapp.keys.api import ApiRequest, ApiView, in_path, page_answer, parse
 from webapp.keys.models import Scope
 from webapp.usage.feedback import numbered
 
@@ -90,13 +90,7 @@ EXAMPLE = OpenApiExample(
     },
     response_only=True,
 )
-OF_THE_PATH = OpenApiParameter(
-    "batch_id",
-    OpenApiTypes.UUID,
-    OpenApiParameter.PATH,
-    description="The `id` of the batch.",
-    examples=[OpenApiExample("A batch", value=EXAMPLE_ID)],
-)
+OF_THE_PATH = in_path("batch_id", uuid.UUID, "The `id` of the batch.", EXAMPLE_ID)
 # Where a client may go from an answer that holds a batch.
 NEXT = {
     "batch": {"operationId": "batch", "parameters": {"batch_id": "$response.body#/id"}},
@@ -152,7 +146,7 @@ class BatchesView(ApiView):
         responses={200: BatchesSerializer},
     )
     def get(self, request: ApiRequest) -> Response:
-        ask = parse(BatchesAskSerializer, request.query_params.dict()).validated_data
+        ask = self.wishes(BatchesAskSerializer)
         found = queries.jobs_of(
             request.auth_principal.user,
             state=ask.get("status"),

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
-from drf_spectacular.utils import OpenApiExample, extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -114,6 +114,25 @@ def parse(serializer: type[S], data: Any) -> S:
     filled = serializer(data=data)
     filled.is_valid(raise_exception=True)
     return filled
+
+
+# What the OpenAPI document says of them -------------------------------------------------------------------------------
+
+
+def in_path(name: str, kind: Any, description: str, example: str) -> OpenApiParameter:
+    """A part of the address that varies. kind: a type, or a schema."""
+    shown = OpenApiExample(f"A {name}".replace("_", " "), value=example)
+    return OpenApiParameter(name, kind, OpenApiParameter.PATH, description=description, examples=[shown])
+
+
+def answer_example(name: str, value: Any, *statuses: str) -> OpenApiExample:
+    """An answer as it may come, with one of these statuses; by default 200."""
+    return OpenApiExample(name, value=value, response_only=True, status_codes=list(statuses) or ["200"])
+
+
+def list_example(name: str, row: Any) -> OpenApiExample:
+    """A list with that row alone."""
+    return answer_example(name, {"data": [row], "has_more": False, "next_cursor": None})
 
 
 # Lists ----------------------------------------------------------------------------------------------------------------
@@ -232,7 +251,7 @@ class MeView(ApiView):
         summary="Say who is asking",
         description="The user, the key, what they may do, how often, and what is left of it. Useful to check a key.",
         responses={200: MeSerializer},
-        examples=[OpenApiExample("With a key", value=ME_EXAMPLE, response_only=True)],
+        examples=[answer_example("With a key", ME_EXAMPLE)],
     )
     def get(self, request: ApiRequest) -> Response:
         who = request.auth_principal

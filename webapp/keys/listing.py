@@ -2,12 +2,20 @@
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiExample, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
 from webapp.errors import InvalidInput
-from webapp.keys.api import ApiRequest, ApiView, PageAskSerializer, PageSerializer, UserSerializer, page_answer, parse
+from webapp.keys.api import (
+    ApiRequest,
+    ApiView,
+    PageAskSerializer,
+    PageSerializer,
+    UserSerializer,
+    list_example,
+    page_answer,
+)
 from webapp.keys.models import Scope
 from webapp.keys.queries import keys_of
 from webapp.paging import page_of
@@ -77,15 +85,8 @@ class KeysView(ApiView):
         "responsible for. Secrets are shown once, when they are made, and never here.",
         parameters=[PageAskSerializer],
         responses={200: OwnKeysSerializer},
-        examples=[
-            OpenApiExample(
-                "One key",
-                value={"data": [KEY_EXAMPLE], "has_more": False, "next_cursor": None},
-                response_only=True,
-                status_codes=["200"],
-            )
-        ],
+        examples=[list_example("One key", KEY_EXAMPLE)],
     )
     def get(self, request: ApiRequest) -> Response:
-        ask = parse(PageAskSerializer, request.query_params.dict()).validated_data
-        return page_answer(request, page_of(keys_of(request.auth_principal.user), **ask), OwnKeysSerializer)
+        page = page_of(keys_of(request.auth_principal.user), **self.wishes(PageAskSerializer))
+        return page_answer(request, page, OwnKeysSerializer)

@@ -1,11 +1,11 @@
 from typing import Any
 
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.response import Response
 
 from webapp.accounts.roles import may_see_history
 from webapp.errors import InvalidInput, NotAllowed, NotFound, ScoringUnavailable
-from webapp.keys.api import ApiRequest, ApiView, page_answer, parse
+from webapp.keys.api import ApiRequest, ApiView, in_path, page_answer
 from webapp.keys.models import Scope
 from webapp.registry import queries
 from webapp.registry.models import ScoringModel
@@ -132,13 +132,7 @@ class HistoryView(ApiView):
             "may see the history in the admin."
         ),
         parameters=[
-            OpenApiParameter(
-                "name",
-                str,
-                OpenApiParameter.PATH,
-                description="Of the model.",
-                examples=[OpenApiExample("FAQ", value="faq-javascript")],
-            ),
+            in_path("name", str, "Of the model.", "faq-javascript"),
             HistoryAskSerializer,
         ],
         responses={200: HistorySerializer},
@@ -151,7 +145,7 @@ class HistoryView(ApiView):
         model = ScoringModel.objects.filter(name=name).first() if "\0" not in name else None
         if model is None:
             raise NotFound(f"There is no model named {name!r}. `GET /api/v1/models` lists those there are.")
-        ask = parse(HistoryAskSerializer, request.query_params.dict()).validated_data
+        ask = self.wishes(HistoryAskSerializer)
         page = queries.history(model, before=ask.get("cursor"), size=ask["limit"], until=ask.get("at"))
         served = queries.served_at(model, ask["at"]) if "at" in ask else None
         return page_answer(request, page, HistorySerializer, model=model.name, served=served)

@@ -4,11 +4,20 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.response import Response
 
 from webapp.errors import AppError, Conflict, InvalidInput, NotFound
-from webapp.keys.api import ApiRequest, ApiView, PageAskSerializer, page_answer, parse
+from webapp.keys.api import (
+    ApiRequest,
+    ApiView,
+    PageAskSerializer,
+    answer_example,
+    in_path,
+    list_example,
+    page_answer,
+    parse,
+)
 from webapp.keys.models import Scope
 from webapp.paging import page_of
 from webapp.webhooks import queries, services, targets
@@ -27,20 +36,8 @@ from webapp.webhooks.serializers import (
 )
 
 WEBHOOK_ID, DELIVERY_ID = "6f1c2f5e-8a55-4c0e-9d3b-0a4b7c1d2e3f", "b0d9b5a2-3f6e-4d1c-8a7b-5c4d3e2f1a0b"
-OF_WEBHOOK = OpenApiParameter(
-    "webhook_id",
-    UUID,
-    OpenApiParameter.PATH,
-    description="Of the webhook.",
-    examples=[OpenApiExample("One", WEBHOOK_ID)],
-)
-OF_DELIVERY = OpenApiParameter(
-    "delivery_id",
-    UUID,
-    OpenApiParameter.PATH,
-    description="Of the delivery.",
-    examples=[OpenApiExample("One", DELIVERY_ID)],
-)
+OF_WEBHOOK = in_path("webhook_id", UUID, "Of the webhook.", WEBHOOK_ID)
+OF_DELIVERY = in_path("delivery_id", UUID, "Of the delivery.", DELIVERY_ID)
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105  # that of the specification
 ASKED = {"url": "https://example.com/hooks", "event_types": ["batch.completed"], "description": "Nightly import"}
 WEBHOOK = {
@@ -78,10 +75,6 @@ EVENT = {"type": "batch.completed", "timestamp": "2026-11-27T08:05:00.000Z", "da
 TRY = {"at": "2026-11-27T08:05:01Z", "status": 200, "duration_ms": 48.2, "error": "", "response": "ok"}
 
 
-def answers(name: str, value: Any, *statuses: str) -> OpenApiExample:
-    return OpenApiExample(name, value=value, response_only=True, status_codes=list(statuses) or ["200"])
-
-
 class WebhooksApi(ApiView):
     """A view about webhooks, or about the one that the address names."""
 
@@ -103,11 +96,10 @@ class WebhooksView(WebhooksApi):
         description="All of yours, newest first. One can have ten.",
         parameters=[PageAskSerializer],
         responses={200: WebhooksSerializer},
-        examples=[answers("One webhook", {"data": [WEBHOOK], "has_more": False, "next_cursor": None})],
+        examples=[list_example("One webhook", WEBHOOK)],
     )
     def get(self, request: ApiRequest) -> Response:
-        ask = parse(PageAskSerializer, request.query_params.dict()).validated_data
-        page = page_of(queries.endpoints_of(request.auth_principal.user), **ask)
+        page = page_of(queries.endpoints_of(request.auth_principal.user), **self.wishes(PageAskSerializer))
         return page_answer(request, page, WebhooksSerializer)
 
     def prepare(self) -> None:
@@ -130,7 +122,7 @@ class WebhooksView(WebhooksApi):
         responses={201: NewWebhookSerializer},
         examples=[
             OpenApiExample("For batches that are complete", value=ASKED, request_only=True),
-            answers("Made", {**WEBHOOK, "secret": SECRET}, "201"),
+            answer_example("Made", {**WEBHOOK, "secret": SECRET}, "201"),
         ],
     )
     def post(self, request: ApiRequest) -> Response:
@@ -147,7 +139,7 @@ class WebhookView(WebhooksApi):
         description="One of yours, without its secret.",
         parameters=[OF_WEBHOOK],
         responses={200: WebhookSerializer},
-        examples=[answers("A webhook", WEBHOOK)],
+        examples=[answer_example("A webhook", WEBHOOK)],
     )
     def get(self, _request: ApiRequest, webhook_id: UUID) -> Response:
         return Response(WebhookSerializer(self.webhook(webhook_id)).data)
@@ -165,7 +157,7 @@ class WebhookView(WebhooksApi):
         responses={200: WebhookSerializer},
         examples=[
             OpenApiExample("Disable it", value={"enabled": False}, request_only=True),
-            answers(
+            answer_example(
                 "Changed", {**WEBHOOK, "enabled": False, "disabled": "owner", "disabled_at": "2026-11-27T09:00:00Z"}
             ),
         ],
@@ -207,7 +199,7 @@ class RotateView(WebhooksApi):
         parameters=[OF_WEBHOOK],
         request=None,
         responses={200: NewSecretSerializer},
-        examples=[answers("The new secret", {"secret": SECRET, "before_until": "2026-11-28T08:00:00Z"})],
+        examples=[answer_example("The new secret", {"secret": SECRET, "before_until": "2026-11-28T08:00:00Z"})],
     )
     def post(self, _request: ApiRequest, webhook_id: UUID) -> Response:
         return Response(NewSecretSerializer(services.rotate(self.webhook(webhook_id))).data)
@@ -224,7 +216,7 @@ class TestView(WebhooksApi):
         parameters=[OF_WEBHOOK],
         request=None,
         responses={202: DeliverySerializer},
-        examples=[answers("On its way", {**PENDING, "type": "webhook.test"}, "202")],
+        examples=[answer_example("On its way", {**PENDING, "type": "webhook.test"}, "202")],
     )
     def post(self, _request: ApiRequest, webhook_id: UUID) -> Response:
         return Response(DeliverySerializer(services.test(self.webhook(webhook_id))).data, 202)
@@ -241,11 +233,11 @@ class DeliveriesView(WebhooksApi):
         description="What was sent to it in the last 30 days, newest first, and how the last attempt went.",
         parameters=[OF_WEBHOOK, DeliveryAskSerializer],
         responses={200: DeliveriesSerializer},
-        examples=[answers("One delivery", {"data": [DELIVERY], "has_more": False, "next_cursor": None})],
+        examples=[list_example("One delivery", DELIVERY)],
     )
     def get(self, request: ApiRequest, webhook_id: UUID) -> Response:
-        ask = parse(DeliveryAskSerializer, request.query_params.dict()).validated_data
-        return page_answer(request, queries.deliveries_of(self.webhook(webhook_id), **ask), DeliveriesSerializer)
+        page = queries.deliveries_of(self.webhook(webhook_id), **self.wishes(DeliveryAskSerializer))
+        return page_answer(request, page, DeliveriesSerializer)
 
 
 class DeliveryView(WebhooksApi):
@@ -276,7 +268,7 @@ class RedeliverView(WebhooksApi):
         parameters=[OF_WEBHOOK, OF_DELIVERY],
         request=None,
         responses={202: DeliverySerializer},
-        examples=[answers("On its way", PENDING, "202")],
+        examples=[answer_example("On its way", PENDING, "202")],
     )
     def post(self, request: ApiRequest, webhook_id: UUID, delivery_id: UUID) -> Response:
         delivery = queries.delivery_of(request.auth_principal.user, webhook_id, delivery_id)
