@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from tests.environment import SCRATCH
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 K8S = ROOT / "k8s"
 OVERLAYS = sorted(path.name for path in (K8S / "overlays").iterdir() if (path / "kustomization.yaml").exists())
@@ -35,7 +37,7 @@ def kubectl() -> str:
 @functools.cache
 def checkout() -> Path:
     """A copy of k8s/ with the secrets that a laptop's cluster makes up."""
-    copy = Path(tempfile.mkdtemp(prefix="scorepod-k8s-")) / "k8s"
+    copy = Path(tempfile.mkdtemp(dir=SCRATCH)) / "k8s"
     shutil.copytree(K8S, copy, ignore=shutil.ignore_patterns("secrets"))
     subprocess.run([copy / "overlays" / "local" / "make_secrets.sh"], check=True, capture_output=True)
     return copy
