@@ -29,7 +29,7 @@ PAUSES = (5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 14 * 3600, 20 * 360
 JITTER = 0.2  # of a pause, more or less: what failed together does not come back together
 LONGEST_PAUSE = timedelta(hours=24)  # that an endpoint may ask for
 FAILING_FOR = timedelta(days=3)  # without one success, and a delivery given up: the endpoint is disabled
-LEASE = timedelta(seconds=90)  # longer than an attempt takes: the name's look-up, and `sending.WITHIN`
+LEASE = timedelta(seconds=90)  # longer than an attempt takes: `targets.LOOK_UP_WITHIN` and `sending.WITHIN`
 KEPT = timedelta(days=30)
 ATTEMPTS_KEPT = 50  # of one delivery, which its owner may send again as often as they like
 CANDIDATES = 20  # looked at in one attempt to claim: others may be claiming the same ones

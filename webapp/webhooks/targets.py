@@ -9,12 +9,14 @@ import re
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from threading import BoundedSemaphore, Thread
 from typing import NewType
 
 import httpx2 as httpx
 from django.conf import settings
 
-from webapp.errors import InvalidInput
+from webapp.errors import InvalidInput, RateLimited
 from webapp.webhooks.models import LONGEST_URL
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -41,6 +43,9 @@ NOBODYS = _networks(
     *("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"),
 )
 GLOBAL_IPV6 = ipaddress.ip_network("2000::/3")  # all that is given out; so also none of NAT64 and the mapped addresses
+LOOK_UP_WITHIN = 5.0  # seconds; the system's resolver may take far longer for a name whose servers let it wait
+AT_ONCE = 4  # requests to this process that wait for it: whoever owns such a name must not have all its threads wait
+AGAIN_AFTER = 5  # seconds
 HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]", re.ASCII)
 
 
@@ -69,15 +74,23 @@ Checked = NewType("Checked", str)  # an address that has been looked up, and may
 
 
 def checked(url: str) -> Checked:
-    """Looks the address up. Raises InvalidInput, naming the field `url`, when events cannot go there.
+    """Looks the address up. Raises InvalidInput, naming the field `url`, when events cannot go there, and RateLimited
+    when too many are looked up already.
 
-    That takes as long as the system's resolver does: never call it in a transaction.
+    That may take seconds: never call it in a transaction.
     """
+    if not _waiting.acquire(blocking=False):
+        raise RateLimited("Other addresses are being looked up. Try again in some seconds.", retry_after=AGAIN_AFTER)
     try:
         find(url.strip())
     except Refused as error:
         raise InvalidInput(str(error), field="url") from error
+    finally:
+        _waiting.release()
     return Checked(url.strip())
+
+
+_waiting = BoundedSemaphore(AT_ONCE)
 
 
 def find(url: str) -> Target:
@@ -114,7 +127,19 @@ def _parsed(url: str) -> httpx.URL:
 
 
 def _resolve(host: str, port: int) -> list[str]:
-    """The addresses that a name stands for, in the order in which to try them; none for one that is not found."""
+    """The addresses that a name stands for, in the order in which to try them; none for one that is not found in time.
+
+    The system's resolver cannot be told when to give up. So it is asked in a thread of its own, which is left behind.
+    """
+    answers: SimpleQueue[list[str]] = SimpleQueue()
+    Thread(target=lambda: answers.put(_ask_resolver(host, port)), daemon=True).start()
+    try:
+        return answers.get(timeout=LOOK_UP_WITHIN)
+    except Empty:
+        return []
+
+
+def _ask_resolver(host: str, port: int) -> list[str]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):  # the second: of a name whose parts are too long

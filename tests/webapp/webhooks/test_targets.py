@@ -1,6 +1,9 @@
 """Which addresses events may go to, when a webhook is made and each time that one is sent."""
 
+import socket
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,8 @@ from django.utils import timezone
 from tests.certificates import certificate
 from tests.factories import WEBHOOK_SECRET, make_webhook
 from tests.webapp.webhooks.receiver import receiving
-from webapp.errors import InvalidInput
+from tests.worker import wait_until
+from webapp.errors import InvalidInput, RateLimited
 from webapp.webhooks import deliveries, sending, services, targets
 from webapp.webhooks.models import Delivery
 
@@ -99,6 +103,47 @@ def test_a_name_that_leads_to_us_is_refused_as_one_that_leads_nowhere(names):
             targets.checked(f"https://{host}/")
         refusals.append(refusal.value.detail.replace(host, "It"))
     assert refusals == ["It cannot be found, or does not lead to a public address."] * 2
+
+
+class SlowResolver:
+    """One that lets all who ask wait until its end, and then finds nothing."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.end = threading.Event()
+
+    def look_up(self, *_args: object, **_options: object) -> list[object]:
+        self.asked += 1
+        self.end.wait(30)
+        raise OSError
+
+
+class TestSlowNames:
+    """Somebody's name servers let everybody wait who asks for their names."""
+
+    @pytest.fixture
+    def resolver(self, monkeypatch) -> Iterator[SlowResolver]:
+        resolver = SlowResolver()
+        monkeypatch.setattr(socket, "getaddrinfo", resolver.look_up)
+        yield resolver
+        resolver.end.set()
+
+    @pytest.mark.usefixtures("resolver")
+    def test_they_are_given_up(self, monkeypatch):
+        monkeypatch.setattr(targets, "LOOK_UP_WITHIN", 0.05)
+        with pytest.raises(InvalidInput, match="cannot be found"):
+            targets.checked("https://slow.example.com/")
+
+    def test_no_more_than_some_requests_wait_for_them(self, resolver):
+        with ThreadPoolExecutor(targets.AT_ONCE) as pool:
+            waiting = [pool.submit(targets.checked, "https://slow.example.com/") for _ in range(targets.AT_ONCE)]
+            wait_until(lambda: resolver.asked == targets.AT_ONCE)
+            with pytest.raises(RateLimited):
+                targets.checked("https://example.com/")
+            resolver.end.set()
+            assert all(isinstance(each.exception(), InvalidInput) for each in waiting)
+        with pytest.raises(InvalidInput):
+            targets.checked("https://slow.example.com/")
 
 
 def test_a_name_that_leads_elsewhere_later_is_refused_when_it_is_sent(owner, names, happens):
