@@ -11,7 +11,7 @@ from django.utils import timezone
 from webapp.accounts.models import User
 from webapp.errors import Conflict, InvalidInput, NotFound
 from webapp.webhooks import deliveries, events, sealing, signing, targets
-from webapp.webhooks.models import Delivery, Endpoint, EventType
+from webapp.webhooks.models import TEST, Delivery, Endpoint, EventType
 from webapp.webhooks.targets import Checked
 
 log = structlog.get_logger(__name__)
@@ -120,8 +120,10 @@ def enable(endpoint: Endpoint) -> bool:
 
 
 def test(endpoint: Endpoint) -> Delivery:
-    """Sends a test event. Raises Conflict while the endpoint is disabled."""
+    """Sends a test event. Raises Conflict while the endpoint is disabled, or one is on its way already."""
     _require_enabled(endpoint)
+    if endpoint.deliveries.filter(type=TEST, state=Delivery.State.PENDING).exists():
+        raise Conflict("A test event is on its way already. The log says how it goes.")
     return events.emit_test(endpoint)
 
 

@@ -1,13 +1,13 @@
 """Webhooks by API: a key with the scope, and what a stranger's key does not find."""
 
-import socket
 import uuid
 
 import pytest
 
 from tests.factories import WEBHOOK_SECRET, bearer, make_key, make_webhook
 from tests.webapp.answers import assert_problem
-from webapp.webhooks import deliveries
+from webapp.errors import NotFound
+from webapp.webhooks import deliveries, services
 from webapp.webhooks.models import Delivery, Endpoint, EventType
 
 pytestmark = pytest.mark.django_db
@@ -102,14 +102,11 @@ def test_a_change_of_nothing_is_a_mistake_and_a_number_is_no_truth(call, webhook
     assert_problem(call("patch", f"{LIST}/{webhook.pk}"), 422, "invalid-input")
 
 
-def test_a_webhook_that_is_deleted_while_its_new_address_is_looked_up_is_a_404(call, webhook, monkeypatch):
-    def look_up(*args, real=socket.getaddrinfo, **options):
-        Endpoint.objects.all().delete()
-        return real(*args, **options)
-
-    monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    answer = call("patch", f"{LIST}/{webhook.pk}", {"url": webhook.url.replace("/hooks", "/new")})
-    assert_problem(answer, 404, "not-found")
+@pytest.mark.parametrize("change", [lambda gone: services.change(gone, description="x"), services.rotate])
+def test_a_webhook_that_was_deleted_meanwhile_is_not_found(webhook, change):
+    Endpoint.objects.all().delete()
+    with pytest.raises(NotFound):
+        change(webhook)
 
 
 def test_a_rotation_tells_the_new_secret(call, owner, webhook, receiver, happens):
@@ -136,6 +133,14 @@ def test_a_test_event_is_sent_and_can_be_followed(call, webhook, receiver):
     deliveries.deliver_next()
     assert len({received.id for received in receiver.received}) == 1
     assert len(receiver.received) == 2
+
+
+def test_one_test_event_at_a_time_is_enough(call, webhook, receiver):
+    path = f"{LIST}/{webhook.pk}/test"
+    assert call("post", path).status_code == 202
+    assert_problem(call("post", path), 409, "conflict")
+    assert deliveries.deliver_next()
+    assert call("post", path).status_code == 202
 
 
 def test_the_log_comes_in_pages_and_by_state(call, owner, webhook, happens):
