@@ -170,8 +170,11 @@ class Pace:
         """For the next low call."""
         if self._since_single >= self._probe_after or not self._single:
             return 1
-        # The median, for a call that had to wait for the processor says nothing of the model.
-        each = statistics.median(self._each or self._single)
+        # The median, for a call that had to wait for the processor says nothing of the model. A row among others costs
+        # no more than one alone, whatever was measured while the machine was slow: else calls would shrink to one row,
+        # and nothing would ever be measured of larger ones again.
+        single = statistics.median(self._single)
+        each = min(statistics.median(self._each), single) if self._each else single
         return max(1, min(int(self.longest(alone=alone) / max(each, 1e-9)), self._max_rows))
 
     def note_normal(self, rows: int, seconds: float) -> None:

@@ -309,7 +309,24 @@ def test_calls_that_last_too_long_get_smaller_even_where_they_might_have_had_mor
     pace.note_low(32, 0.004, most=32, alone=False)
     for _ in range(20):
         pace.note_low(20, 0.200, most=32, alone=False)
-    assert pace.rows(alone=False) == 1
+    pace.note_normal(1, 0.001)
+    assert pace.rows(alone=False) == 4, "as many as single rows fit into the time"
+
+
+@pytest.mark.parametrize(("times", "calls"), [(4, 12), (8, 5), (8, 20), (12, 12)])
+def test_calls_grow_again_once_the_machine_is_no_longer_slow(times, calls):
+    def call(times_as_long: int) -> int:
+        rows = pace.rows(alone=False)
+        pace.note_low(rows, (0.0032 + 0.00055 * rows) * times_as_long, most=rows, alone=False)
+        return rows
+
+    pace = Pace(32)
+    usual = max(call(1) for _ in range(100))
+    for _ in range(calls):
+        call(times)
+    for _ in range(400):
+        call(1)
+    assert max(call(1) for _ in range(100)) == usual > 10
 
 
 def test_a_call_that_had_to_wait_for_the_processor_changes_nothing():
