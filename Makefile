@@ -34,7 +34,7 @@ run: $(VENV)/.installed  ## Start everything on this machine and print the addre
 	@$(BIN) -m webapp.embedded
 
 test: $(VENV)/.installed  ## Run the whole test suite, in as many processes as there are cores but four at most
-	@$(BIN) -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+	@$(BIN) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.installed  ## Run formatter, linter, types, import rules and the Django checks
 	@$(BIN) -m ruff format --check .

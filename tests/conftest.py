@@ -7,6 +7,7 @@ is a failure.
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from hypothesis import settings as hypothesis_settings
 from tests.environment import SCRATCH
 from tests.product import Product, running
 from tests.servers import POSTGRESQL
+from tests.sharing import made_once
 
 # How long an example takes is up to the machine, and to what else it does.
 hypothesis_settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -77,24 +79,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=without)
     items[:] = [item for item in items if item not in without]
     config.stash[LEFT_OUT] = left_out
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(kept_together(item)))
-    yield
-    # Slow ones first, so that processes that share the suite end at about the same time.
-    items.sort(key=lambda item: place(item).parts[0] not in SLOW)
     if hasattr(config, "workeroutput"):
         config.workeroutput["left_out"] = [GROUPS.index(group) for group in left_out]
-
-
-def place(item: pytest.Item) -> Path:
-    return item.path.relative_to(Path(__file__).parent)
-
-
-def kept_together(item: pytest.Item) -> str:
-    """What one process runs when several share the suite: a file, or all that asks one running product."""
-    if shared := {"product", "watched"} & {*item.fixturenames}:
-        return min(shared)
-    return item.name if place(item).parts[0] == "postgresql" else place(item).as_posix()
+    yield
+    # Slow ones first, so that processes that share the suite end at about the same time.
+    items.sort(key=lambda item: item.path.relative_to(Path(__file__).parent).parts[0] not in SLOW)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -168,5 +157,12 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
         for who in ("KEY", "USER")
     }
     limits["RATE_LIMIT_BAD_KEYS"] = "1000000"
-    with running(tmp_path_factory.mktemp("a folder with spaces") / "var", **limits) as product:
+    var = tmp_path_factory.mktemp("a folder with spaces") / "var"
+    with ExitStack() as stack:
+        with made_once(tmp_path_factory, "sample models") as models:
+            if models.exists():
+                shutil.copytree(models, var / "models")
+            product = stack.enter_context(running(var, **limits))
+            if not models.exists():
+                shutil.copytree(var / "models", models)
         yield product

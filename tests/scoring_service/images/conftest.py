@@ -9,12 +9,15 @@ import pytest
 
 from scoring_service.runtimes.torchvision import ImageClassifier, load
 from scoring_service.store import read_manifest
+from tests.sharing import made_once
 
 
 @pytest.fixture(scope="session")
 def digits_store(tmp_path_factory) -> Path:
-    store = tmp_path_factory.mktemp("store")
-    subprocess.run([sys.executable, "-m", "scoring_service", "train-digits", "--store", str(store)], check=True)
+    with made_once(tmp_path_factory, "digits") as store:
+        if not store.exists():
+            command = [sys.executable, "-m", "scoring_service", "train-digits", "--store", str(store)]
+            subprocess.run(command, check=True)
     return store
 
 
