@@ -22,11 +22,20 @@ const modules = {
   "theme-switch": () => import("./modules/theme-switch.js"),
 };
 
-async function mount(element) {
-  if (element.dataset.mounted !== undefined) return;
-  element.dataset.mounted = "";
-  const module = await modules[element.dataset.module]();
-  module.mount(element);
+const mounting = new WeakMap(); // element: promise of its behaviour
+const mounted = new WeakSet();
+
+function mount(element) {
+  if (!mounting.has(element)) mounting.set(element, load(element));
+}
+
+async function load(element) {
+  try {
+    const module = await modules[element.dataset.module]();
+    module.mount(element);
+  } finally {
+    mounted.add(element);
+  }
 }
 
 function mountWithin(root) {
@@ -37,6 +46,20 @@ function mountWithin(root) {
 mountWithin(document);
 document.addEventListener("htmx:load", (event) => mountWithin(event.detail.elt));
 document.addEventListener("content-added", (event) => mountWithin(event.target));
+
+// A button may be pressed before the behaviour of its form is there: then the form is sent as soon as it is.
+document.addEventListener(
+  "submit",
+  (event) => {
+    const { target: form, submitter } = event;
+    if (!mounting.has(form) || mounted.has(form)) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    const again = () => form.requestSubmit(submitter);
+    mounting.get(form).then(again, again);
+  },
+  true,
+);
 
 // A form that is being sent is not sent twice by a double click. Back may bring the page as it was left, so it is undone.
 document.addEventListener("submit", (event) => {

@@ -2,7 +2,7 @@
 
 import re
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 
 def button(where: Locator, name: str, *, pressed: bool) -> Locator:
@@ -44,6 +44,23 @@ def test_a_picture_can_be_judged_when_its_card_is_there(demo_page: Page):
     card = demo_page.locator("article.card").first
     button(card, "Wrong", pressed=False).click()
     button(card, "Wrong", pressed=True)
+
+
+def test_a_press_before_the_behaviour_is_loaded_counts_as_soon_as_it_is(demo_page: Page):
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    demo_page.route("**/modules/feedback*.js", hold)
+    demo_page.goto("/faq/?q=how+do+I+copy+an+object", wait_until="commit")
+    best = demo_page.locator(".match").first
+    button(best, "Right", pressed=False).click()
+    button(best, "Right", pressed=False)
+    for route in held:
+        route.continue_()
+    button(best, "Right", pressed=True)
+    expect(demo_page).to_have_url(re.compile(r"/faq/\?q="))
 
 
 def test_a_site_that_cannot_be_reached_is_said_and_nothing_pretended(demo_page: Page):
