@@ -8,6 +8,7 @@ import csv
 import io
 import re
 from collections import Counter
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from webapp.registry.zips import Damaged
 
 MAX_COLUMN = 200  # characters of a column's name
 GUESSED_FROM = 200  # rows
-SAMPLE = 2**18  # bytes that delimiter and header are guessed from
+MAX_GUESSED_CELL = 500  # characters of a cell that say what its column holds
+SAMPLE = 2**18  # bytes of a text, or characters of a sheet, that delimiter and header are guessed from
 DECODED = 2**23  # bytes that the encoding is guessed from
 DELIMITERS = ",;\t|"
 
@@ -119,8 +121,7 @@ def _packed(path: Path, header: bool | None) -> Reading:
     names = _first_names(path)
     if sheets.WORKBOOK in names:
         with sheets.opened(path) as sheet:
-            first = [cells for _number, cells in islice(sheet.rows, GUESSED_FROM) if not is_empty(cells)]
-            return _with_columns(Reading(format="xlsx", sheet=sheet.name), first, header)
+            return _with_columns(Reading(format="xlsx", sheet=sheet.name), _first_rows(sheet.rows), header)
     if {"[Content_Types].xml", "mimetype"} & names:
         raise bad("This is a document of an office program. Save the questions as .xlsx or CSV.")
     return Reading(format="zip", count=pictures.count(path))
@@ -135,6 +136,20 @@ def _first_names(path: Path) -> set[str]:
 
 
 # Tables ---------------------------------------------------------------------------------------------------------------
+
+
+def _first_rows(rows: Iterator[sheets.Row]) -> list[list[str]]:
+    """Those that are not empty, as far as the first so many rows and characters of a sheet go; at least one."""
+    first: list[list[str]] = []
+    length = 0
+    for _number, row in islice(rows, GUESSED_FROM):
+        if is_empty(row):
+            continue
+        first.append([cell[:MAX_GUESSED_CELL] for cell in row])
+        length += sum(map(len, first[-1]))
+        if length > SAMPLE:
+            break
+    return first
 
 
 def _table(sample: str, encoding: str, suffix: str, header: bool | None, delimiter: str | None) -> Reading:
@@ -240,7 +255,7 @@ def _wordiest(names: list[str], body: list[list[str]]) -> str:
 
     def words(column: int) -> float:
         cells = [row[column] for row in body if column < len(row) and not _is_number(row[column].strip())]
-        return sum(min(len(cell), 500) for cell in cells)
+        return sum(min(len(cell), MAX_GUESSED_CELL) for cell in cells)
 
     return max(enumerate(names), key=lambda each: (words(each[0]), -each[0]))[1] if names else ""
 

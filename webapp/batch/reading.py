@@ -85,8 +85,12 @@ def preview(path: Path, reading: Reading) -> list[list[str]]:
                     found.append(_shown_object(line, reading.columns))
         case _:
             with _cells(path, reading) as cells:
-                found = [row for _line, row in islice(_body(cells, reading.header), SHOWN_ROWS)]
-    return [[shown(cell[:SHOWN_CELL]) for cell in row[:SHOWN_COLUMNS]] for row in found]
+                return [_cut(row) for _line, row in islice(_body(cells, reading.header), SHOWN_ROWS)]
+    return [_cut(row) for row in found]
+
+
+def _cut(row: list[str]) -> list[str]:
+    return [shown(cell[:SHOWN_CELL]) for cell in row[:SHOWN_COLUMNS]]
 
 
 def column_of(reading: Reading, wanted: str) -> str:
@@ -184,16 +188,20 @@ def is_empty(row: list[str]) -> bool:
 
 def _csv_cells(text: IO[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
     ended = False
+    length = 0  # of the row so far, which may have several lines
 
     def lines() -> Iterator[str]:
-        nonlocal ended
-        for line in _lines(text):
-            if len(line) > MAX_LINE:
+        nonlocal ended, length
+        for text_line in _lines(text):
+            if len(text_line) > MAX_LINE:
                 raise bad(
                     f"Line {table.line_num + 1} has more than {MAX_LINE:,} characters. Is this a table? Each row must "
                     "stand in a line of its own."
                 )
-            yield line
+            length += len(text_line)
+            if length > MAX_LINE:
+                raise bad(_unclosed(line))
+            yield text_line
         ended = True
 
     table = csv.reader(lines(), delimiter=delimiter)
@@ -205,7 +213,7 @@ def _csv_cells(text: IO[str], delimiter: str) -> Iterator[tuple[int, list[str]]]
                 raise bad(_unclosed(line))
             if row:
                 yield line, row
-            line = table.line_num + 1
+            line, length = table.line_num + 1, 0
     except csv.Error as error:
         raise bad(
             _unclosed(line) if "field limit" in str(error) else f"Line {line} cannot be read: {error}."

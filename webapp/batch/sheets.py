@@ -24,9 +24,10 @@ from webapp.registry.zips import Damaged
 MAX_MEMBERS = 10_000
 # Bytes of the sheet, and of its texts: a million rows fit, and nobody waits long for a file that is nothing else.
 MAX_UNPACKED = 600_000_000
-MAX_PART = 10_000_000  # bytes of the small parts: what sheets and styles there are
+MAX_PART = 10_000_000  # bytes of the small parts: what sheets and styles there are; and characters of all names
 MAX_CELL = 40_000  # characters that are kept; Excel itself has no longer ones
 MAX_COLUMNS = 500
+MAX_ROW = 2**20  # characters
 MAX_TEXTS = 10_000_000
 MAX_DEPTH = 100  # of tags within tags
 QUIET = 4_000_000  # bytes in which a tag must end
@@ -64,8 +65,10 @@ def opened(path: Path) -> Iterator[Sheet]:
 def _parts(file: IO[bytes]) -> dict[str, Member]:
     """The members of the zip, by name."""
     parts: dict[str, Member] = {}
-    for member in archives.members(file):
-        if len(parts) == MAX_MEMBERS:
+    letters = 0
+    for number, member in enumerate(archives.members(file)):  # names may be the same
+        letters += len(member.name)
+        if number == MAX_MEMBERS or letters > MAX_PART:
             raise Damaged("it has too many parts")
         parts[member.name.removeprefix("/")] = member
     return parts
@@ -311,20 +314,23 @@ def _kind(number: int, codes: dict[int, str]) -> str:
 # Rows -----------------------------------------------------------------------------------------------------------------
 
 
-class _Cells(_Listener):
-    """Gathers cells into rows while the sheet passes by."""
+Cell = tuple[str, str, str]  # its type, its style, and what stands in it: of a shared text its number
+EMPTY: Cell = ("str", "", "")
 
-    def __init__(self, texts: _Texts, styles: _Styles) -> None:
+
+class _Cells(_Listener):
+    """Gathers cells into rows while the sheet passes by. A text that many cells share is not looked up yet."""
+
+    def __init__(self) -> None:
         super().__init__()
-        self.rows: list[Row] = []  # complete
-        self._texts = texts
-        self._styles = styles
+        self.rows: list[tuple[int, list[Cell]]] = []  # complete
         self._number = 0
-        self._row: list[str] | None = None
+        self._row: list[Cell] | None = None
         self._column = 0
         self._type = self._style = ""
         self._text: list[str] | None = None
-        self._length = 0
+        self._length = 0  # of the cell
+        self._row_length = 0
         self._kept = False
 
     def opens(self, tag: str, attributes: dict[str, str]) -> None:
@@ -341,12 +347,14 @@ class _Cells(_Listener):
             case "row":
                 given = attributes.get("r", "")
                 self._number = int(given) if given.isdecimal() and len(given) < 9 else self._number + 1
-                self._row, self._column = [], 0
+                self._row, self._column, self._row_length = [], 0, 0
 
     def says(self, data: str) -> None:
         if self._kept and self._text is not None and self._length <= MAX_CELL:
             self._text.append(data)
             self._length += len(data)
+            self._row_length += len(data)
+            _require_short(self._number, self._row_length)
 
     def closes(self, tag: str) -> None:
         match tag:
@@ -354,24 +362,12 @@ class _Cells(_Listener):
                 self._kept = False
             case "c" if self._row is not None and self._text is not None:
                 if self._text and 0 < self._column <= MAX_COLUMNS:
-                    self._row.extend("" for _ in range(self._column - len(self._row)))
-                    self._row[self._column - 1] = self._value("".join(self._text))
+                    self._row.extend(EMPTY for _ in range(self._column - len(self._row)))
+                    self._row[self._column - 1] = self._type, self._style, "".join(self._text)
                 self._text = None
             case "row" if self._row is not None:
                 self.rows.append((self._number, self._row))
                 self._row = None
-
-    def _value(self, text: str) -> str:
-        match self._type:
-            case "s":
-                if not text.strip().isdecimal():
-                    raise Damaged(f"a cell names the text {text!r:.50}")
-                return self._texts[int(text[:12])]
-            case "n":
-                return self._styles.shown(text.strip(), self._style)
-            case "b":
-                return "TRUE" if text.strip() in {"1", "true"} else "FALSE"
-        return _unescaped(text)
 
 
 def _column(cell: str) -> int:
@@ -385,10 +381,41 @@ def _column(cell: str) -> int:
 
 
 def _rows(file: IO[bytes], member: Member, texts: _Texts, styles: _Styles) -> Iterator[Row]:
-    cells = _Cells(texts, styles)
+    """The texts of one row at a time: a few bytes of the sheet may name a long one again and again."""
+    cells = _Cells()
     for _ in _heard(cells, file, member):
-        yield from cells.rows
+        for number, row in cells.rows:
+            values: list[str] = []
+            length = 0
+            for cell in row:
+                values.append(_value(cell, texts, styles))
+                length += len(values[-1])
+                _require_short(number, length)
+            yield number, values
         cells.rows.clear()
+
+
+def _value(cell: Cell, texts: _Texts, styles: _Styles) -> str:
+    kind, style, text = cell
+    match kind:
+        case "s":
+            if not text.strip().isdecimal():
+                raise Damaged(f"a cell names the text {text!r:.50}")
+            return texts[int(text[:12])]
+        case "n":
+            return styles.shown(text.strip(), style)
+        case "b":
+            return "TRUE" if text.strip() in {"1", "true"} else "FALSE"
+    return _unescaped(text)
+
+
+def _require_short(number: int, length: int) -> None:
+    """Raises InvalidInput for a row of so many characters."""
+    if length > MAX_ROW:
+        raise _bad(
+            f"Row {number:,} of the sheet has more than {MAX_ROW:,} characters. Is this a table? Put one question in a "
+            "cell."
+        )
 
 
 def _bad(sentence: str) -> InvalidInput:

@@ -143,6 +143,12 @@ def test_a_quotation_mark_that_nobody_closes_is_named_by_its_line(tmp_path, tail
         read(path, "f.csv", delimiter=",", header=True)
 
 
+def test_a_row_whose_cells_are_long_and_many_is_refused(tmp_path):
+    path = stored(tmp_path, 'question,n\none,1\n"' + '\n","'.join(["x" * 200_000] * 6) + '"\n')
+    with pytest.raises(InvalidInput, match=r"^Line 3: a quotation mark"):
+        read(path, "f.csv", delimiter=",", header=True)
+
+
 def test_a_line_without_end_is_no_table(tmp_path):
     path = stored(tmp_path, "question,n\n" + "x" * 2_000_000)
     with pytest.raises(InvalidInput, match=r"^Line 2 has more than 1,048,576 characters"):

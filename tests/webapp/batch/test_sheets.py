@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import tracemalloc
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -165,8 +166,9 @@ def test_a_sheet_that_unpacks_to_gigabytes_is_refused(path, monkeypatch):
         ("texts", f"<sst {NAMESPACE}><si><t>" + "x" * 30_000_000 + "</t></si></sst>"),
         ("sheet", sheet_of("<row>" + '<c r="A1"><v>1</v></c>' * 40_000 + "</row>")),
         ("sheet", sheet_of('<row a="' + "x" * 30_000_000 + '"/>')),
+        ("sheet", sheet_of("<row>" + ('<c t="inlineStr"><is><t>' + "x" * 39_000 + "</t></is></c>") * 400 + "</row>")),
     ],
-    ids=["a cell", "a text", "a row", "an attribute"],
+    ids=["a cell", "a text", "a row", "an attribute", "long cells"],
 )
 def test_nothing_in_it_grows_in_memory(path, part, content):
     forged(path, **{part: content})
@@ -176,6 +178,43 @@ def test_nothing_in_it_grows_in_memory(path, part, content):
     _now, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 8_000_000
+
+
+def naming_a_text(cells: int, rows: int) -> dict[str, str]:
+    """The parts of a workbook each of whose cells names one text of 20,000 characters."""
+    return {
+        "texts": f"<sst {NAMESPACE}><si><t>" + "w" * 20_000 + "</t></si></sst>",
+        "sheet": sheet_of(("<row>" + '<c t="s"><v>0</v></c>' * cells + "</row>") * rows),
+    }
+
+
+def test_a_text_that_rows_name_again_and_again_is_not_in_memory_as_often(path):
+    forged(path, **naming_a_text(20, 300))
+    tracemalloc.start()
+    found = detection.detect(path, "upload.xlsx")
+    shown = reading.preview(path, found)
+    count = sum(1 for _ in reading.rows(path, found, "Column 1"))
+    _now, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (found.columns, len(shown), count) == ([f"Column {n}" for n in range(1, 21)], 10, 300)
+    assert most < 8_000_000
+
+
+def test_a_row_of_too_many_characters_is_refused_by_its_number(path):
+    forged(path, **naming_a_text(500, 8))
+    with pytest.raises(InvalidInput, match="Row 1 of the sheet has more than 1,048,576 characters") as refused:
+        detection.detect(path, "upload.xlsx")
+    assert refused.value.field == "file"
+
+
+def test_a_workbook_of_many_parts_of_one_name_is_not_read_to_its_end(path):
+    written(path)
+    with zipfile.ZipFile(path, "a") as packed, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the names
+        for _ in range(sheets.MAX_MEMBERS):
+            packed.writestr("a", b"")
+    with pytest.raises(InvalidInput, match="it has too many parts"):
+        cells(path)
 
 
 @pytest.mark.parametrize(
