@@ -129,7 +129,9 @@ class ScoringRefused(ScoringError):
 
 
 class ScoringUnavailable(ScoringError):
-    pass
+    """broke_off: whether a pod had the request already, and may have died of it."""
+
+    broke_off: bool = False
 
 
 class ScoringTimeout(ScoringError):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import structlog
 from django.conf import settings
 from PIL import Image, ImageOps
 
@@ -19,6 +20,8 @@ from webapp.batch.rows import InputRow
 from webapp.errors import InvalidInput
 from webapp.images.checks import FORMATS, Upload, check_picture
 from webapp.registry.zips import Damaged
+
+log = structlog.get_logger(__name__)
 
 MAX_PICTURES = 50_000
 MAX_LEFT_OUT = 4 * MAX_PICTURES  # folders, and what systems leave beside pictures: a zip's list has no end else
@@ -95,21 +98,27 @@ def read_picture(job: Job, row: InputRow) -> bytes:
 
 
 def save_thumbnail(job: Job, row: InputRow, data: bytes) -> None:
-    """Keeps a small copy of one of the first pictures; of one that cannot be decoded there is none."""
+    """Keeps a small copy of one of the first pictures. Where that fails there is none, and nothing else comes of it."""
     if row.row >= THUMBNAILS:
         return
-    path = files.thumbnail(job, row.row)
     try:
         small = _small(data)
+        if small is not None:
+            _keep_thumbnail(files.thumbnail(job, row.row), small)
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, Image.DecompressionBombError):
         return  # whatever Pillow's readers raise for damaged pictures; the pod says what is wrong with it
-    if small is None:
-        return
-    with files.disk_errors():
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        partial = path.with_name(f".{uuid.uuid4().hex}")
+    except Exception:
+        log.warning("batch_thumbnail_broke", row=row.row, exc_info=True)
+
+
+def _keep_thumbnail(path: Path, small: bytes) -> None:
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    partial = path.with_name(f".{uuid.uuid4().hex}")
+    try:
         partial.write_bytes(small)
         partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _small(data: bytes) -> bytes | None:

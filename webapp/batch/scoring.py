@@ -6,19 +6,22 @@ Nothing here writes into the database, so any number of these may run beside eac
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from threading import BoundedSemaphore, Lock
 from typing import TypeVar
 
 import structlog
 from django.conf import settings
+from django.db import Error as DatabaseError
 from django.db import connection
 
 from webapp.batch import files, pictures
-from webapp.batch.claims import Claim, Scored, Tally
+from webapp.batch.claims import Claim, Scored, Tally, Target
 from webapp.batch.models import Job
 from webapp.batch.rows import Answer, InputRow, ResultRow
 from webapp.celery import stopping
 from webapp.errors import (
+    AppError,
     FilesError,
     InvalidInput,
     ScoringError,
@@ -35,11 +38,16 @@ from webapp.usage import traffic
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
-TIMEOUT = 60.0  # seconds for one request: it waits while others ask the pods
+TIMEOUT = 30.0  # seconds for one request, which waits while others ask; pods allow no more by themselves
 GROUP_BYTES = 8 * 2**20  # of pictures in one request, and so in memory
 BARS = 20  # of the histogram of confidences
-MOST_FAULTS = 5  # after so many errors for a chunk, a row that alone makes the model fail is told so
+MOST_FAULTS = 5  # after so many errors for a chunk, its rows are asked one by one, and the one that fails is told so
 PAUSES = (0.2, 0.5, 1.0)  # seconds before each further try, where no pod has room
+# The same after a row by which a pod may have died: Kubernetes lets one that dies often rest for five minutes.
+PAUSES_AFTER_DEATH = (5.0,) * 70
+QUICK = TIMEOUT / 4  # seconds; where so many rows take no longer, twice as many may be asked together
+MOST_ROWS = 1024  # in one request
+BROKE = "This row could not be scored because of an error of ours, which is logged."
 LABELS_KEPT_FOR = 60.0  # seconds
 MOST_LABELS = 50_000
 MOST_COLLECTIONS = 4
@@ -51,31 +59,61 @@ def score(claim: Claim) -> Scored:
     """Scores the rows of the chunk and writes the results into a file of its own.
 
     Raises ScoringError when the pods cannot answer, FilesError when the files cannot be read or written. A row that the
-    model refuses has that as its result.
+    model refuses has that as its result; so has one that alone goes wrong in any way, once the chunk has had enough.
     """
     job, chunk = claim.job, claim.chunk
     rows = files.read_rows(job, chunk.number)
     if len(rows) != chunk.rows or rows[0].row != chunk.first_row:
         raise FilesError(f"The rows of chunk {chunk.number} are not those that were counted.")
-    ask = _ask_questions if job.kind == Job.Kind.FAQ else _ask_pictures
     results = [ResultRow(row=row.row, id=row.id, question=row.question, name=row.name, error=row.error) for row in rows]
     waiting = [(row, result) for row, result in zip(rows, results, strict=True) if not row.error]
-    ask(claim, waiting)
+    attempt = _Attempt(claim)
+    ask = _ask_questions if job.kind == Job.Kind.FAQ else _ask_pictures
+    if attempt.row_by_row:
+        for row in waiting:
+            _ask_alone(attempt, row, ask)
+    else:
+        ask(attempt, waiting)
     name = files.write_result(job, chunk.number, claim.token, results)
     failed = sum(bool(result.error) for result in results)
     return Scored(name, len(results) - failed, failed, _confidences(results), _by_version(results))
 
 
+@dataclass
+class _Attempt:
+    """One attempt at a chunk. pod_died: whether a pod may have died of one of its rows."""
+
+    claim: Claim
+    pod_died: bool = False
+
+    @property
+    def row_by_row(self) -> bool:
+        """Whether so much has gone wrong with the chunk that one of its rows is to be blamed."""
+        return self.claim.chunk.faults >= MOST_FAULTS
+
+
 Waiting = tuple[InputRow, ResultRow]  # what is to be scored, and where the answer goes
 
 
-def _ask_questions(claim: Claim, waiting: Sequence[Waiting]) -> None:
-    job = claim.job
+def _ask_alone(attempt: _Attempt, row: Waiting, ask: Callable[[_Attempt, Sequence[Waiting]], None]) -> None:
+    """Asks one row. What goes wrong with it in a way that nobody has foreseen is its result."""
+    try:
+        ask(attempt, [row])
+    except (AppError, DatabaseError):
+        raise
+    except Exception:
+        log.exception("batch_row_broke", row=row[0].row)
+        result = row[1]
+        result.error, result.answers = BROKE, []
+
+
+def _ask_questions(attempt: _Attempt, waiting: Sequence[Waiting]) -> None:
+    job = attempt.claim.job
 
     def ask(some: Sequence[Waiting]) -> Sequence[FaqAnswer | ScoringRefused]:
         return scoring_client().match_batch([row.question for row, _ in some], _options_of(job))
 
-    answered = list(_answers(claim, waiting, ask)) if waiting else []
+    answered = list(_answers(attempt, waiting, ask)) if waiting else []
     ids = {score.faq_id for _, answer in answered if isinstance(answer, FaqAnswer) for score in answer.scores}
     labels = _labels.of(job.collection, ids)
     for result, answer in answered:
@@ -87,8 +125,8 @@ def _ask_questions(claim: Claim, waiting: Sequence[Waiting]) -> None:
             ]
 
 
-def _ask_pictures(claim: Claim, waiting: Sequence[Waiting]) -> None:
-    job = claim.job
+def _ask_pictures(attempt: _Attempt, waiting: Sequence[Waiting]) -> None:
+    job = attempt.claim.job
     for group in _groups(waiting):
         data = {row.row: found for row, result in group if (found := _picture(job, row, result)) is not None}
 
@@ -96,7 +134,7 @@ def _ask_pictures(claim: Claim, waiting: Sequence[Waiting]) -> None:
             return scoring_client().classify_batch([data[row.row] for row, _ in some], _options_of(job))
 
         readable = [(row, result) for row, result in group if row.row in data]
-        for result, answer in _answers(claim, readable, ask) if readable else ():
+        for result, answer in _answers(attempt, readable, ask) if readable else ():
             if isinstance(answer, ImageAnswer):
                 result.version = answer.version
                 result.answers = [Answer(each.label_id, each.label, each.probability) for each in answer.predictions]
@@ -124,59 +162,113 @@ def _options_of(job: Job) -> BatchOptions:
     )
 
 
+Ask = Callable[[Sequence[Waiting]], Sequence[T | ScoringRefused]]
+
+
 def _answers(
-    claim: Claim, waiting: Sequence[Waiting], ask: Callable[[Sequence[Waiting]], Sequence[T | ScoringRefused]]
+    attempt: _Attempt, waiting: Sequence[Waiting], ask: Ask[T]
 ) -> Iterator[tuple[ResultRow, T | ScoringRefused]]:
     """The answer to each row. One that is refused has its error already."""
-    try:
-        answers = _asked(claim, waiting, ask)
-    except ScoringError as error:
-        if not _may_be_its_own_fault(claim, error):
-            raise
-        if len(waiting) > 1:
-            half = len(waiting) // 2
-            yield from _answers(claim, waiting[:half], ask)
-            yield from _answers(claim, waiting[half:], ask)
-            return
-        answers = [error if isinstance(error, ScoringRefused) else ScoringRefused(error.detail)]
-    for (_, result), answer in zip(waiting, answers, strict=True):
-        if isinstance(answer, ScoringRefused):
-            result.error, result.version = answer.detail, answer.model_version
-        yield result, answer
-
-
-def _may_be_its_own_fault(claim: Claim, error: ScoringError) -> bool:
-    """Whether the rows are to be asked in smaller groups, to find out which of them the model cannot score.
-
-    What it answers with an error may be its own trouble: only when that stays so it is the row's.
-    """
-    if isinstance(error, ScoringRefused):
-        return True
-    return claim.chunk.faults >= MOST_FAULTS and is_fault(error)
-
-
-def _asked(
-    claim: Claim, waiting: Sequence[Waiting], ask: Callable[[Sequence[Waiting]], Sequence[T | ScoringRefused]]
-) -> Sequence[T | ScoringRefused]:
-    """Asks, a few times where no pod has room: another batch's rows may be in the way, or a pod that comes back."""
-    for pause in PAUSES:
+    groups = [waiting]  # the next is the last
+    target = attempt.claim.target
+    while groups:
+        group = groups.pop()
+        if len(group) > (most := group_sizes.most(target)):
+            groups.append(group[most:])
+            group = group[:most]
+        began = time.monotonic()
         try:
-            return _counted(claim, waiting, ask)
+            answers = _asked(attempt, group, ask)
+        except ScoringTimeout:  # no row is to blame; fewer of them may be done in time
+            if len(group) == 1 or stopping():
+                raise
+            group_sizes.too_slow(target, len(group))
+            groups.append(group)
+            continue
+        except ScoringRefused as error:  # of all of them: together they may be too large
+            if len(group) > 1:
+                half = len(group) // 2
+                groups += [group[half:], group[:half]]
+                continue
+            answers = [error]
+        except ScoringError as error:
+            if not (attempt.row_by_row and is_fault(error)):
+                raise
+            answers = _asked_once_more(attempt, group, ask, error)
+        group_sizes.answered(target, len(group), time.monotonic() - began)
+        for (_, result), answer in zip(group, answers, strict=True):
+            if isinstance(answer, ScoringRefused):
+                result.error, result.version = answer.detail, answer.model_version
+            yield result, answer
+
+
+def _asked_once_more(
+    attempt: _Attempt, row: Sequence[Waiting], ask: Ask[T], error: ScoringError
+) -> Sequence[T | ScoringRefused]:
+    """What comes of a row that alone makes the model fail: that error. One by which a pod seems to have died is asked
+    again when there are pods, as another row may have been the one.
+    """
+    if isinstance(error, ScoringUnavailable):
+        attempt.pod_died = True
+        try:
+            return _asked(attempt, row, ask)
+        except ScoringRefused as refused:
+            return [refused]
         except ScoringUnavailable:
             if stopping():
                 raise
+    blamed = ScoringRefused(error.detail)
+    blamed.model_version = error.model_version
+    return [blamed]
+
+
+def _asked(attempt: _Attempt, waiting: Sequence[Waiting], ask: Ask[T]) -> Sequence[T | ScoringRefused]:
+    """Asks, a few times where no pod has room: another batch's rows may be in the way, or a pod that comes back."""
+    for pause in PAUSES + PAUSES_AFTER_DEATH * attempt.pod_died:
+        try:
+            return _counted(attempt.claim, waiting, ask)
+        except ScoringUnavailable as error:
+            if error.broke_off or stopping():
+                raise
             time.sleep(pause)
-    return _counted(claim, waiting, ask)
+    return _counted(attempt.claim, waiting, ask)
 
 
 def is_fault(error: ScoringError) -> bool:
-    """Whether a pod was there and answered with an error: not when pods are away, full or late."""
-    return not isinstance(error, ScoringUnavailable | ScoringTimeout)
+    """Whether a pod was there and answered with an error, or died: not when pods are away, full or late."""
+    return error.broke_off if isinstance(error, ScoringUnavailable) else not isinstance(error, ScoringTimeout)
 
 
-def _counted(
-    claim: Claim, waiting: Sequence[Waiting], ask: Callable[[Sequence[Waiting]], Sequence[T | ScoringRefused]]
-) -> Sequence[T | ScoringRefused]:
+class _GroupSizes:
+    """How many rows a model has scored in time of late, where it has not always. Used by many threads."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._most: dict[Target, int] = {}
+
+    def most(self, target: Target) -> int:
+        return self._most.get(target, MOST_ROWS)
+
+    def too_slow(self, target: Target, rows: int) -> None:
+        with self._lock:
+            self._most[target] = max(1, min(self.most(target), rows // 2))
+
+    def answered(self, target: Target, rows: int, seconds: float) -> None:
+        if seconds < QUICK:
+            with self._lock:
+                if rows == self.most(target):
+                    self._most[target] = min(MOST_ROWS, 2 * rows)
+
+    def forget(self) -> None:
+        """Between tests."""
+        with self._lock:
+            self._most.clear()
+
+
+group_sizes = _GroupSizes()
+
+
+def _counted(claim: Claim, waiting: Sequence[Waiting], ask: Ask[T]) -> Sequence[T | ScoringRefused]:
     """Asks once, as one of the few requests that batches may have in flight, and counts it as traffic.
 
     As pinned: how long a batch takes says nothing of how quick a canary is.
@@ -214,7 +306,7 @@ def _confidences(results: Sequence[ResultRow]) -> list[int]:
     bars = [0] * BARS
     for result in results:
         if result.answers:
-            bars[min(BARS - 1, int(result.answers[0].probability * BARS))] += 1
+            bars[max(0, min(BARS - 1, int(result.answers[0].probability * BARS)))] += 1
     return bars
 
 

@@ -142,10 +142,10 @@ class _Shift:
             except AWAY as error:
                 self._database_away("score", error)
                 self._give_back(claim, "")
-            except Exception:
+            except Exception:  # one of its rows may be to blame, which scoring.score finds out in the end
                 log.exception("batch_chunk_broke")
                 metrics.chunks.labels("broke").inc()
-                self._give_back(claim, OURS)
+                self._give_back(claim, OURS, at_fault=True)
             else:
                 rests.scored(claim.target)
                 self._commit(claim, scored)

@@ -3,6 +3,7 @@
 FAQ models are served by the CPU pods, image models by the GPU pods (docs/architecture.md).
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -360,7 +361,11 @@ def _image_answer(answer: InferResponse, row: Row) -> ImageAnswer:
 
 
 def _probability(value: Any) -> float:
-    return round(float(value), DIGITS)
+    """Raises ValueError for what is no number, or none that can be compared."""
+    probability = round(float(value), DIGITS)
+    if not math.isfinite(probability):
+        raise ValueError(f"{probability} is no probability")
+    return probability
 
 
 def _terms(text: str) -> Terms:

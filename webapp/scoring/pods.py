@@ -111,7 +111,7 @@ class PodPool:
                 if pause is not None and broken_off:
                     pause = max(pause, UNTIL_GONE)
                 if pause is None or broken_off > 1 or time.monotonic() + pause >= deadline:
-                    raise self._error_of_transport(error, call, timeout) from error
+                    raise self._error_of_transport(error, call, timeout, broke_off=broken_off > 0) from error
                 log.info("pod_connection_failed", pool=self.name, path=call.path, error=repr(error))
                 metrics.pod_retries.labels(self.name, "connection").inc()
                 time.sleep(pause)
@@ -157,16 +157,20 @@ class PodPool:
             span.note({"http.response.status_code": answer.status_code}, failed=answer.status_code >= 500)
         return Answer(answer.status_code, answer.headers, b"".join(pieces))
 
-    def _error_of_transport(self, error: httpx.TransportError, call: Call, timeout: float) -> ScoringError:
+    def _error_of_transport(
+        self, error: httpx.TransportError, call: Call, timeout: float, *, broke_off: bool = False
+    ) -> ScoringError:
         log.warning("pod_unreachable", pool=self.name, path=call.path, error=repr(error))
         if isinstance(error, httpx.TimeoutException) and not isinstance(
             error, httpx.ConnectTimeout | httpx.PoolTimeout
         ):
             return self._too_slow(timeout)
-        return ScoringUnavailable(
+        unavailable = ScoringUnavailable(
             f"The scoring service for {self.name} models cannot be reached. Try again in a few seconds.",
             retry_after=COME_BACK,
         )
+        unavailable.broke_off = broke_off
+        return unavailable
 
     def _error_of_answer(self, answer: Answer, said: str, call: Call, timeout: float) -> ScoringError:
         status = answer.status

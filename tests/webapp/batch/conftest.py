@@ -28,7 +28,9 @@ def batch_dir(settings, tmp_path) -> Path:
 def nothing_rests(monkeypatch):
     """Which pods have just failed is remembered in this process; and nobody waits here for pods that have no room."""
     shifts.rests.forget()
+    scoring.group_sizes.forget()
     monkeypatch.setattr(scoring, "PAUSES", ())
+    monkeypatch.setattr(scoring, "PAUSES_AFTER_DEATH", ())
 
 
 @pytest.fixture

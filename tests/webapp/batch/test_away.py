@@ -1,5 +1,6 @@
 """Pods, disks and the database go and come back: nothing is lost, nothing counts twice, nobody is blamed for it."""
 
+import struct
 import threading
 import time
 from datetime import timedelta
@@ -9,10 +10,12 @@ import pytest
 from django.db import OperationalError
 from django.utils import timezone
 
+from scoring_service.contract import text_of
 from tests.webapp.batch.conftest import after, results
 from tests.webapp.pods import refusal
 from webapp.batch import claims, files, scoring, shifts, tasks, validation
 from webapp.batch.models import Chunk, Job
+from webapp.scoring import client
 from webapp.usage import traffic
 from webapp.usage.models import Traffic
 
@@ -96,21 +99,122 @@ def test_another_model_s_jobs_go_on_meanwhile(answering, create, work, collectio
     assert (after(stuck).state, after(other).state) == ("in_progress", "completed")
 
 
-def test_a_row_that_makes_the_model_fail_again_and_again_is_told_so_alone(answering, create, work, resume):
-    def breaks(request):
-        asked = answering.inferences()[-1].inputs[0].data
-        return AWAY["broken"] if "poison" in map(str, asked) else answering.behave(request)
+def asked_by(answering) -> list[str]:
+    """The questions of the last request."""
+    return list(map(text_of, answering.inferences()[-1].inputs[0].data))
 
-    answering.answers(breaks)
-    job = create(["one", "two", "poison", "four", "five"])
+
+def ends_blaming_the_poison(job, work, resume) -> bool:
+    """Whether it is given up on the one row after a few attempts, not before."""
     for _ in range(scoring.MOST_FAULTS):
         work()
         assert after(job).state == "in_progress"
         resume()
     work()
     job = after(job)
-    assert (job.state, job.completed, job.failed) == ("completed", 4, 1)
-    assert [bool(row.error) for row in results(job)] == [False, False, True, False, False]
+    return (job.state, [row.question for row in results(job) if row.error]) == ("completed", ["poison"])
+
+
+@pytest.mark.parametrize("how", [AWAY["broken"], httpx.RemoteProtocolError("the server disconnected")])
+def test_a_row_that_makes_the_model_fail_again_and_again_is_told_so_alone(answering, create, work, resume, how):
+    def breaks(request):
+        if "poison" not in asked_by(answering):
+            return answering.behave(request)
+        if isinstance(how, Exception):
+            raise how
+        return how
+
+    answering.answers(breaks)
+    job = create(["one", "two", "poison", "four", "five"])
+    assert ends_blaming_the_poison(job, work, resume)
+    assert after(job).completed == 4
+
+
+def test_a_probability_that_is_no_number_fails_its_row_alone(answering, create, work, resume):
+    answering.by_question["poison"] = [("js-1", "js-1-a", float("nan"), {})]
+    assert ends_blaming_the_poison(create(["one", "poison", "two"], top_k=1), work, resume)
+
+
+def test_what_nobody_has_foreseen_fails_its_row_alone(answering, create, work, resume, monkeypatch):
+    real = client.text_of
+
+    def breaks(value):
+        if "poison" in asked_by(answering):
+            raise struct.error("unforeseen")
+        return real(value)
+
+    monkeypatch.setattr(client, "text_of", breaks)
+    assert ends_blaming_the_poison(create(["one", "poison", "two"]), work, resume)
+
+
+def test_pods_that_died_of_a_row_are_waited_for(answering, create, work, monkeypatch):
+    """Else whoever asks the next row finds nobody, and all begins anew."""
+    monkeypatch.setattr(scoring, "PAUSES_AFTER_DEATH", (0.0, 0.0))
+    away = 0
+
+    def dies(request):
+        nonlocal away
+        if away:
+            away -= 1
+            raise AWAY["gone"]
+        if "poison" in asked_by(answering):
+            away = 5  # the client itself asks four times
+            raise httpx.ReadError("reset by peer")
+        return answering.behave(request)
+
+    answering.answers(dies)
+    job = create(["poison", "one", "two"])
+    validation.run(job.pk)
+    Chunk.objects.update(faults=scoring.MOST_FAULTS)
+    work()
+    assert after(job).state == "completed"
+    assert [bool(row.error) for row in results(job)] == [True, False, False]
+
+
+def test_an_innocent_row_that_a_dying_pod_takes_with_it_is_not_blamed(answering, create, work):
+    validation.run(create(["one"]).pk)
+    Chunk.objects.update(faults=scoring.MOST_FAULTS)
+    died = httpx.ReadError("reset by peer")
+    answering.answers(died, died, answering.behave)  # the client itself asks twice
+    work()
+    assert (Job.objects.get().state, Job.objects.get().completed) == ("completed", 1)
+
+
+def test_rows_that_take_too_long_together_are_asked_in_smaller_groups(answering, create, work):
+    def slow(request):
+        if len(asked_by(answering)) > 3:
+            raise AWAY["slow"]
+        return answering.behave(request)
+
+    answering.answers(slow)
+    job = create(40)
+    work()
+    job = after(job)
+    assert (job.state, job.completed, Chunk.objects.get().attempts) == ("completed", 40, 1)
+    assert [row.row for row in results(job)] == list(range(40))
+    answering.sent.clear()
+    create(3)
+    work()
+    assert len(answering.inferences()) < 4  # what is known of one chunk helps the next
+
+
+def test_a_row_that_alone_takes_too_long_is_not_blamed(answering, create, work):
+    validation.run(create(["one"]).pk)
+    Chunk.objects.update(faults=scoring.MOST_FAULTS)
+    answering.answers(AWAY["slow"])
+    work()
+    assert (Job.objects.get().state, Chunk.objects.get().faults) == ("in_progress", scoring.MOST_FAULTS)
+
+
+def test_a_group_grows_again_when_pods_are_quick_again(answering, create, work, resume):
+    create(64)
+    answering.answers(AWAY["slow"])
+    work()
+    answering.answers(answering.behave)
+    answering.sent.clear()
+    resume()
+    work()
+    assert [len(each.inputs[0].data) for each in answering.inferences()] == [1, 2, 4, 8, 16, 32, 1]
 
 
 def test_a_row_is_not_blamed_for_the_times_that_no_pod_was_there(answering, create, work, resume):

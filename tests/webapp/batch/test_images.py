@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Mapping
 
 import pytest
+from PIL import Image
 
 from tests.factories import picture
 from tests.webapp.batch.conftest import after, principal, results
@@ -60,6 +61,15 @@ def test_of_the_first_pictures_small_copies_are_kept(answering, create_of, work)
     work()
     assert files.thumbnail(job, 0).is_file()
     assert not files.thumbnail(job, 1).exists()
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP"])
+def test_a_picture_of_which_no_small_copy_can_be_made_is_scored(answering, create_of, work, form):
+    data = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(data, form, exif=b"II*\0")  # it breaks off there
+    job = create_of({"dog": data.getvalue()})
+    work()
+    assert (after(job).state, after(job).completed) == ("completed", 1)
 
 
 def test_what_is_no_picture_fails_alone_and_never_reaches_a_pod(answering, create_of, work):
