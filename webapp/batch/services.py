@@ -177,7 +177,7 @@ def read_again(
 def start(job: Job, *, options: Options, name: str = "") -> Job:
     """Has the draft validated and scored. name: for people, "" for the one it has.
 
-    Raises InvalidInput naming the field, NotAllowed, or Conflict.
+    Raises InvalidInput naming the field, NotAllowed, or Conflict, also when it was read in another way meanwhile.
     """
     _apply(job, options)
     job.name = name.strip()[:LONGEST_NAME] or job.name
@@ -185,7 +185,11 @@ def start(job: Job, *, options: Options, name: str = "") -> Job:
     with transaction.atomic():
         _lock(job.owner)
         _require_room(job, opening=True)
-        started = Job.objects.filter(pk=job.pk, state=State.DRAFT).update(
+        drafts = Job.objects.filter(pk=job.pk, state=State.DRAFT)
+        now_read = drafts.select_for_update().values_list("reading", flat=True).first()
+        if now_read not in (None, job.reading):
+            raise Conflict("This file has been read in another way meanwhile. Look over its rows, then start.")
+        started = drafts.update(
             state=State.VALIDATING,
             kind=job.kind,
             name=job.name,

@@ -7,7 +7,7 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse
+from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -45,6 +45,7 @@ FILTERS = {
     "draft": ("Drafts", (Job.State.DRAFT,)),
 }
 LOOK_EVERY = 3  # seconds, while something in the list is at work
+READ_OTHERWISE = "The file is read in another way now. Look over its columns, then start."
 REFUSALS = (InvalidInput, Conflict, TooLarge, RateLimited, FilesError, ScoringUnavailable)
 
 
@@ -131,19 +132,13 @@ def read(request: HttpRequest, batch_id: UUID) -> HttpResponse:
     job = _own(request, batch_id)
     if request.method != "POST" or job.state != Job.State.DRAFT:
         return redirect("batch:batch", batch_id)
-    form = ReadingForm(reading.reading_of(job), request.POST)
-    status = 422
-    if form.is_valid():
-        try:
-            if form.again:
-                services.read_again(job, **form.again)
-                form = ReadingForm(reading.reading_of(job))
-            status = 200
-        except (InvalidInput, FilesError) as error:
-            form.add_error("format" if "format" in form.fields else None, error.detail)
+    try:
+        how = _read_as_said(job, request.POST)
+    except Conflict:  # started meanwhile
+        return redirect("batch:batch", batch_id)
     options = OptionsForm(job, reading.reading_of(job), request.POST)
     options.errors.clear()  # it is not sent yet
-    return _show_draft(request, job, form, options, status=status)
+    return _show_draft(request, job, how, options, status=422 if how.errors else 200)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -151,20 +146,58 @@ def read(request: HttpRequest, batch_id: UUID) -> HttpResponse:
 @never_cache
 @limited("other")
 def start(request: HttpRequest, batch_id: UUID) -> HttpResponse:
-    """Starts the draft as it was read, and with the options of the form."""
+    """Starts the draft, read and with the options as the form says. Read now with other columns, it is shown again."""
     job = _own(request, batch_id)
     if request.method != "POST" or job.state != Job.State.DRAFT:
         return redirect("batch:batch", batch_id)
-    form = OptionsForm(job, reading.reading_of(job), request.POST)
+    shown = _table_of(job)
+    try:
+        how = _read_as_said(job, request.POST)
+    except Conflict:  # started meanwhile
+        return redirect("batch:batch", batch_id)
+    sent = request.POST.copy()
+    is_as_shown = _table_of(job) == shown
+    if not is_as_shown:
+        sent.pop("column", None)  # it was chosen among others
+    form = OptionsForm(job, reading.reading_of(job), sent)
     status = 422
-    if form.is_valid():
+    if form.is_valid() and not how.errors:
         try:
+            if not is_as_shown:
+                raise InvalidInput(READ_OTHERWISE, field="column")
             services.start(job, options=form.options(), name=form.cleaned_data["name"])
             return redirect("batch:batch", batch_id)
         except REFUSALS as error:
             form.add_error(error.field if error.field in form.fields else None, error.detail)
             status = problems.problem_of(error)["status"]
-    return _show_draft(request, job, ReadingForm(reading.reading_of(job)), form, status=status)
+            job.refresh_from_db()
+            if job.state != Job.State.DRAFT:
+                return redirect("batch:batch", batch_id)
+    if not how.errors:
+        how = ReadingForm(reading.reading_of(job))
+    return _show_draft(request, job, how, form, status=status)
+
+
+def _table_of(job: Job) -> tuple[str, str, int]:
+    """What makes the draft's columns others than they were: their names alone may change."""
+    found = reading.reading_of(job)
+    return found.format, found.delimiter, len(found.columns)
+
+
+def _read_as_said(job: Job, sent: QueryDict) -> ReadingForm:
+    """Reads the draft's file again where the form says another way than now; the form as it is now, or with its errors.
+
+    Raises Conflict when the draft has been started.
+    """
+    form = ReadingForm(reading.reading_of(job), sent)
+    if not form.is_valid() or not form.again:
+        return form
+    try:
+        services.read_again(job, **form.again)
+    except (InvalidInput, FilesError) as error:
+        form.add_error("format" if "format" in form.fields else None, error.detail)
+        return form
+    return ReadingForm(reading.reading_of(job))
 
 
 def _show_draft(

@@ -14,8 +14,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tests.factories import make_collection, make_model, make_service, make_version, picture
-from tests.webapp.batch.conftest import after
-from webapp.batch import checking, files, services
+from tests.webapp.batch.conftest import after, results
+from webapp.batch import checking, files, queries, services
 from webapp.batch.models import Job
 
 LIST, NEW = "/batches/", "/batches/new"
@@ -50,7 +50,17 @@ def draft(owner_client, collection):
 
 
 def options(**changed: object) -> dict[str, object]:
-    return {"name": "Tickets", "column": "2", "collection": "javascript", "version": "", "top_k": "3", **changed}
+    """What the form of the preview sends."""
+    read = {"format": "csv", "encoding": "utf-8", "delimiter": ";", "header": "yes"}
+    return {
+        **read,
+        "name": "Tickets",
+        "column": "2",
+        "collection": "javascript",
+        "version": "",
+        "top_k": "3",
+        **changed,
+    }
 
 
 # Upload ---------------------------------------------------------------------------------------------------------------
@@ -175,6 +185,67 @@ def test_it_starts_with_what_was_chosen_and_is_scored(owner_client, answering, d
     job = after(job)
     assert (job.name, job.column, job.top_k, job.collection) == ("Tickets", "question", 3, "javascript")
     assert (job.state, job.total, job.completed, job.failed) == ("completed", 3, 2, 1)
+
+
+def test_what_is_said_of_the_reading_holds_when_it_is_started_without_a_script(owner_client, answering, draft, work):
+    job = draft()
+    assert owner_client.post(page(job, "start"), options(header="no"))["Location"] == page(job)
+    work()
+    assert (after(job).state, after(job).column, after(job).total) == ("completed", "Column 3", 4)
+
+
+def test_read_with_other_columns_it_is_shown_before_it_is_started(owner_client, answering, draft, work):
+    """The column was chosen among those that were shown."""
+    text = "a|b;question\nx|What is this?;one\ny|What is that?;two\n"
+    job = draft(sent(text))
+    answer = owner_client.post(page(job, "start"), options(delimiter="|", column="1"))
+    assert (answer.status_code, after(job).state) == (422, "draft")
+    assert "read in another way now" in words(answer)
+    assert answer.context["rows"][-1] == ["y", "What is that?;two"]
+    answer = owner_client.post(page(job, "start"), options(delimiter="", column="1"))
+    assert (answer.status_code, len(answer.context["columns"])) == (422, 1)
+    assert owner_client.post(page(job, "start"), options(delimiter="", column="0"))["Location"] == page(job)
+    work()
+    assert results(after(job))[0].question == "x|What is this?;one"
+
+
+def test_what_cannot_be_read_as_said_is_not_started(owner_client, draft):
+    job = draft(sent('[{"question": "a"},\n {"question": "b"}]\n', "list.txt"))
+    answer = owner_client.post(page(job, "start"), options(format="jsonl"))
+    assert (answer.status_code, after(job).state) == (422, "draft")
+    assert list(answer.context["how"].errors) == ["format"]
+
+
+def test_read_otherwise_meanwhile_in_another_window_it_is_shown_again(owner_client, draft, monkeypatch):
+    job = draft()
+    real = queries.job_of
+
+    def job_of(*arguments):
+        found = real(*arguments)
+        monkeypatch.undo()
+        owner_client.post(page(job, "read"), options(header="no"))
+        return found
+
+    monkeypatch.setattr(queries, "job_of", job_of)
+    answer = owner_client.post(page(job, "start"), options())
+    assert (answer.status_code, after(job).state) == (409, "draft")
+    assert "has been read in another way meanwhile" in words(answer)
+    assert answer.context["how"]["header"].value() == "no"
+
+
+def test_started_meanwhile_in_another_window_the_batch_is_shown(owner_client, draft, monkeypatch):
+    for name in ("read", "start"):
+        job = draft()
+        real = queries.job_of
+
+        def job_of(*arguments, job=job, real=real):
+            found = real(*arguments)
+            monkeypatch.undo()
+            owner_client.post(page(job, "start"), options())
+            return found
+
+        monkeypatch.setattr(queries, "job_of", job_of)
+        assert owner_client.post(page(job, name), options(header="no"))["Location"] == page(job)
 
 
 @pytest.mark.parametrize(("changed", "field"), [({"top_k": "0"}, "top_k"), ({"top_k": "x"}, "top_k")])
