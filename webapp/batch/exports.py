@@ -81,7 +81,7 @@ def xlsx(job: Job, which: Which) -> Path | None:
     if rows > MAX_XLSX_ROWS:
         too_many = f"A workbook holds {MAX_XLSX_ROWS:,} rows, and these are {rows:,}. Take CSV or JSON lines."
         raise InvalidInput(too_many, field="format")
-    if _begins(job, which) and not queues.send("batch.export", str(job.pk), which, queue="batch", expires=SILENT_AFTER):
+    if _begins(job, which) and not queues.send("batch.export", str(job.pk), which, expires=SILENT_AFTER):
         _marker_of(job, which).unlink(missing_ok=True)
         raise Unavailable(
             "No worker can be asked to make the workbook right now. Take CSV or JSON lines.", retry_after=10

@@ -210,7 +210,7 @@ def test_a_workbook_is_made_by_a_worker_once_for_all_who_ask(make_job, work):
     for _ in range(3):
         with pytest.raises(Conflict, match="is being made"):
             exports.download(job, "results", "xlsx")
-    assert queues.lengths()["batch"] == 1
+    assert queues.lengths()["default"] == 1
     assert work() == ["batch.export"]
     answer = exports.download(job, "results", "xlsx")
     sheet = openpyxl.load_workbook(io.BytesIO(content(answer)))["Results"]
@@ -251,7 +251,7 @@ def test_without_a_broker_no_workbook_is_promised(make_job, monkeypatch):
         exports.xlsx(job, "results")
     monkeypatch.undo()
     assert exports.xlsx(job, "results") is None
-    assert queues.lengths()["batch"] == 1
+    assert queues.lengths()["default"] == 1
 
 
 def test_a_full_disk_leaves_half_a_workbook_behind_for_nobody(make_job, monkeypatch):
