@@ -20,14 +20,19 @@ from webapp.webhooks import events
 log = structlog.get_logger(__name__)
 State = Job.State
 
+NEVER_READ = "Its file was not read within {hours} hours, so there are no results. Upload it again."
 LATE = "It was not done within {hours} hours. What was scored by then is in the results; the rest can be tried again."
 
 
-def end(job_id: UUID, state: State, *, was: Sequence[State], reason: str = "") -> bool:
-    """Ends a job that is in one of the states `was`; False when it is not, or no longer."""
+def end(job_id: UUID, state: State, *, was: Sequence[State], reason: str = "", held_by: UUID | None = None) -> bool:
+    """Ends a job that is in one of the states `was`; False when it is not, or no longer.
+
+    held_by: the token of the worker that validates it, where only that one may end it.
+    """
     now = timezone.now()
+    held = {} if held_by is None else {"task_token": held_by}
     with limits.month_transaction():
-        ended = Job.objects.filter(pk=job_id, state__in=was).update(
+        ended = Job.objects.filter(pk=job_id, state__in=was, **held).update(
             state=state,
             reason=reason,
             problem="",
@@ -98,10 +103,10 @@ def finalize(job_id: UUID) -> None:
 
 def expire_late() -> None:
     """Ends what has taken too long. Its chunks that are done keep their results."""
-    late = Job.objects.filter(state__in=[State.VALIDATING, State.IN_PROGRESS], expires_at__lt=timezone.now())
-    for job_id in late.values_list("pk", flat=True):
-        reason = LATE.format(hours=settings.BATCH_COMPLETE_WITHIN_H)
-        end(job_id, State.EXPIRED, was=[State.VALIDATING, State.IN_PROGRESS], reason=reason)
+    late = Job.objects.filter(expires_at__lt=timezone.now())
+    for state, why in ((State.VALIDATING, NEVER_READ), (State.IN_PROGRESS, LATE)):
+        for job_id in late.filter(state=state).values_list("pk", flat=True):
+            end(job_id, State.EXPIRED, was=[state], reason=why.format(hours=settings.BATCH_COMPLETE_WITHIN_H))
 
 
 def finish_cancelling() -> None:

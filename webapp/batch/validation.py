@@ -109,15 +109,15 @@ class _Validation:
             self._hand_back()
         except FilesError as error:  # of a disk that may be back, or have room again, when it is tried anew
             log.warning("batch_validation_waits", error=error.detail)
-            self._held().update(problem=error.detail)
+            self._held().update(problem=error.detail, attempts=self.job.attempts)  # no worker ended over it
         except AppError as error:
-            endings.end(self.job.pk, State.FAILED, was=[State.VALIDATING], reason=error.detail)
+            self._fail(error.detail)
         except AWAY as error:  # begun anew when the database is back
             log.warning("batch_database_away", during="validate", error=type(error).__name__)
             connection.close()
         except Exception:
             log.exception("batch_validation_broke")
-            endings.end(self.job.pk, State.FAILED, was=[State.VALIDATING], reason=BROKE)
+            self._fail(BROKE)
 
     def _read(self) -> Checked:
         """What the upload holds, whose row files are written then. Raises InvalidInput, FilesError."""
@@ -152,11 +152,14 @@ class _Validation:
         except AWAY:  # reading goes on meanwhile; whose job it is will be asked again
             connection.close()
 
+    def _fail(self, reason: str) -> None:
+        """Ends the job, unless it is another worker's by now."""
+        endings.end(self.job.pk, State.FAILED, was=[State.VALIDATING], reason=reason, held_by=self.token)
+
     def _count_attempt(self) -> None:
         attempts = self.job.attempts + 1
         if attempts > MOST_ATTEMPTS:
-            reason = KILLS.format(count=MOST_ATTEMPTS)
-            endings.end(self.job.pk, State.FAILED, was=[State.VALIDATING], reason=reason)
+            self._fail(KILLS.format(count=MOST_ATTEMPTS))
             raise _NotOurs
         self._demand(attempts=attempts)
 

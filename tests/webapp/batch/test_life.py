@@ -202,6 +202,15 @@ def test_what_takes_too_long_expires_and_keeps_what_is_done(answering, create, w
     assert len(results(job)) == 200
 
 
+def test_what_is_never_read_expires_and_says_to_upload_it_again(create, work):
+    job = create(3)
+    Job.objects.update(expires_at=timezone.now(), heartbeat_at=timezone.now())
+    tasks.watch()
+    work()
+    assert after(job).state == "expired"
+    assert "Upload it again" in after(job).reason
+
+
 # Completing -----------------------------------------------------------------------------------------------------------
 
 

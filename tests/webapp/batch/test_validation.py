@@ -2,6 +2,7 @@
 
 import os
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -146,6 +147,16 @@ def test_what_is_cancelled_while_a_read_takes_long_is_read_no_further(answering,
     write_until_nobody_reads(disk)
     worker.join()
     assert (after(job).state, Chunk.objects.count()) == ("cancelled", 0)
+
+
+def test_a_worker_thought_dead_that_fails_late_ends_nothing(answering, slow_disk, monkeypatch):
+    job, disk, worker = slow_disk
+    monkeypatch.setattr(validation, "BEAT_EVERY", 3600)
+    Job.objects.filter(pk=job.pk).update(task_token=uuid.uuid4())  # another worker's by now
+    disk.write(b"\xff no text\n")
+    disk.close()
+    worker.join()
+    assert (after(job).state, after(job).reason) == ("validating", "")
 
 
 def test_a_worker_that_is_told_to_end_hands_the_job_on(answering, slow_disk, monkeypatch, work):
