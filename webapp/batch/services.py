@@ -235,8 +235,8 @@ def retry_failed(job: Job, who: Principal) -> Job:
     """A new job of the rows that have no answer: those that failed, and those that were never scored.
 
     Each keeps its id, or has its number as its id. Rows that were refused when the file was read stay away: they would
-    be again. Raises Conflict while the job is open,
-    when its files are gone, or when no row is left to try.
+    be again. Raises Conflict while the job is open, when its files are gone, when no row is left to try, or when the
+    version that it asks for is no longer loaded; NotAllowed for a key that may ask for none.
     """
     if not job.has_ended:
         raise Conflict("This batch has not ended yet. Cancel it, or wait for its end, and try again.")
@@ -245,7 +245,13 @@ def retry_failed(job: Job, who: Principal) -> Job:
     if job.total and job.completed == job.total:
         raise Conflict("Every row of this batch has its answer.")
     if not job.total:
-        raise Conflict("This batch has no rows that could be tried again. Mend the file and upload it.")
+        raise Conflict(
+            "This batch has no rows that could be tried again. Mend the file and upload it."
+            if job.state == State.FAILED
+            else "No row of this batch was read, so none can be tried again. Upload the file again."
+        )
+    if job.version:
+        _require_still_pinnable(job, who)
     now = timezone.now()
     again = Job(
         owner=job.owner,
@@ -308,6 +314,16 @@ def _apply(job: Job, options: Options) -> None:
     if options.version:
         require_pinnable(job.model, options.version, _principal_of(job))
     job.version, job.top_k = options.version, options.top_k
+
+
+def _require_still_pinnable(job: Job, who: Principal) -> None:
+    try:
+        require_pinnable(job.model, job.version, who)
+    except InvalidInput as error:
+        raise Conflict(
+            f"Version {job.version} of {job.model}, which this batch asks for, is not loaded any more. Upload the file "
+            "again for another one."
+        ) from error
 
 
 def _image_model(name: str) -> str:

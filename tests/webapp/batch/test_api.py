@@ -261,10 +261,24 @@ class TestLife:
         assert_problem(client.get(path, headers=bearer(key)), 404, "not-found")
 
     def test_its_failed_rows_become_another_batch_once(self, client, send, key, answering, work):
+        answering.refused["How do I 1?"] = "it has no word in it"
+        path = send()["Location"]
+        work()
+        headers = {**bearer(key), "Idempotency-Key": "again-1"}
+        first, second = (client.generic("POST", f"{path}/retry", headers=headers) for _ in range(2))
+        assert first.status_code == 202
+        assert (second.status_code, second.json()["id"]) == (202, first.json()["id"])
+        assert Job.objects.count() == 2
+        answering.refused.clear()
+        work()
+        told = client.get(first["Location"], headers=bearer(key)).json()
+        assert (told["status"], told["request_counts"]) == ("completed", {"total": 1, "completed": 1, "failed": 0})
+
+    def test_of_one_that_was_never_read_nothing_can_be_tried_again(self, client, send, key, answering, work):
         path = send()["Location"]
         client.post(f"{path}/cancel", headers=bearer(key))
         work()
-        assert_problem(client.post(f"{path}/retry", headers=bearer(key)), 409, "conflict")  # it has no rows yet
+        assert_problem(client.post(f"{path}/retry", headers=bearer(key)), 409, "conflict")
 
     def test_a_batch_without_failures_has_nothing_to_try_again(self, client, send, key, answering, work):
         path = send()["Location"]

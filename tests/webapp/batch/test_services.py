@@ -157,6 +157,19 @@ def test_rows_without_an_id_are_known_by_their_first_number_however_often_they_a
     assert [(row.id, bool(row.answers)) for row in results(after(once_more))] == [("2", False), ("4", True)]
 
 
+def test_the_version_of_a_batch_is_asked_for_again_only_while_it_is_loaded_by_who_may(answering, create, work, owner):
+    make_version(make_model(), "7", "champion")
+    answering.refused["???"] = "it has no word in it"
+    job = create(["one", "???"], version="7")
+    work()
+    with pytest.raises(NotAllowed, match="models:pin"):
+        services.retry_failed(after(job), principal_of_key(make_key(owner, "batch").key))
+    job.refresh_from_db()
+    Job.objects.filter(pk=job.pk).update(version="6")
+    with pytest.raises(Conflict, match="not loaded any more"):
+        services.retry_failed(after(job), principal(owner))
+
+
 def test_what_was_never_scored_is_tried_again_too(answering, create, work, owner):
     job = create(450)
     work()
