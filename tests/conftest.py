@@ -17,7 +17,7 @@ from hypothesis import settings as hypothesis_settings
 
 from tests.environment import SCRATCH
 from tests.product import Product, running
-from tests.servers import PROGRAMS
+from tests.servers import POSTGRESQL
 from tests.sharing import made_once
 
 # How long an example takes is up to the machine, and to what else it does.
@@ -39,7 +39,7 @@ class Group:
     def missing(self) -> bool:
         if self.folder and not (Path(__file__).parent.parent / self.folder).is_dir():
             return True
-        return shutil.which(self.program, path=PROGRAMS) is None
+        return shutil.which(self.program, path=POSTGRESQL) is None
 
     def holds(self, item: pytest.Item) -> bool:
         return f"tests/{self.place}" in item.path.as_posix()
@@ -62,7 +62,6 @@ GROUPS = (
         install="npm ci --prefix tests/k8s/crds",
         folder="tests/k8s/crds/node_modules",
     ),
-    Group("HTTPS tests", place="system/test_https.py", program="nginx", install="apt-get install nginx"),
     Group("tests of examples", place="system/test_examples", program="node", install="apt-get install nodejs"),
 )
 LEFT_OUT = pytest.StashKey[set[Group]]()

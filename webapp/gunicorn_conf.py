@@ -30,9 +30,7 @@ workers = int(os.environ.get("WEB_WORKERS", "1"))
 threads = int(os.environ.get("WEB_THREADS", "16"))
 timeout = 60  # seconds without a sign of life from a process
 graceful_timeout = int(os.environ.get("WEB_GRACEFUL_TIMEOUT_S", "30"))  # longer than the longest scoring call
-# Seconds that an idle connection stays: longer than proxies keep theirs (nginx a minute), so that none sends a request
-# on one that is just being closed.
-keepalive = 75
+keepalive = 5  # seconds
 # Django itself decides which proxy's headers count (TRUSTED_PROXY_COUNT).
 forwarded_allow_ips = ""
 limit_request_line = 8190  # bytes: the most that gunicorn bounds at all
