@@ -91,13 +91,15 @@ export function mount(page) {
   }
 
   page.addEventListener("change", (event) => {
-    if (event.target.matches("[type=file]")) {
-      take(event.target.files);
-      event.target.value = ""; // the same picture may be chosen again
-    }
+    if (event.target.matches("[type=file]")) takeChosen(event.target);
     if (event.target.closest("[data-sort]")) arrange();
     if (event.target.closest("[data-models]")) chooseModel(event.target.value);
   });
+
+  function takeChosen(input) {
+    take(input.files);
+    input.value = ""; // the same picture may be chosen again
+  }
 
   function chooseModel(name) {
     for (const note of page.querySelectorAll("[data-model-note]")) note.hidden = note.dataset.modelNote !== name;
@@ -113,4 +115,6 @@ export function mount(page) {
   });
 
   takeDropped(page, take);
+  // Somebody may have been quicker than this script.
+  for (const input of page.querySelectorAll("[type=file]")) takeChosen(input);
 }
