@@ -71,11 +71,7 @@ def read_manifest(directory: Path) -> Manifest:
 
 def verify(directory: Path, manifest: Manifest) -> None:
     """Raises VersionUnusable, naming the first file or library that is not as the manifest says."""
-    for name, expected in manifest.files.items():
-        try:
-            verify_file(directory / within(name), name, expected)
-        except OSError as error:
-            raise VersionUnusable(f"{name} cannot be read: {error.strerror or error}") from error
+    verify_files(directory, manifest)
     for name, written_with in manifest.libraries.items():
         try:
             installed = metadata.version(name)
@@ -83,6 +79,15 @@ def verify(directory: Path, manifest: Manifest) -> None:
             raise VersionUnusable(f"it needs {name} {written_with}, which is not installed here") from error
         if installed.split(".")[0] != written_with.split(".")[0]:
             raise VersionUnusable(f"it was written with {name} {written_with}; {installed} is installed here")
+
+
+def verify_files(directory: Path, manifest: Manifest) -> None:
+    """Raises VersionUnusable, naming the first file that is not as the manifest says."""
+    for name, expected in manifest.files.items():
+        try:
+            verify_file(directory / within(name), name, expected)
+        except OSError as error:
+            raise VersionUnusable(f"{name} cannot be read: {error.strerror or error}") from error
 
 
 def verify_file(path: Path, name: str, expected: File) -> None:

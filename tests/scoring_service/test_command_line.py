@@ -16,11 +16,11 @@ NEEDED = {"MODEL_STORE": "/models", "SCORING_POOL": "cpu", "SCORING_PORT": "8001
 def test_help_lists_every_command():
     outcome = run("--help")
     assert outcome.returncode == 0
-    for command in ("serve", "train-faq", "evaluate-faq", "train-digits", "fetch-weights", "score", "index"):
+    for command in ("serve", "train-faq", "evaluate-faq", "train-digits", "fetch-weights", "pack", "score", "index"):
         assert command in outcome.stdout
 
 
-@pytest.mark.parametrize("command", ["serve", "train-faq", "evaluate-faq", "score", "index"])
+@pytest.mark.parametrize("command", ["serve", "train-faq", "evaluate-faq", "score", "index", "pack"])
 def test_every_command_explains_itself(command):
     assert "usage:" in run(command, "--help").stdout
 
