@@ -8,7 +8,7 @@ REQUIREMENTS := requirements.txt webapp/requirements.txt scoring_service/require
 	scoring_service/requirements-gpu.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check check-k8s check-azure format weights bench clean
+.PHONY: help install run test test-images check check-k8s check-azure format weights bench images clean
 
 help:  ## List the commands
 	@sed -n 's/^\([a-z0-9-]*\):.*  ## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name what; do \
@@ -35,6 +35,9 @@ run: $(VENV)/.installed  ## Start everything on this machine and print the addre
 
 test: $(VENV)/.installed  ## Run the whole test suite, in as many processes as there are cores but four at most
 	@$(BIN) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+test-images: $(VENV)/.installed  ## Build images and try what is in them (needs buildah and podman)
+	@$(BIN) -m pytest -m images tests/docker
 
 check: $(VENV)/.installed  ## Run formatter, linter, types, import rules and the Django checks
 	@$(BIN) -m ruff format --check .
@@ -76,6 +79,9 @@ weights: $(VENV)/.installed  ## Get ResNet-152's ImageNet weights and put them i
 
 bench: $(VENV)/.installed  ## Measure questions/s and images/s: model alone, pod, site
 	@$(BIN) -m bench.serving
+
+images:  ## Build the container images with docker or buildah (IMAGES="web scoring-cpu": only those)
+	@docker/build.sh $(IMAGES)
 
 clean:  ## Remove the virtual environment and caches; keeps var/ (your data)
 	@rm -rf $(VENV) $(TOOLS) .pytest_cache .ruff_cache .mypy_cache .hypothesis
