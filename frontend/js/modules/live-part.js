@@ -4,7 +4,10 @@
  *
  * It rests while the page is hidden. Focus and open <details> with an id survive a swap. What stands in data-says is
  * told to a screen reader when it changes. While no answer comes the old figures stay, and the part says how old they are.
+ * What is gone is not asked for again.
  */
+
+import { meaningOf } from "../lib/polling.js";
 
 const PATIENCE = 5; // seconds between two attempts while none succeeds, at least
 
@@ -53,10 +56,10 @@ export function mount(part) {
   });
   part.addEventListener("htmx:afterRequest", (event) => {
     if (event.target !== part || !part.isConnected) return;
-    const isAnswer = event.detail.xhr.status === 200 || event.detail.xhr.status === 204;
-    if (isAnswer) answeredAt = new Date();
-    showAge(part, isAnswer ? null : answeredAt);
-    wait(isAnswer ? every : Math.max(every, PATIENCE));
+    const { isCurrent, isAway, goesOn } = meaningOf(event.detail.xhr.status);
+    if (isCurrent) answeredAt = new Date();
+    showAge(part, isAway ? answeredAt : null);
+    if (goesOn) wait(isCurrent ? every : Math.max(every, PATIENCE));
   });
   wait(every);
 }
