@@ -14,6 +14,7 @@ from django.utils import timezone
 from webapp import metrics
 from webapp.batch import claims, files
 from webapp.batch.models import Chunk, Job
+from webapp.errors import FilesError
 from webapp.keys import limits
 from webapp.webhooks import events
 
@@ -49,6 +50,7 @@ def end(job_id: UUID, state: State, *, was: Sequence[State], reason: str = "", h
             job.owner, job.key, batch=job.pk, rows=job.completed, before=job.reserved, at=job.in_progress_at
         )
         events.emit(job.owner, f"batch.{state}", _told(job))
+        transaction.on_commit(lambda: _clear_results(job))
     metrics.jobs_ended.labels(str(state)).inc()
     seconds = (now - (job.started_at or job.created_at)).total_seconds()
     log.info(
@@ -97,8 +99,7 @@ def finalize(job_id: UUID) -> None:
         log.error("batch_results_lost", batch=str(job_id), chunks=len(lost))
         _reopen(job, lost)
         return
-    if end(job_id, State.COMPLETED, was=[State.FINALIZING]):
-        files.keep_results(job, {chunk.result for chunk in chunks})
+    end(job_id, State.COMPLETED, was=[State.FINALIZING])
 
 
 def expire_late() -> None:
@@ -119,6 +120,15 @@ def finish_cancelling_of(job_id: UUID) -> None:
     # No new chunk can be begun: a claim asks for a job in progress.
     if not Chunk.objects.filter(job=job_id, state=Chunk.State.RUNNING).exists():
         end(job_id, State.CANCELLED, was=[State.CANCELLING])
+
+
+def _clear_results(job: Job) -> None:
+    """Removes the results that do not count, as no more will."""
+    kept = job.chunks.filter(state=Chunk.State.DONE).values_list("result", flat=True)
+    try:
+        files.keep_results(job, set(kept))
+    except FilesError as error:
+        log.warning("batch_results_not_cleared", batch=str(job.pk), error=error.detail)
 
 
 def _reopen(job: Job, lost: Iterable[Chunk]) -> None:

@@ -5,6 +5,7 @@ A workbook beside the upload is ready; a marker beside it says that a worker is 
 
 import contextlib
 import os
+import shutil
 import threading
 import time
 import uuid
@@ -95,15 +96,16 @@ def make(job: Job, which: Which) -> None:
     if path.is_file() or not job.has_ended or job.deleted_at:
         return
     began = time.monotonic()
-    partial = path.with_name(f".{uuid.uuid4().hex}.xlsx")
+    bench = path.with_name(f".{uuid.uuid4().hex}")  # should this be killed, files.tidy finds it
     try:
         with files.disk_errors(), _beating(_marker_of(job, which)):
-            _write(job, which, partial)
-            partial.rename(path)
+            bench.mkdir(mode=0o700)
+            _write(job, which, bench / path.name)
+            (bench / path.name).rename(path)
     except xlsxwriter.exceptions.FileCreateError as error:
         raise FilesError("The workbook cannot be written: the disk for batches is full or away.") from error
     finally:
-        partial.unlink(missing_ok=True)
+        shutil.rmtree(bench, ignore_errors=True)
         _marker_of(job, which).unlink(missing_ok=True)
     log.info("batch_workbook_made", batch=str(job.pk), which=which, seconds=round(time.monotonic() - began, 1))
 

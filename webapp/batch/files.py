@@ -21,6 +21,7 @@ import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PurePath
 from typing import IO, Any, Protocol
 
@@ -220,21 +221,33 @@ def delete(job: Job) -> None:
 
 
 def tidy() -> None:
-    """Removes what has been left behind: broken uploads, half deletions, folders whose job is gone. Raises OSError."""
+    """Removes what has been left behind: broken uploads, half deletions, folders whose job is gone, and in those of
+    jobs what was being written by a process that was killed. Raises OSError.
+    """
     root = Path(settings.BATCH_DIR)
     if not root.is_dir():
         return
     before = time.time() - LEFT_AFTER
-    old = [path for path in (*root.iterdir(), *inside(root / INCOMING)) if _modified(path) < before]
-    ids = {path.name for path in old if path.parent == root and path.is_dir() and _is_id(path.name)}
-    known = set(map(str, Job.objects.filter(pk__in=ids).values_list("pk", flat=True))) if ids else set()
-    for path in old:
-        if path.parent.name == INCOMING or path.name in ids - known:
+    jobs = {path.name: path for path in root.iterdir() if _is_id(path.name)}
+    known = set(map(str, Job.objects.filter(pk__in=jobs).values_list("pk", flat=True))) if jobs else set()
+    gone = (path for name, path in jobs.items() if name not in known)
+    unfinished = chain.from_iterable(_unfinished(jobs[name]) for name in known)
+    for path in chain(inside(root / INCOMING), gone, unfinished):
+        if _modified(path) < before:
             log.info("batch_files_left_behind_removed", name=path.name)
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
+
+
+def _unfinished(folder: Path) -> Iterator[Path]:
+    """What is still being written in the folder of a job, or was."""
+    for path in inside(folder):
+        if path.name.startswith("."):
+            yield path
+        elif path.is_dir():
+            yield from (each for each in inside(path) if each.name.startswith("."))
 
 
 def inside(path: Path) -> Iterator[Path]:

@@ -86,9 +86,19 @@ def test_what_was_left_behind_is_removed_after_some_hours(job, owner, batch_dir)
     gone = Job(pk=uuid.uuid4(), owner=owner)
     files.adopt(gone, uploads.store_stream([CSV], "gone.csv"))
     old = time.time() - 7 * 3600
-    for path in (left.path, files.folder(job), files.folder(gone)):
+    unfinished = [files.folder(job) / ".book", files.folder(job) / "results" / ".result"]
+    at_work = files.folder(job) / ".another"
+    unfinished[1].parent.mkdir()
+    for path in (*unfinished, at_work):
+        path.touch()
+    unfinished[0].unlink()
+    unfinished[0].mkdir()
+    (unfinished[0] / "results.xlsx").touch()
+    for path in (left.path, *unfinished, files.folder(job), files.folder(gone)):
         os.utime(path, (old, old))
     files.tidy()
+    assert not any(path.exists() for path in unfinished)
+    assert at_work.exists()
     assert not left.path.exists()
     assert not files.folder(gone).exists()
     assert new.path.exists()

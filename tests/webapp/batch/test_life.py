@@ -239,6 +239,20 @@ def test_of_results_only_those_that_count_are_kept(answering, create, work):
     assert [path.name for path in stray.parent.iterdir()] == [chunk.result]
 
 
+@pytest.mark.parametrize("state", ["in_progress", "cancelling"])
+def test_of_a_job_that_is_cut_short_only_results_that_count_are_kept(answering, create, work, state):
+    job = create(250)
+    work()
+    done = Chunk.objects.get(number=0)
+    Chunk.objects.filter(number=1).update(state="waiting", result="", done_at=None)
+    Job.objects.update(state=state, ended_at=None, completed=200, expires_at=timezone.now())
+    folder = files.folder(job) / "results"
+    assert len(list(folder.iterdir())) == 2
+    tasks.watch()
+    assert after(job).has_ended
+    assert [path.name for path in folder.iterdir()] == [done.result]
+
+
 @pytest.mark.usefixtures("hook")
 def test_a_job_is_completed_once_however_often_it_is_tried(answering, create, work):
     job = create(3)
