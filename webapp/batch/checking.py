@@ -17,12 +17,11 @@ ROWS_A_CHUNK = {Job.Kind.FAQ.value: 200, Job.Kind.IMAGE.value: 32}
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of one chunk, whose file is written. first_row: from 0. refused: how many have their error already."""
+    """The rows of one chunk, whose file is written. first_row: from 0."""
 
     number: int
     first_row: int
     rows: int
-    refused: int
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def cut(job: Job, rows: Iterator[InputRow], require_wanted: Callable[[], object]
         bad = [row for row in chunk if row.error]
         problem = problem or (bad[0].error if bad else "")
         written.append(files.write_rows(job, len(parts), chunk))
-        parts.append(Part(len(parts), total, len(chunk), len(bad)))
+        parts.append(Part(len(parts), total, len(chunk)))
         total += len(chunk)
         refused += len(bad)
         if total > most:

@@ -52,7 +52,6 @@ class Job(models.Model):
     # What to read
     format = models.CharField(max_length=10)  # csv, tsv, jsonl, xlsx, txt, zip
     size = models.PositiveBigIntegerField(default=0)  # bytes of the upload
-    digest = models.CharField(max_length=64, blank=True)  # its SHA-256
     column = models.CharField(max_length=200, blank=True)  # of the questions; empty where the format has none
     reading = models.JSONField(default=dict, blank=True)  # how the file is read: {"encoding", "delimiter", "header", …}
 

@@ -130,7 +130,6 @@ def _looked_over(who: Principal, upload: StoredUpload, name: str, metadata: Mapp
         metadata=_checked_metadata(metadata or {}),
         format=found.format,
         size=upload.size,
-        digest=upload.digest,
         reading=found.kept(),
     )
 
@@ -262,7 +261,6 @@ def retry_failed(job: Job, who: Principal) -> Job:
         retry_of=job,
         format=job.format,
         size=job.size,
-        digest=job.digest,
         column=job.column,
         reading=retries.marked(job.reading),
         collection=job.collection,
