@@ -89,16 +89,8 @@ def test_what_the_model_refuses_fails_alone(answering, create_of, work):
 
 
 def test_the_pictures_that_failed_are_tried_again_from_a_copy_of_their_own(answering, create_of, work, owner):
-    answering.refused[picture_of(8)] = "it does not decode"
-    job = create_of({"a.png": picture_of(8), "b.png": picture_of(9)})
-    work()
-    answering.refused.clear()
-    again = services.retry_failed(after(job), principal(owner))
-    services.delete(after(job))
-    work()
-    assert (after(again).state, after(again).reason) == ("failed", after(again).reason)
-    job = create_of({"a.png": picture_of(8), "b.png": picture_of(9)})
     answering.refused[picture_of(9)] = "it does not decode"
+    job = create_of({"a.png": picture_of(8), "b.png": picture_of(9)})
     work()
     answering.refused.clear()
     again = services.retry_failed(after(job), principal(owner))
@@ -107,6 +99,17 @@ def test_the_pictures_that_failed_are_tried_again_from_a_copy_of_their_own(answe
     work()
     assert (after(again).state, after(again).completed) == ("completed", 1)
     assert [(row.row, row.name) for row in results(again)] == [(0, "b.png")]
+
+
+def test_a_retry_whose_batch_is_deleted_before_it_was_read_says_so(answering, create_of, work, owner):
+    answering.refused[picture_of(8)] = "it does not decode"
+    job = create_of({"a.png": picture_of(8), "b.png": picture_of(9)})
+    work()
+    again = services.retry_failed(after(job), principal(owner))
+    services.delete(after(job))
+    work()
+    assert after(again).state == "failed"
+    assert "has been deleted. Upload the file again" in after(again).reason
 
 
 def test_pictures_are_not_asked_for_as_questions(answering, create_of):
