@@ -51,8 +51,7 @@ class PodProtocol(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
-        # A scope may carry keys of the server's own; its type does not know them.
-        self.scope["connection_opened_at"] = self.opened_at  # type: ignore[typeddict-unknown-key]
+        self.scope["connection_opened_at"] = self.opened_at  # type: ignore[typeddict-unknown-key]  # a key of our own
 
     def on_headers_complete(self) -> None:
         self.stop_awaiting_head()

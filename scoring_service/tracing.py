@@ -25,10 +25,10 @@ def start(endpoint: str, service: str) -> None:
     if not endpoint:
         return
     # Importing takes a while, which only those pay who want traces.
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
-    from opentelemetry.sdk.resources import OTELResourceDetector, Resource  # noqa: PLC0415
-    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     resource = Resource.create({"service.name": service}).merge(OTELResourceDetector().detect())
     provider = TracerProvider(resource=resource)
@@ -42,8 +42,8 @@ def request_span(parent: str, request_id: str) -> Iterator[None]:
     if _tracer is None:
         yield
         return
-    from opentelemetry import trace  # noqa: PLC0415
-    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
+    from opentelemetry import trace
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     context = TraceContextTextMapPropagator().extract({HEADER: parent})
     with (
@@ -64,7 +64,7 @@ def note(attributes: Mapping[str, str | int | float], *, name: str = "", failed:
     """Adds attributes to the span of the request. name: a better one, known only now."""
     if _tracer is None:
         return
-    from opentelemetry import trace  # noqa: PLC0415
+    from opentelemetry import trace
 
     span = trace.get_current_span()
     span.set_attributes(dict(attributes))

@@ -105,7 +105,7 @@ class AdminSite(admin.AdminSite):
     def logout(self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None) -> HttpResponse:  # type: ignore[override]  # Django's stubs promise a template
         return redirect("account_logout")
 
-    def password_change(self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None) -> HttpResponse:  # type: ignore[override]
+    def password_change(self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None) -> HttpResponse:  # type: ignore[override]  # Django's
         return redirect("account_change_password")
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Literal
 
-from webapp.templatetags.ui import megabytes, milliseconds, percent
+from webapp.templatetags.ui import byte_size, milliseconds, percent
 
 Form = Literal["number", "percent", "ms", "bytes", "time", "day", "ago"]
 Tone = Literal["accent", "quiet", "good", "warn", "bad", "guide"]
@@ -133,7 +133,7 @@ def say(value: float, form: Form) -> str:
     if form == "ms":
         return milliseconds(value)
     if form == "bytes":
-        return megabytes(int(value))
+        return byte_size(int(value))
     if form == "time":
         return f"{datetime.fromtimestamp(value, UTC):%-d %b %H:%M}"
     if form == "day":

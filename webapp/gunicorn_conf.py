@@ -17,11 +17,11 @@ if metrics_bind and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # there alrea
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="scorepod-metrics-", dir=worker_tmp_dir)
 
 # Only now: prometheus_client looks for the folder when it is imported.
-from prometheus_client.multiprocess import mark_process_dead  # noqa: E402
+from prometheus_client.multiprocess import mark_process_dead
 
-from webapp import metrics  # noqa: E402
-from webapp.bodies import LEFT_UNREAD, length_of  # noqa: E402
-from webapp.logs import logging_config  # noqa: E402
+from webapp import metrics
+from webapp.bodies import LEFT_UNREAD, length_of
+from webapp.logs import logging_config
 
 bind = os.environ.get("WEB_BIND", "127.0.0.1:8000")
 wsgi_app = "webapp.wsgi:application"

@@ -105,7 +105,7 @@ class AccessLogMiddleware(RequestMiddleware):
 @receiver(bind_extra_request_finished_metadata)
 def add_to_the_line(request: HttpRequest, log_kwargs: dict[str, object], **_options: object) -> None:
     """How long the request took, and what the database said where it has failed."""
-    log_kwargs["duration_ms"] = round((time.perf_counter() - request.began) * 1000, 1)  # type: ignore[attr-defined]
+    log_kwargs["duration_ms"] = round((time.perf_counter() - request.began) * 1000, 1)  # type: ignore[attr-defined]  # ours
     failure = getattr(request, "known_failure", None)
     if isinstance(failure, AnyDatabaseError):
         said, *_hints = str(failure).splitlines() or [""]

@@ -35,7 +35,7 @@ class _On:
         self._span = span
 
     def note(self, attributes: Attributes, *, name: str = "", failed: bool = False) -> None:
-        from opentelemetry.trace import StatusCode  # noqa: PLC0415  # only while traces are on
+        from opentelemetry.trace import StatusCode  # only while traces are on
 
         self._span.set_attributes(attributes)
         if name:
@@ -56,10 +56,10 @@ def start(endpoint: str, service: str) -> None:
     if not endpoint or _tracer is not None:
         return
     # Importing takes a while, which only those pay who want traces.
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
-    from opentelemetry.sdk.resources import OTELResourceDetector, Resource  # noqa: PLC0415
-    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     resource = Resource.create({"service.name": service}).merge(OTELResourceDetector().detect())
     provider = TracerProvider(resource=resource)
@@ -73,8 +73,8 @@ def span(name: str, kind: Kind, attributes: Attributes | None = None, *, parent:
     if _tracer is None:
         yield OFF
         return
-    from opentelemetry import trace  # noqa: PLC0415
-    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
+    from opentelemetry import trace
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     context = TraceContextTextMapPropagator().extract({HEADER: parent}) if parent else None
     with _tracer.start_as_current_span(
@@ -97,7 +97,7 @@ def headers() -> dict[str, str]:
     """What has the receiver's part join this trace; {} outside of one."""
     carrier: dict[str, str] = {}
     if _tracer is not None:
-        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         TraceContextTextMapPropagator().inject(carrier)
     return {name: value for name, value in carrier.items() if name == HEADER}
@@ -106,7 +106,7 @@ def headers() -> dict[str, str]:
 def add_trace_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """The event with the id of the trace it is in, if it is in one."""
     if _tracer is not None:
-        from opentelemetry import trace  # noqa: PLC0415
+        from opentelemetry import trace
 
         context = trace.get_current_span().get_span_context()
         if context.is_valid:

@@ -8,11 +8,12 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 
 application = get_wsgi_application()
 
-from django.conf import settings  # noqa: E402  # they are there only now
+# Only now: settings and models are there once Django is set up.
+from django.conf import settings
 
-from webapp import tracing  # noqa: E402
-from webapp.keys import month_use  # noqa: E402  # their models can be imported only now
-from webapp.usage import ledger, traffic  # noqa: E402
+from webapp import tracing
+from webapp.keys import month_use
+from webapp.usage import ledger, traffic
 
 tracing.start(settings.TRACES_ENDPOINT, "scorepod-web")
 month_use.write_in_background()

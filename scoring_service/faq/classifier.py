@@ -29,7 +29,7 @@ class Classifier:
     def train(cls, vectors: csr_array, labels: npt.NDArray[np.int64], classes: int, *, seed: int) -> "Classifier":
         """One class for each label 0 … classes - 1; every label occurs, and there are at least two."""
         # Imported here: a pod that only scores needs no scikit-learn in memory.
-        from sklearn.svm import LinearSVC  # noqa: PLC0415
+        from sklearn.svm import LinearSVC
 
         blocks, biases = [], []
         for first in range(0, classes, _CLASSES_AT_ONCE):

@@ -29,7 +29,7 @@ class Latent:
     def train(cls, vectors: csr_array, owners: npt.NDArray[np.int64], entries: int, *, seed: int) -> "Latent | None":
         """From texts (texts, terms) and the entry of each; None where there are too few texts to have topics."""
         # Imported here: a pod that only scores needs no scikit-learn in memory.
-        from sklearn.decomposition import TruncatedSVD  # noqa: PLC0415
+        from sklearn.decomposition import TruncatedSVD
 
         shared = np.bincount(vectors.indices, minlength=vectors.shape[1]) > 1
         size = min(TOPICS, vectors.shape[0] - 1, int(shared.sum()) - 1)

@@ -79,7 +79,7 @@ class Trained:
 def train(collection: Collection, *, seed: int, progress: Progress = lambda _: None) -> Trained:
     """A matcher for the collection. The same collection and seed give the same matcher."""
     # Imported here: a pod that only scores needs no scikit-learn in memory.
-    from threadpoolctl import threadpool_limits  # noqa: PLC0415
+    from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):  # the threads of such small tasks mostly wait for each other
         return _train(collection, seed=seed, progress=progress)
@@ -251,7 +251,7 @@ def _learnt(held_out: HeldOut, chosen: npt.NDArray[np.bool_], *, seed: int) -> R
 
 def _grown(rows: Floats, hits: npt.NDArray[np.bool_], weight: Doubles, *, seed: int) -> Trees:
     # Imported here: a pod that only scores needs no scikit-learn in memory.
-    from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: PLC0415
+    from sklearn.ensemble import HistGradientBoostingClassifier
 
     booster = HistGradientBoostingClassifier(
         max_iter=_TREE_COUNT,

@@ -52,8 +52,8 @@ def main() -> int:
     for line in checked:
         for said in problems(line):
             refused += 1
-            print(f"{line}\n    {said}")  # noqa: T201
-    print(f"{len(checked)} commands, {refused} refused")  # noqa: T201
+            print(f"{line}\n    {said}")
+    print(f"{len(checked)} commands, {refused} refused")
     return 1 if refused or not checked else 0
 
 

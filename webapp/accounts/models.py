@@ -77,7 +77,7 @@ class User(AbstractUser):
 
     username = None  # type: ignore[assignment]  # Django's way to leave the field out
     first_name = None  # type: ignore[assignment]  # one `name` serves every culture
-    last_name = None  # type: ignore[assignment]
+    last_name = None  # type: ignore[assignment]  # likewise
     name = models.CharField(max_length=120, blank=True)
     email = models.EmailField("e-mail address", unique=True)
     is_service = models.BooleanField("service account", default=False, editable=False)

@@ -91,6 +91,6 @@ def _plan(plan_id: int) -> Plan | None:
 @receiver([post_save, post_delete], sender=Plan)
 def forget(**_signal: object) -> None:
     """Has the next one who asks read the plans anew."""
-    global _known_until  # noqa: PLW0603
+    global _known_until  # noqa: PLW0603  # guarded by the lock
     with _lock:
         _known_until = 0.0

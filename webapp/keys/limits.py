@@ -369,7 +369,7 @@ def _charges(request: HttpRequest) -> list[Charge]:
     """What the request has been charged so far, to be added to."""
     if not hasattr(request, "month_charges"):
         request.month_charges = []  # type: ignore[attr-defined]  # ours
-    return cast("list[Charge]", request.month_charges)  # type: ignore[attr-defined]
+    return cast("list[Charge]", request.month_charges)  # type: ignore[attr-defined]  # ours, on their request
 
 
 def _charged(charges: Sequence[Charge]) -> Use:
@@ -382,7 +382,7 @@ def _whole(exceeded: MonthExceeded, request: HttpRequest) -> MonthExceeded:
     give_back(request)
     spent = _lessened(exceeded.spent, before)
     limit = replace(spent.limit, cost=spent.limit.cost + _part(before, spent.limit))
-    return MonthExceeded(replace(spent, limit=limit), request.rate_limit_usage)  # type: ignore[attr-defined]
+    return MonthExceeded(replace(spent, limit=limit), request.rate_limit_usage)  # type: ignore[attr-defined]  # ours, on their request
 
 
 def _note(request: HttpRequest, usage: tuple[Usage, ...]) -> None:

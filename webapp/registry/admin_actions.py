@@ -28,7 +28,7 @@ from webapp.registry.forms import (
 )
 from webapp.registry.models import Rollout, Version
 from webapp.scoring.fleet import PodView, pods
-from webapp.templatetags.ui import megabytes
+from webapp.templatetags.ui import byte_size
 
 Role, State = Version.Role, Version.State
 
@@ -142,7 +142,7 @@ class VersionAction(VersionView, ActionView):
         load, verify, warm = ("loads", "verifies", "warms") if single else ("load", "verify", "warm")
         pods, memory = self.ready_pods(), self._needed()
         way = f"{load} version {name}, {verify} its files and {warm} it up; {meanwhile} meanwhile."
-        needs = f" It needs about {megabytes(memory)} of memory{'' if single else ' on each'}." if memory else ""
+        needs = f" It needs about {byte_size(memory)} of memory{'' if single else ' on each'}." if memory else ""
         return f"{pods[0].upper()}{pods[1:]} {way}{needs}"
 
     def pod_warnings(self) -> list[str]:
@@ -152,8 +152,8 @@ class VersionAction(VersionView, ActionView):
         free = [pod.memory_limit - pod.memory for pod in self.ready if pod.memory_limit and not self._is_loaded(pod)]
         if not free or min(free) >= self._needed():
             return []
-        needs = f"Version {self.version.name} needs about {megabytes(self._needed())} of memory"
-        left = f"the fullest {self.pool} pod has {megabytes(max(0, min(free)))} left"
+        needs = f"Version {self.version.name} needs about {byte_size(self._needed())} of memory"
+        left = f"the fullest {self.pool} pod has {byte_size(max(0, min(free)))} left"
         return [f"{needs}, and {left}. It will probably be refused there."]
 
     def _is_loaded(self, pod: PodView) -> bool:
@@ -374,7 +374,7 @@ class Retire(VersionAction):
         elif self.version.role == Role.SHADOW:
             effects.append(f"Its shadow ({self.version.percent} %) ends.")
         effects += [
-            f"Its files ({megabytes(self.version.size)}) stay in the model store, unless you choose to delete them.",
+            f"Its files ({byte_size(self.version.size)}) stay in the model store, unless you choose to delete them.",
             "Its history stays for ever.",
         ]
         return Confirmation(
@@ -402,7 +402,7 @@ class DeleteArtifact(VersionAction):
             title=f"Delete the files of version {self.version.name}?",
             button="Delete the files",
             effects=[
-                f"{megabytes(self.version.size)} are deleted from the model store.",
+                f"{byte_size(self.version.size)} are deleted from the model store.",
                 "The version’s page, its checks and its history stay.",
             ],
             undo="This cannot be undone. To use it again, it has to be uploaded as a new version.",

@@ -11,7 +11,7 @@ from django.core.files.uploadedfile import UploadedFile
 
 from webapp.registry.models import MOST_CANARY, Event, ScoringModel
 from webapp.registry.queries import NOT_YET, has_come
-from webapp.templatetags.ui import megabytes
+from webapp.templatetags.ui import byte_size
 
 _KIND = Event.Kind
 HISTORY_KINDS: dict[str, tuple[Event.Kind, ...]] = {
@@ -146,7 +146,7 @@ class RetireForm(ReasonForm):
 
 def _not_too_large(upload: UploadedFile[bytes]) -> None:
     if (upload.size or 0) > settings.MAX_ARTIFACT_UPLOAD_BYTES:
-        raise ValidationError(f"At most {megabytes(settings.MAX_ARTIFACT_UPLOAD_BYTES)}.")
+        raise ValidationError(f"At most {byte_size(settings.MAX_ARTIFACT_UPLOAD_BYTES)}.")
 
 
 class UploadForm(forms.Form):

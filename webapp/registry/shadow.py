@@ -97,7 +97,7 @@ class Offer:
 def _offer(kind: str, content: bytes, answer: FaqAnswer | ImageAnswer, first: tuple[str, float | None]) -> None:
     try:
         shadow = queries.shadow_of(answer.model)
-        if shadow is None or shadow.version == answer.version or random.random() * 100 >= shadow.percent:  # noqa: S311
+        if shadow is None or shadow.version == answer.version or random.random() * 100 >= shadow.percent:  # noqa: S311  # a share, no secret
             return
         _sender.put(Offer(kind, answer.model, shadow.version, answer.version, content, *first, answer.model_ms))
     except Exception:  # the answer is there, and the caller shall have it

@@ -49,14 +49,14 @@ def histogram(
     x: Form = "number",
     y: Form = "number",
     note: str = "",
-    id: str = "",  # noqa: A002
+    id: str = "",  # noqa: A002  # as HTML has it
 ) -> Context:
     """Distributions over a common x, one upon the other."""
     return _context(title, charts.histogram(series, x=x, y=y), note, id)
 
 
 @register.inclusion_tag("components/charts/plot.html")
-def reliability_diagram(title: str, series: Sequence[Calibration], *, note: str = "", id: str = "") -> Context:  # noqa: A002
+def reliability_diagram(title: str, series: Sequence[Calibration], *, note: str = "", id: str = "") -> Context:  # noqa: A002  # as HTML has it
     """The probability said against the share that was right. An honest one lies on the diagonal."""
     return _context(title, charts.reliability(series), note, id) | {"square": True}
 

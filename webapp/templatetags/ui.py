@@ -1,5 +1,6 @@
 """What templates need to write figures, times and icons the same way everywhere."""
 
+import math
 from datetime import datetime
 
 from django import template
@@ -44,8 +45,10 @@ def milliseconds(duration: float) -> str:
 
 
 @register.filter
-def megabytes(size: int) -> str:
-    """A size in bytes as people read it: "10 MB", "12.3 MB", from a thousand of them on "1 GB", "1.5 GB"."""
+def byte_size(size: int) -> str:
+    """A size in bytes as people read it: "8 KB", "10 MB", "12.3 MB", "1.5 GB"."""
+    if size < 99_500:
+        return f"{math.ceil(size / 1000)} KB"
     if size >= 999_950_000:
         return f"{size / 1_000_000_000:.1f}".removesuffix(".0") + " GB"
     return f"{size / 1_000_000:.1f}".removesuffix(".0") + " MB"

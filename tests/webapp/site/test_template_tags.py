@@ -111,7 +111,16 @@ def test_a_probability_bar_is_a_meter_without_inline_style():
 
 @pytest.mark.parametrize(
     ("size", "words"),
-    [(10_000_000, "10 MB"), (12_340_000, "12.3 MB"), (999_960_000, "1 GB"), (10**9, "1 GB"), (1_540_000_000, "1.5 GB")],
+    [
+        *((0, "0 KB"), (1, "1 KB"), (8_200, "9 KB"), (99_499, "100 KB"), (99_500, "0.1 MB")),
+        *(
+            (10_000_000, "10 MB"),
+            (12_340_000, "12.3 MB"),
+            (999_960_000, "1 GB"),
+            (10**9, "1 GB"),
+            (1_540_000_000, "1.5 GB"),
+        ),
+    ],
 )
-def test_sizes_are_read_in_megabytes_and_from_a_thousand_of_them_in_gigabytes(size, words):
-    assert ui.megabytes(size) == words
+def test_sizes_are_read_in_the_unit_that_leaves_few_digits(size, words):
+    assert ui.byte_size(size) == words

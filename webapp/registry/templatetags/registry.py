@@ -91,7 +91,7 @@ def detail_rows(event: Event) -> list[tuple[str, str]]:
 
 
 def _setting(name: str) -> str:
-    return str(ScoringModel._meta.get_field(name).verbose_name).capitalize()  # type: ignore[union-attr]
+    return str(ScoringModel._meta.get_field(name).verbose_name).capitalize()  # type: ignore[union-attr]  # our fields
 
 
 def _traffic(figures: Mapping[str, Any]) -> str:
