@@ -47,7 +47,7 @@ def milliseconds(duration: float) -> str:
 @register.filter
 def byte_size(size: int) -> str:
     """A size in bytes as people read it: "8 KB", "10 MB", "12.3 MB", "1.5 GB"."""
-    if size < 99_500:
+    if 0 < size < 99_500:
         return f"{math.ceil(size / 1000)} KB"
     if size >= 999_950_000:
         return f"{size / 1_000_000_000:.1f}".removesuffix(".0") + " GB"

@@ -112,7 +112,7 @@ def test_a_probability_bar_is_a_meter_without_inline_style():
 @pytest.mark.parametrize(
     ("size", "words"),
     [
-        *((0, "0 KB"), (1, "1 KB"), (8_200, "9 KB"), (99_499, "100 KB"), (99_500, "0.1 MB")),
+        *((0, "0 MB"), (1, "1 KB"), (8_200, "9 KB"), (99_499, "100 KB"), (99_500, "0.1 MB")),
         *(
             (10_000_000, "10 MB"),
             (12_340_000, "12.3 MB"),
