@@ -49,10 +49,14 @@ def make_roles() -> None:
     """What the migrations do that give the roles their rights."""
     editor = SimpleNamespace(connection=connection)
     import_module("webapp.registry.migrations.0003_roles").make_roles(apps, editor)
-    for name in ("accounts.migrations.0003_service_account_rights", "accounts.migrations.0005_plan_rights"):
+    for name in (
+        "accounts.migrations.0003_service_account_rights",
+        "accounts.migrations.0005_plan_rights",
+        "webhooks.migrations.0002_rights",
+        "batch.migrations.0002_rights",
+        "usage.migrations.0007_admins_see_use",
+    ):
         import_module(f"webapp.{name}").give_rights(apps, editor)
-    for app in ("webhooks", "batch"):
-        import_module(f"webapp.{app}.migrations.0002_rights").give_rights(apps, editor)
 
 
 def make_member(role: str, email: str | None = None) -> User:

@@ -82,6 +82,7 @@ def traffic(site: Cluster, keys: list[str]) -> Iterator[Traffic]:
     """Callers who ask while the test runs. None of their requests may fail, unless the test says so."""
     traffic = Traffic(site.url, keys)
     with traffic.flowing():
+        wait_until("somebody has an answer", lambda: traffic.asked)
         yield traffic
     assert traffic.asked
     assert [each for each in traffic.failed if each not in traffic.forgiven] == []

@@ -218,12 +218,11 @@ def _compared(offer: dict[str, Any], shadow: Version) -> ShadowComparison | None
         champion=offer["version"],
         shadow=shadow.name,
         at=timezone.now(),
-        champion_probability=_finite(offer["probability"]),
+        champion_probability=offer["probability"],
         champion_ms=offer["ms"],
     )
     try:
-        first, probability, comparison.shadow_ms = _first_answer(offer, shadow.model.pool)
-        comparison.shadow_probability = _finite(probability)
+        first, comparison.shadow_probability, comparison.shadow_ms = _first_answer(offer, shadow.model.pool)
         comparison.agrees = first == offer["first"]
     except ScoringError as error:
         if (
@@ -233,11 +232,6 @@ def _compared(offer: dict[str, Any], shadow: Version) -> ShadowComparison | None
             return None
         comparison.failure = problems.kind_of(error).slug
     return comparison
-
-
-def _finite(probability: float | None) -> float | None:
-    """None for what is no number: the sums over all comparisons would be none either."""
-    return probability if probability is not None and math.isfinite(probability) else None
 
 
 def _first_answer(offer: dict[str, Any], pool: str) -> tuple[str, float | None, float | None]:
