@@ -3,26 +3,25 @@
 import asyncio
 import hmac
 import re
+import secrets
 import time
-import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 
 import structlog
 from starlette.applications import Starlette
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Lifespan, Message, Receive, Scope, Send
 
 from scoring_service import endpoints, reference, tracing
 from scoring_service.contract import REQUEST_ID_HEADER, VERSION_HEADER, ContractError, ErrorBody
 from scoring_service.endpoints import Json
 from scoring_service.errors import NotAuthorized, NotReady, ServiceError, status_of
 from scoring_service.loading import RUNTIMES
+from scoring_service.logging import RequestLog
 from scoring_service.memory import Memory
 from scoring_service.metrics import Metrics
 from scoring_service.routing import Router
@@ -30,17 +29,20 @@ from scoring_service.settings import Settings
 
 log = structlog.get_logger()
 
-REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")  # what the site lets through passes here too
+# Headers as they stand in a request's scope.
+REQUEST_ID, VERSION, TRACE = (name.lower().encode() for name in (REQUEST_ID_HEADER, VERSION_HEADER, tracing.HEADER))
+PLAIN = re.compile(rb"[A-Za-z0-9._:-]{1,100}")  # a request id as the site lets it through, too
 OPEN_TO_ALL = ("/v2/health/", "/metrics")
 CLIENT_GONE = 499  # nobody reads it; for logs and metrics, as nginx counts it
+NO_SPAN = nullcontext()
 
 
-def create_app(settings: Settings, runtimes: Mapping[str, str] = RUNTIMES) -> Starlette:
+def create_app(settings: Settings, runtimes: Mapping[str, str] = RUNTIMES) -> "Pod":
     """The pod as an ASGI application. runtimes: names that manifests may use, each with the module that loads it."""
     metrics = Metrics()
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(app: Pod) -> AsyncIterator[None]:
         watching = asyncio.create_task(app.state.router.watch())
         yield
         watching.cancel()
@@ -48,17 +50,7 @@ def create_app(settings: Settings, runtimes: Mapping[str, str] = RUNTIMES) -> St
             await watching
         await app.state.router.close()
 
-    app = Starlette(
-        routes=[*endpoints.ROUTES, *reference.ROUTES],
-        lifespan=lifespan,
-        middleware=[Middleware(Envelope, settings=settings, metrics=metrics)],
-        exception_handlers={
-            ServiceError: answer_service_error,
-            ContractError: answer_contract_error,
-            HTTPException: answer_http_error,
-            ClientDisconnect: answer_nobody,
-        },
-    )
+    app = Pod(settings, metrics, lifespan)
     app.state.settings = settings
     app.state.started_at = datetime.now(UTC)
     app.state.router = Router(settings, metrics, Memory(settings.memory), runtimes)
@@ -94,54 +86,70 @@ async def answer_nobody(request: Request, error: Exception) -> Response:
     return Response(status_code=CLIENT_GONE)
 
 
+ANSWERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+    ServiceError: answer_service_error,
+    ContractError: answer_contract_error,
+    HTTPException: answer_http_error,
+    ClientDisconnect: answer_nobody,
+}
+
+
 # Around each request --------------------------------------------------------------------------------------------------
 
 
-class Envelope:
-    """Token, request id, log line, metrics, and the end of connections that have grown old."""
+class Pod(Starlette):
+    """Puts around each request what all have: token, request id, log line, metrics, and the end of old connections.
 
-    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
-        self.app = app
+    Inferences, nearly all requests there are, go straight to their endpoint: the way through Starlette's layers takes
+    longer than many a model. Starlette routes all others.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics, lifespan: Lifespan["Pod"]) -> None:
+        super().__init__(
+            routes=[*endpoints.ROUTES, *reference.ROUTES], exception_handlers={**ANSWERS}, lifespan=lifespan
+        )
         self.settings = settings
         self.metrics = metrics
         self.token = settings.token.encode()
+        self.request_log = RequestLog(settings.log_format)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
+            await super().__call__(scope, receive, send)
             return
         began = time.monotonic()
-        headers = Headers(scope=scope)
-        said = headers.get(REQUEST_ID_HEADER, "")
-        request_id = said if REQUEST_ID.fullmatch(said) else uuid.uuid4().hex
+        scope["app"] = self
+        headers = dict(scope["headers"])
+        said = headers.get(REQUEST_ID, b"")
+        request_id = said if PLAIN.fullmatch(said) else secrets.token_hex(16).encode()
+        # For all log lines of the request. Its task has a context of its own, so nothing needs to be taken back.
+        structlog.contextvars.bind_contextvars(request_id=request_id.decode())
         opened_at = scope.get("connection_opened_at", began)
-        close = began - opened_at > self.settings.connection_age or scope["app"].state.stopping
+        close = began - opened_at > self.settings.connection_age or self.state.stopping
         status = 0
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                answer_headers = MutableHeaders(scope=message)
-                answer_headers[REQUEST_ID_HEADER] = request_id
+                answer_headers = message["headers"]
+                answer_headers.append((REQUEST_ID, request_id))
                 if version := endpoints.version_noted(scope):
-                    answer_headers[VERSION_HEADER] = version
+                    answer_headers.append((VERSION, version.encode()))
                 if close:
-                    answer_headers["Connection"] = "close"
+                    answer_headers.append((b"connection", b"close"))
             await send(message)
 
-        with (
-            structlog.contextvars.bound_contextvars(request_id=request_id),
-            self.span(scope["path"], headers, request_id),
-            self.metrics.in_flight.track_inprogress(),
-        ):
+        with self.span(scope["path"], headers, request_id):
+            self.metrics.in_flight.inc()
             try:
                 if self.may_pass(scope["path"], headers):
-                    await self.app(scope, receive, send_with_headers)
+                    await self.pass_on(scope, receive, send_with_headers)
                 else:
-                    refused = NotAuthorized("this pod wants its token: Authorization: Bearer …")
-                    answer = await answer_service_error(Request(scope), refused)
-                    await answer(scope, receive, send_with_headers)
+                    raise NotAuthorized("this pod wants its token: Authorization: Bearer …")
+            except NotAuthorized as error:
+                answer = await answer_service_error(Request(scope), error)
+                await answer(scope, receive, send_with_headers)
             except asyncio.CancelledError:  # the time to drain is over
                 if status:
                     raise
@@ -151,37 +159,44 @@ class Envelope:
                 log.exception("unexpected error")
                 if status:
                     raise
-                answer = Json(ErrorBody(f"internal error; the log has it under request id {request_id}"), 500)
+                answer = Json(ErrorBody(f"internal error; the log has it under request id {request_id.decode()}"), 500)
                 await answer(scope, receive, send_with_headers)
+            finally:
+                self.metrics.in_flight.dec()
             self.note(scope, status, time.monotonic() - began)
 
-    @staticmethod
-    def span(path: str, headers: Headers, request_id: str) -> AbstractContextManager[None]:
-        """The request's part of a trace; probes and scrapes are in none."""
-        if path.startswith(OPEN_TO_ALL):
-            return nullcontext()
-        return tracing.request_span(headers.get(tracing.HEADER, ""), request_id)
+    async def pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not endpoints.is_inference(scope):
+            await super().__call__(scope, receive, send)
+            return
+        request = Request(scope, receive, send)
+        try:
+            answer = await endpoints.infer(request)
+        except tuple(ANSWERS) as error:
+            answer = await next(ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS)(request, error)
+        await answer(scope, receive, send)
 
-    def may_pass(self, path: str, headers: Headers) -> bool:
+    @staticmethod
+    def span(path: str, headers: Mapping[bytes, bytes], request_id: bytes) -> AbstractContextManager[None]:
+        """The request's part of a trace; probes and scrapes are in none."""
+        if not tracing.on() or path.startswith(OPEN_TO_ALL):
+            return NO_SPAN
+        return tracing.request_span(headers.get(TRACE, b"").decode("latin-1"), request_id.decode())
+
+    def may_pass(self, path: str, headers: Mapping[bytes, bytes]) -> bool:
         if not self.token or path.startswith(OPEN_TO_ALL):
             return True
-        scheme, _, token = headers.get("Authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self.token)
+        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+        return scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(), self.token)
 
     def note(self, scope: Scope, status: int, seconds: float) -> None:
         """One line in the log and one count in the metrics. The route names no more than our own table does."""
         route = getattr(scope.get("route"), "path", "none")
-        self.metrics.requests.labels(route, scope["method"] if route != "none" else "any", status).inc()
-        self.metrics.duration.labels(route).observe(seconds)
-        if not scope["path"].startswith(OPEN_TO_ALL):
-            version = endpoints.version_noted(scope) or ""
+        self.metrics.count_request(route, scope["method"] if route != "none" else "any", status, seconds)
+        if scope["path"].startswith(OPEN_TO_ALL):
+            return
+        version = endpoints.version_noted(scope) or ""
+        if tracing.on():
             attributes = {"http.route": route, "http.response.status_code": status, "version": version}
             tracing.note(attributes, name=f"{scope['method']} {route}", failed=status >= 500)
-            log.info(
-                "request",
-                method=scope["method"],
-                path=scope["path"],
-                status=status,
-                ms=round(seconds * 1000, 2),
-                **({"version": version} if version else {}),
-            )
+        self.request_log.write(scope["method"], scope["path"], status, round(seconds * 1000, 2), version)

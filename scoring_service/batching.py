@@ -15,7 +15,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,11 +39,11 @@ GATHER_MOST = 0.05  # seconds
 # long as one with a single row, or these seconds; longer after a while in which nobody came.
 LOW_TIMES, LOW_TIMES_ALONE = 3, 8
 LOW_SECONDS = 0.004
+LIGHT_MOST = 0.01  # seconds that the event loop may stand still for a call of the model
 ALONE_AFTER = 30.0  # seconds
 PROBE_EVERY = 32  # low calls at most: then one has a single row, unless a single row has come by itself
 RECENT = 9  # measurements
 LOOP_TURNS = 4  # of the event loop, from a request that has arrived to its rows in the queue, or from results to answer
-AVERAGED = 10  # measurements
 
 
 @dataclass(eq=False, slots=True)
@@ -209,8 +208,11 @@ class Batcher:
         metrics: Metrics,
         labels: tuple[str, str],
         on_device_lost: Callable[[], None],
+        light: Callable[[Sequence[Row]], bool] = lambda rows: False,
     ) -> None:
-        """score: of the runtime, called only in `executor`; labels: model and version, for the metrics."""
+        """score: of the runtime, called only in `executor`, but for `light` rows; labels: model and version, for the
+        metrics.
+        """
         self._score = score
         self._executor = executor
         self._max_rows = max_rows
@@ -220,6 +222,9 @@ class Batcher:
         self._normal_came = -math.inf  # last, on the monotonic clock
         self._arrived = asyncio.Event()
         self._closing = False
+        self._enough = 1  # normal rows waiting that wake the worker
+        self._light = light
+        self._row_took = math.inf  # seconds, in the last call; before the first one nobody knows
         self._expected = 0  # rows, when the last batch's callers come back
         self._last_ended = self._last_took = 0.0  # on the monotonic clock, and seconds
         self._worker = asyncio.create_task(self._work())
@@ -250,7 +255,8 @@ class Batcher:
             self._normal_came = call.arrived_at
         if not rows:
             call.future.set_result([])
-        self._arrived.set()
+        if len(self._normal) >= self._enough or low:
+            self._arrived.set()
         return call
 
     async def close(self) -> None:
@@ -261,6 +267,7 @@ class Batcher:
 
     async def _work(self) -> None:
         while True:
+            await asyncio.sleep(0)  # answers leave before the next call, which may hold up the event loop
             while not (self._normal or self._low):
                 if self._closing:
                     return
@@ -289,12 +296,18 @@ class Batcher:
         They would else come back as a batch of the first one and a batch of the others. A version that was idle longer
         than that moment does not wait at all.
         """
-        until = self._last_ended + min(GATHER_SHARE * self._last_took, GATHER_MOST)
+        left = self._last_ended + min(GATHER_SHARE * self._last_took, GATHER_MOST) - time.monotonic()
         expected = min(self._expected, self._max_rows)
-        while len(self._normal) < expected and not self._closing and (left := until - time.monotonic()) > 0:
-            self._arrived.clear()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._arrived.wait(), left)
+        if left <= 0 or len(self._normal) >= expected:
+            return
+        timer = asyncio.get_running_loop().call_later(left, self._arrived.set)
+        self._enough = expected
+        self._arrived.clear()
+        try:
+            await self._arrived.wait()
+        finally:
+            timer.cancel()
+            self._enough = 1
 
     async def _let_others_in(self) -> None:
         """Lets the event loop finish what it has begun: normal rows on their way in, and answers on their way out.
@@ -314,9 +327,7 @@ class Batcher:
         """Gives each waiting caller its rows' results or an error. Rows whose caller has left are skipped."""
         began = time.monotonic()
         try:
-            results = await asyncio.get_running_loop().run_in_executor(
-                self._executor, self._scored, [job.row for job in batch]
-            )
+            results = await self._score_rows([job.row for job in batch])
         except OutOfDeviceMemory as error:
             if len(batch) > 1:
                 half = len(batch) // 2
@@ -332,6 +343,7 @@ class Batcher:
                 self._on_device_lost()
             return
         seconds = time.monotonic() - began
+        self._row_took = seconds / len(batch)
         self._model_metric.observe(seconds)
         self._batch_metric.observe(len(batch))
         bad = sum(isinstance(result, BadRow) for result in results)
@@ -351,6 +363,15 @@ class Batcher:
             call.missing -= 1
             if call.missing == 0 and call.waits:
                 call.future.set_result(call.results)
+
+    async def _score_rows(self, rows: Sequence[Row]) -> Sequence[RowResult | BadRow]:
+        """In the executor's thread, or at once where the way there and back would take longer than the rows are worth.
+
+        A model that computes in Python gains nothing by a thread of its own: the event loop's could not run meanwhile.
+        """
+        if len(rows) * self._row_took > LIGHT_MOST or not self._light(rows):
+            return await asyncio.get_running_loop().run_in_executor(self._executor, self._scored, rows)
+        return self._scored(rows)
 
     def _scored(self, rows: Sequence[Row]) -> Sequence[RowResult | BadRow]:
         """As many results as rows, or a ServiceError. Runs in the executor."""

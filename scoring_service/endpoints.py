@@ -17,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import Scope
 
 from scoring_service import contract, memory, tracing
+from scoring_service.batching import Call
 from scoring_service.contract import InferRequest, InferResponse, Tensor
 from scoring_service.errors import BadRequest, BadRow, DeadlineExpired, TooLarge, WrongAnswer
 from scoring_service.loading import Version
@@ -249,6 +250,21 @@ async def infer(request: Request) -> Response:
     return await aside(infer_answer, asked, version, outputs, scored, told, large=values > SMALL_ANSWER)
 
 
+def is_inference(scope: Scope) -> bool:
+    """Whether the request is one for `infer`. Then the scope has route and path_params, as Starlette gives them."""
+    match scope["path"].split("/"):
+        case ["", "v2", "models", model, "infer"]:
+            route, path_params = INFER, {"model": model}
+        case ["", "v2", "models", model, "versions", version, "infer"]:
+            route, path_params = INFER_VERSION, {"model": model, "version": version}
+        case _:
+            return False
+    if scope["method"] != "POST" or not all(path_params.values()):
+        return False
+    scope.update(route=route, path_params=path_params)
+    return True
+
+
 async def prepare(
     request: Request, asked: InferRequest, handling: Handling, *, large: bool
 ) -> tuple[Version, Sequence[TensorSpec], Sequence[Row | BadRow]]:
@@ -301,29 +317,50 @@ async def score(
     rows that are still queued are not scored.
     """
     call = version.batcher.submit(rows, expires_at, low=low)
-    watcher: asyncio.Future[Any] | None = None
+    patience = Patience(request, call, expires_at)
     try:
-        left = expires_at - time.monotonic()
-        done, _ = await asyncio.wait({call.future}, timeout=min(WATCH_AFTER, left))
-        if not done and left > WATCH_AFTER:
-            watcher = asyncio.ensure_future(request.receive())
-            done, _ = await asyncio.wait(
-                {call.future, watcher}, timeout=left - WATCH_AFTER, return_when=asyncio.FIRST_COMPLETED
-            )
-            if watcher in done and call.future not in done:
-                raise ClientDisconnect
-        if call.future not in done:
-            raise DeadlineExpired("the deadline passed before the answer was there")
-        times = {
-            "queue_ms": round(call.queue_seconds * 1000, 3),
-            "model_ms": round(call.model_seconds * 1000, 3),
-        }
-        tracing.note({"rows": len(rows), "model": version.manifest.model, **times})
-        return call.future.result(), times
+        results = await call.future
     finally:
         call.future.cancel()
-        if watcher:
-            watcher.cancel()
+        patience.end()
+    times = {"queue_ms": round(call.queue_seconds * 1000, 3), "model_ms": round(call.model_seconds * 1000, 3)}
+    if tracing.on():
+        tracing.note({"rows": len(rows), "model": version.manifest.model, **times})
+    return results, times
+
+
+class Patience:
+    """Ends the wait for a call when its deadline passes or its client leaves.
+
+    Most calls end sooner than anybody is looked for.
+    """
+
+    def __init__(self, request: Request, call: Call, expires_at: float) -> None:
+        """expires_at: on the monotonic clock."""
+        self.request = request
+        self.call = call
+        self.expires_at = expires_at
+        self.watcher: asyncio.Future[Any] | None = None
+        self.loop = asyncio.get_running_loop()
+        left = expires_at - time.monotonic()
+        self.timer = self.loop.call_later(min(WATCH_AFTER, left), self.expire if left <= WATCH_AFTER else self.watch)
+
+    def watch(self) -> None:
+        self.watcher = asyncio.ensure_future(self.request.receive())
+        self.watcher.add_done_callback(lambda _: self.fail(ClientDisconnect()))
+        self.timer = self.loop.call_later(self.expires_at - time.monotonic(), self.expire)
+
+    def expire(self) -> None:
+        self.fail(DeadlineExpired("the deadline passed before the answer was there"))
+
+    def fail(self, error: Exception) -> None:
+        if not self.call.future.done():
+            self.call.future.set_exception(error)
+
+    def end(self) -> None:
+        self.timer.cancel()
+        if self.watcher:
+            self.watcher.cancel()
 
 
 def wanted_outputs(asked: InferRequest, signature: Signature) -> list[TensorSpec]:
@@ -459,11 +496,18 @@ async def read_body(request: Request, expires_at: float) -> bytes:
     Raises TooLarge as soon as it is known to be longer, DeadlineExpired when it does not come in time.
     """
     limit = settings_of(request).max_body
-    too_large = TooLarge(f"the body is larger than {limit // 2**20} MB")
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise BadRequest("a compressed body is not understood here; send it without Content-Encoding")
     if int(request.headers.get("Content-Length", 0)) > limit:  # a number: else the server had refused it
-        raise too_large
+        raise too_large(limit)
+    if request.scope.get("body_is_here"):  # so there is nothing to wait for
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body: bytes = message["body"]
+        if len(body) > limit:
+            raise too_large(limit)
+        return body
     parts: list[bytes] = []
     size = 0
     try:
@@ -471,11 +515,15 @@ async def read_body(request: Request, expires_at: float) -> bytes:
             async for part in request.stream():
                 size += len(part)
                 if size > limit:
-                    raise too_large
+                    raise too_large(limit)
                 parts.append(part)
     except TimeoutError as error:
         raise DeadlineExpired("the deadline passed before the whole body was there") from error
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def too_large(limit: int) -> TooLarge:
+    return TooLarge(f"the body is larger than {limit // 2**20} MB")
 
 
 def program_version() -> str:
@@ -485,6 +533,8 @@ def program_version() -> str:
         return "0.1.0"
 
 
+INFER = Route("/v2/models/{model}/infer", infer, methods=["POST"])
+INFER_VERSION = Route("/v2/models/{model}/versions/{version}/infer", infer, methods=["POST"])
 ROUTES = [
     Route("/v2", server),
     Route("/v2/pod", pod),
@@ -493,11 +543,11 @@ ROUTES = [
     Route("/v2/models/{model}", model),
     Route("/v2/models/{model}/ready", model_ready),
     Route("/v2/models/{model}/stats", model_statistics),
-    Route("/v2/models/{model}/infer", infer, methods=["POST"]),
+    INFER,
     Route("/v2/models/{model}/versions/{version}", model),
     Route("/v2/models/{model}/versions/{version}/ready", model_ready),
     Route("/v2/models/{model}/versions/{version}/stats", model_statistics),
-    Route("/v2/models/{model}/versions/{version}/infer", infer, methods=["POST"]),
+    INFER_VERSION,
     Route("/v2/repository/index", index, methods=["POST"]),
     Route("/metrics", metrics),
 ]

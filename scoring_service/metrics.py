@@ -23,6 +23,7 @@ class Metrics:
         self.duration = Histogram(
             "scoring_request_seconds", "From request to answer", ("route",), buckets=SECONDS, registry=self.registry
         )
+        self._of_requests: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self.rows = Counter(
             "scoring_rows", "Rows by outcome", (*of_version, "outcome", "priority"), registry=self.registry
         )
@@ -61,6 +62,15 @@ class Metrics:
         )
         self.registry.register(DeviceMemory())
         ProcessCollector(registry=self.registry)
+
+    def count_request(self, route: str, method: str, status: int, seconds: float) -> None:
+        """An answered request; seconds: from request to answer."""
+        key = (route, method, status)
+        if key not in self._of_requests:  # looking labels up takes longer than counting
+            self._of_requests[key] = self.requests.labels(*key), self.duration.labels(route)
+        counter, duration = self._of_requests[key]
+        counter.inc()
+        duration.observe(seconds)
 
     def note_state(
         self,

@@ -327,6 +327,7 @@ class Router:
             metrics=self.metrics,
             labels=(model, version),
             on_device_lost=self._lose_device,
+            light=runtime.light,
         )
         return Version(manifest, runtime, batcher, executor, seconds)
 

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from types import FrameType
+from typing import Any
 
 import msgspec
 import structlog
@@ -27,8 +28,47 @@ SWITCH = 0.001
 LAST_WAIT = 5.0  # seconds after the drain for models to end their call and let go of what they hold
 
 
+class Corked(asyncio.Transport):
+    """A transport whose writes of one turn of the event loop leave as one: the head of an answer with its body.
+
+    Each write of its own would be a call of the system and a packet.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._transport = transport
+        self._loop = loop
+        self._held: list[bytes | bytearray | memoryview] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if not self._held:
+            self._loop.call_soon(self._flush)
+        self._held.append(data)
+
+    def _flush(self) -> None:
+        if self._held and not self._transport.is_closing():
+            self._transport.write(b"".join(self._held))
+        self._held.clear()
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def pause_reading(self) -> None:
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._transport.resume_reading()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._transport.get_extra_info(name, default)
+
+
 class PodProtocol(HttpToolsProtocol):
-    """Tells the application when its connection was opened: it closes old ones, so that load spreads over new pods.
+    """Tells the application when its connection was opened, and whether a request's body is here as a whole.
 
     A connection on which the head of a request is too long in coming is closed. What is not HTTP gets its answer in
     the form of all our errors.
@@ -37,7 +77,7 @@ class PodProtocol(HttpToolsProtocol):
     head_timer: asyncio.TimerHandle | None = None  # runs while a request's head is awaited
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        super().connection_made(transport)
+        super().connection_made(Corked(transport, self.loop))
         self.opened_at = time.monotonic()
         self.await_head()
 
@@ -52,6 +92,10 @@ class PodProtocol(HttpToolsProtocol):
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
         self.scope["connection_opened_at"] = self.opened_at  # type: ignore[typeddict-unknown-key]  # a key of our own
+
+    def on_message_complete(self) -> None:
+        self.scope["body_is_here"] = True  # type: ignore[typeddict-unknown-key]  # a key of our own
+        super().on_message_complete()
 
     def on_headers_complete(self) -> None:
         self.stop_awaiting_head()

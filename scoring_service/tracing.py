@@ -36,6 +36,10 @@ def start(endpoint: str, service: str) -> None:
     _tracer = provider.get_tracer("scorepod")
 
 
+def on() -> bool:
+    return _tracer is not None
+
+
 @contextmanager
 def request_span(parent: str, request_id: str) -> Iterator[None]:
     """What happens inside is the pod's part of the trace; its log lines have the trace's id. parent: HEADER, or ""."""

@@ -52,7 +52,7 @@ RowResult = dict[str, list[Any]]  # the values of one row for each output
 
 
 class Runtime(Protocol):
-    """A loaded model version. `load` and all calls of `score` happen on one and the same thread."""
+    """A loaded model version. `load` and all calls of `score` happen on one thread, but for rows that are `light`."""
 
     signature: Signature
     parameters: dict[str, Any]  # sent with every answer, for example the FAQ matcher's threshold
@@ -61,6 +61,14 @@ class Runtime(Protocol):
         """As many results as rows, in their order. A row that cannot be scored gets a BadRow in its place.
 
         Raises OutOfDeviceMemory when fewer rows might do, DeviceLost when only a new process helps.
+        """
+        ...
+
+    def light(self, rows: Sequence[Row]) -> bool:
+        """Whether these rows, like most of this version, cost less than handing them to another thread is worth.
+
+        Then they may be scored on the event loop's thread, as long as rows have taken little time so far. Never true
+        for what is bound to the thread that loaded it, or for rows that may take far longer than others.
         """
         ...
 

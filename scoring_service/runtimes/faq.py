@@ -14,6 +14,7 @@ from scoring_service.faq.terms import matching_terms
 from scoring_service.runtimes.base import Row, RowResult, Signature, TensorSpec
 
 DEFAULT_TOP_K = 10
+LIGHT_CHARACTERS = 500
 
 
 class FaqRuntime:
@@ -47,6 +48,10 @@ class FaqRuntime:
             each if isinstance(each, BadRow) else self._result(row, next(matches))
             for row, each in zip(rows, checked, strict=True)
         ]
+
+    def light(self, rows: Sequence[Row]) -> bool:
+        """Short questions of which nobody wants to know why: nearly all."""
+        return all(len(row.inputs[0]) <= LIGHT_CHARACTERS and "terms" not in row.outputs for row in rows)
 
     def close(self) -> None:
         """The arrays are mapped files; they go with the last reference."""

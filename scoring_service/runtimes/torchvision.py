@@ -90,6 +90,10 @@ class ImageClassifier:
             results.append(self._named(values[: one[1]], positions[: one[1]]))
         return results
 
+    def light(self, rows: Sequence[Row]) -> bool:
+        """Never: torch is fastest on the thread that built the network."""
+        return False
+
     def close(self) -> None:
         """Ends the decoding threads and gives the network's memory back."""
         self._decoders.shutdown()

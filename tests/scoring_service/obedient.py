@@ -12,6 +12,7 @@ It takes questions as the FAQ matcher does. What a row says:
     lose          the device is lost
     many N        it is answered N times
     parameters    it is answered with the request's parameters, as JSON
+    light ORDER   this row may be scored on the event loop's thread
     large         only as many of these rows as the parameter `fits` says fit into the device's memory at once
 
 Every other row is answered with itself, in `answer_id` with the number of rows that were scored together.
@@ -71,7 +72,7 @@ class Obedient:
         if texts.count("large") > self.fits:
             raise OutOfDeviceMemory("too many rows at once")
         for text in texts:
-            order, _, path = text.partition(" ")
+            order, _, path = text.removeprefix("light ").partition(" ")
             if order == "crash":
                 raise RuntimeError(text)
             if order == "end":
@@ -101,6 +102,9 @@ class Obedient:
             "answer_id": [str(together)] * len(answers),
             "terms": ['{"question": [], "entry": []}'] * len(answers),
         }
+
+    def light(self, rows: Sequence[Row]) -> bool:
+        return all(row.inputs[0].startswith("light") for row in rows)
 
     def close(self) -> None:
         pass

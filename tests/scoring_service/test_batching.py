@@ -42,7 +42,7 @@ class Model:
         return results[:-1] if any(text.startswith("miscount") for text in texts) else results
 
 
-def batcher_for(model, executor, *, max_rows=4, queue_rows=12) -> Batcher:
+def batcher_for(model, executor, *, max_rows=4, queue_rows=12, light=False) -> Batcher:
     return Batcher(
         model,
         executor,
@@ -51,6 +51,7 @@ def batcher_for(model, executor, *, max_rows=4, queue_rows=12) -> Batcher:
         metrics=Metrics(),
         labels=("m", "1"),
         on_device_lost=lambda: None,
+        light=lambda rows: light,
     )
 
 
@@ -72,17 +73,22 @@ CALLS = st.tuples(
     calls=st.lists(CALLS, max_size=12),
     max_rows=st.integers(1, 5),
     fits=st.integers(1, 5),
-    holds=st.booleans(),
+    model_is=st.sampled_from(["free", "held", "light"]),
     closes_after=st.integers(0, 12),
 )
-def test_every_caller_gets_its_own_rows_or_one_error_whatever_the_others_do(calls, max_rows, fits, holds, closes_after):
-    """holds: the model is busy until all calls have arrived; closes_after: so many calls come before it is unloaded."""
+def test_every_caller_gets_its_own_rows_or_one_error_whatever_the_others_do(
+    calls, max_rows, fits, model_is, closes_after
+):
+    """model_is: held, busy until all calls have arrived; light, called on the event loop's thread.
+
+    closes_after: so many calls come before it is unloaded.
+    """
 
     async def play() -> None:
         model = Model(fits)
         with ThreadPoolExecutor(1) as executor:
-            batcher = batcher_for(model, executor, max_rows=max_rows)
-            if holds:
+            batcher = batcher_for(model, executor, max_rows=max_rows, light=model_is == "light")
+            if model_is == "held":
                 model.go_on.clear()
             closing = None
             waiting, refusals = [], []

@@ -48,6 +48,23 @@ def test_a_request_larger_than_a_batch_is_answered_in_its_order(pod):
     assert answers(ask(pod, "one", "two", "three", "four")) == ["one", "two", "three", "four"]
 
 
+def test_light_rows_are_scored_right_where_they_arrive(pod):
+    assert [answers(ask(pod, f"light {text}")) for text in ("a", "b", "c")] == [["light a"], ["light b"], ["light c"]]
+    refused = ask(pod, "light crash")
+    assert (refused.status_code, error_of(refused)) == (500, "the model failed on this batch")
+    assert answers(ask(pod, "light d")) == ["light d"]
+
+
+def test_rows_that_turned_out_to_take_long_do_not_hold_up_others_any_more(pod, tmp_path):
+    for _ in range(2):  # the first call tells what rows take, the second one may still be where others wait for it
+        ask(pod, "light sleep 100")
+    waiting = Asking(pod, f"light hold {tmp_path / 'opened'}")
+    wait_for_queue(pod, 0)
+    assert CLIENT.get(f"{pod.url}/v2/health/live").status_code == 200
+    (tmp_path / "opened").touch()
+    assert answers(waiting.response) == [f"light hold {tmp_path / 'opened'}"]
+
+
 def test_the_answer_says_how_long_it_waited_and_took(pod):
     parameters = ask(pod, "hello").json()["parameters"]
     assert parameters["threshold"] == 0.5
