@@ -8,7 +8,7 @@ from threading import Lock
 from typing import Any
 
 from django.db import Error as DatabaseError
-from django.db.models import Prefetch, QuerySet
+from django.db.models import OuterRef, Prefetch, QuerySet, Subquery
 from django.utils import timezone
 
 from webapp.paging import Page, page_of
@@ -110,10 +110,11 @@ def pinnable(model_name: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Shadow:
-    """The version that scores `percent` of the requests again."""
+    """The version that scores `percent` of the champion's requests again."""
 
     version: str
     percent: int
+    champion: str
 
 
 class _Shadows:
@@ -134,9 +135,11 @@ class _Shadows:
         return self._known.get(model_name)
 
     def _read(self) -> None:
-        rows = Version.objects.filter(role=Role.SHADOW).values_list("model__name", "name", "percent")
+        champion = Version.objects.filter(model=OuterRef("model"), role=Role.CHAMPION).values("name")
+        shadows = Version.objects.filter(role=Role.SHADOW).annotate(champion=Subquery(champion))
+        rows = shadows.values_list("model__name", "name", "percent", "champion")
         try:
-            self._known = {model: Shadow(name, percent) for model, name, percent in rows}
+            self._known = {model: Shadow(name, percent, beside) for model, name, percent, beside in rows}
         except DatabaseError:
             self._known = {}  # nobody waits for a second scoring
 

@@ -97,7 +97,10 @@ class Offer:
 def _offer(kind: str, content: bytes, answer: FaqAnswer | ImageAnswer, first: tuple[str, float | None]) -> None:
     try:
         shadow = queries.shadow_of(answer.model)
-        if shadow is None or shadow.version == answer.version or random.random() * 100 >= shadow.percent:  # noqa: S311  # a share, no secret
+        # What a canary answered would say nothing of how the shadow compares with the champion.
+        if shadow is None or shadow.champion != answer.version:
+            return
+        if random.random() * 100 >= shadow.percent:  # noqa: S311  # a share, no secret
             return
         _sender.put(Offer(kind, answer.model, shadow.version, answer.version, content, *first, answer.model_ms))
     except Exception:  # the answer is there, and the caller shall have it

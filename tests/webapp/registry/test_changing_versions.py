@@ -97,7 +97,7 @@ def test_a_shadow_is_loaded_and_answers_nobody(model, candidate):
     services.start_shadow(candidate, 100, by=None)
     assert store.read_routing(model.name) == Routing(champion="1", warm=("2",))
     queries.forget_shadows()
-    assert queries.shadow_of(model.name) == queries.Shadow("2", 100)
+    assert queries.shadow_of(model.name) == queries.Shadow("2", 100, champion="1")
     services.end_shadow(model, by=None)
     assert store.read_routing(model.name) == Routing(champion="1")
     assert kinds(model) == ["shadow_started", "shadow_ended"]

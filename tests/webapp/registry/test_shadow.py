@@ -4,6 +4,7 @@ import base64
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import httpx2 as httpx
@@ -167,6 +168,12 @@ def test_nothing_is_offered_without_a_shadow(model, broker):
     queries.forget_shadows()
     shadow.offer_faq("copy?", ANSWER)
     assert broker.everything(model) == []
+
+
+def test_what_a_canary_answered_is_not_offered_for_the_shadow_stands_beside_the_champion(model, broker):
+    shadow.offer_faq("of the canary", replace(ANSWER, version="3"))
+    shadow.offer_faq("of the champion", ANSWER)
+    assert [offer["version"] for offer in broker.everything(model)] == ["1"]
 
 
 def test_several_offers_travel_in_one_task(model, broker):
