@@ -168,12 +168,13 @@ def axis_of(values: Iterable[float], form: Form, *, low: float | None = None, hi
 
 
 def upward_axis(values: Iterable[float], form: Form, high: float | None = None, low: float | None = None) -> Axis:
-    """An axis from zero (or the lowest, where that is below) to a round figure above the highest value."""
-    known = list(values)
+    """An axis from zero (or a round figure below the lowest value) to zero or a round figure above the highest."""
+    known = [0.0, *values]
     if low is None:
-        low = min(0.0, *known) if known else 0.0
+        lowest = min(known)
+        low = -_round_up(-lowest) if lowest < 0 else 0.0
     if high is None:
-        top = max(known, default=0.0)
+        top = max(known)
         # Durations and counts want some air above them; a share has its natural end.
         high = 1.0 if form == "percent" and top > 0.5 else _round_up(top) if top > low else low + 1
     return Axis(low, high, form)

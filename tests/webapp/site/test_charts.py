@@ -103,6 +103,12 @@ def test_the_axis_has_round_figures(highest, form, ticks):
     assert [tick.text for tick in plot.y_ticks] == ticks
 
 
+@pytest.mark.parametrize("values", [[-0.178], [-0.178, -0.02], [-0.178, 0.0]])
+def test_what_is_below_zero_alone_has_an_axis_up_to_zero(values):
+    plot = charts.lines([Series("a", list(enumerate(values)))], y="percent")
+    assert [tick.text for tick in plot.y_ticks] == ["-20 %", "-15 %", "-10 %", "-5 %", "0 %"]
+
+
 def test_a_histogram_draws_bins_of_any_width():
     page = draw('histogram "Latency" series x="ms"', series=[Bins("a", [(0, 10, 4), (10, 40, 2)])])
     assert 'd="M0 1000H0V0H250H250V500H1000V1000"' in page
