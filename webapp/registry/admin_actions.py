@@ -230,7 +230,7 @@ class Promote(VersionAction):
 
     def act(self, values: dict[str, Any]) -> str:
         services.promote(self.version, by=self.person, reason=values["reason"])
-        return f"Version {self.version.name} is on its way. Pods load it now; this page shows each of them."
+        return f"The promotion of version {self.version.name} has begun. This page shows how far each pod is."
 
 
 class Canary(VersionAction):
@@ -428,8 +428,10 @@ class RollBack(ActionView):
         champion, standby = self.in_role(Role.CHAMPION), self.in_role(Role.STANDBY)
         old, new = (each.name if each else "–" for each in (champion, standby))
         ready, holding = len(self.ready), self.holding(new)
-        loaded = f"It is loaded on {holding} of {ready} ready {self.pool} pods, so this takes about a second."
-        if not ready:
+        loaded = f"It is loaded on {self.ready_pods()}, so this takes about a second."
+        if holding < ready:
+            loaded = f"It is loaded on {holding} of {ready} ready {self.pool} pods."
+        elif not ready:
             loaded = f"No {self.pool} pod is ready right now; those that come up begin with it."
         effects = [
             f"Version {new} answers all requests again. {loaded} No request fails or waits for it.",
@@ -453,7 +455,7 @@ class RollBack(ActionView):
 
     def act(self, values: dict[str, Any]) -> str:
         rollout = services.roll_back(self.model, by=self.person, reason=values["reason"], expected=values["version"])
-        return f"Version {rollout.version.name} is back in service; the pods switch now."
+        return f"Rolled back to version {rollout.version.name}. This page shows how far each pod is."
 
 
 class CancelRollout(ActionView):

@@ -40,6 +40,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Confusion:
+    """What one version took for what. rows: by the expected label."""
+
+    name: str
     labels: Sequence[str]
     rows: Sequence[tuple[str, Sequence[Cell]]]
 
@@ -135,21 +138,16 @@ class ReportView:
         ]
 
     @property
-    def confusion(self) -> Confusion | None:
-        """The candidate's answers for each expected label, where there are few enough labels for a table."""
+    def confusions(self) -> list[Confusion]:
+        """Both versions' answers for each expected label, where there are few enough labels for tables."""
         found = self.report.get("confusion") or {}
         if "labels" not in found:
-            return None
+            return []
         labels = [each["label"] for each in found["labels"]]
-        rows = []
-        for expected, counts in enumerate(found["candidate"]):
-            most = sum(counts) or 1
-            cells = [
-                Cell(count, _level(count / most), is_right=answered == expected)
-                for answered, count in enumerate(counts)
-            ]
-            rows.append((labels[expected], cells))
-        return Confusion(labels, rows)
+        return [
+            Confusion(name, labels, list(zip(labels, map(_cells, range(len(labels)), matrix), strict=True)))
+            for name, _tone, matrix in self._both("confusion")
+        ]
 
     @property
     def confused_pairs(self) -> Sequence[Mapping[str, Any]]:
@@ -189,6 +187,12 @@ class ReportView:
     def failures(self) -> Sequence[Mapping[str, str]]:
         found: Sequence[Mapping[str, str]] = self.report.get("failures", ())
         return found
+
+
+def _cells(expected: int, counts: Sequence[int]) -> list[Cell]:
+    """A row of a confusion matrix. expected: the place of the right answer."""
+    most = sum(counts) or 1
+    return [Cell(count, _level(count / most), is_right=answered == expected) for answered, count in enumerate(counts)]
 
 
 def _level(share: float) -> int:
@@ -246,6 +250,14 @@ def metric_rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         for name, measure in MEASURES.items()
         if isinstance(found.get(name), int | float)
     ]
+
+
+def made_figures(version: Version) -> list[tuple[str, str]]:
+    """How the version was measured when it was made, as its manifest has it: first the measures that people know."""
+    found = version.manifest.get("metrics") or {}
+    numbers = {name: value for name, value in found.items() if isinstance(value, int | float)}
+    others = [(name, f"{value:,.4g}") for name, value in numbers.items() if name not in MEASURES]
+    return metric_rows(numbers) + others
 
 
 def headline(version: Version) -> str:

@@ -61,7 +61,7 @@ def test_a_promotion_says_first_what_it_will_do_and_then_does_it(model, new, ope
     assert "Version 1 stays loaded as the standby" in asked
     assert versions_of(model)["2"] == ("ready", ""), "asking changes nothing"
 
-    assert "on its way" in do(operator, "versions/2/promote", reason="better")
+    assert "has begun" in do(operator, "versions/2/promote", reason="better")
     work()
     assert versions_of(model) == {"1": ("ready", "standby"), "2": ("serving", "champion")}
     assert model.events.get(kind="promoted").reason == "better"
@@ -126,19 +126,19 @@ def test_a_version_that_is_worse_asks_for_a_reason(model, new, operator):
     assert answer.status_code == 422
     assert "Say why it shall serve all the same." in text_of(answer)
     assert versions_of(model)["2"] == ("ready", "")
-    assert "on its way" in do(operator, "versions/2/promote", reason="The old one is wrong about prices.")
+    assert "has begun" in do(operator, "versions/2/promote", reason="The old one is wrong about prices.")
 
 
 def test_a_rollback_goes_to_the_version_that_the_page_named_and_to_no_other(model, new, operator):
     standby = make_version(model, "0", "standby")
     page = text_of(operator.get(f"{MODEL}roll-back"))
-    assert "Version 0 answers all requests again." in page
+    assert "Version 0 answers all requests again. It is loaded on 0 of 2 ready CPU pods." in page
     assert '<input type="hidden" name="version" value="0"' in page
     Version.objects.filter(pk=standby.pk).update(role="", role_since=None)
     Version.objects.filter(pk=new.pk).update(role="standby")
     assert "Decide again" in do(operator, "roll-back", version="0")
     assert versions_of(model)["1"] == ("serving", "champion")
-    assert "Version 2 is back in service" in do(operator, "roll-back", version="2")
+    assert "Rolled back to version 2." in do(operator, "roll-back", version="2")
     assert versions_of(model)["2"] == ("serving", "champion")
 
 

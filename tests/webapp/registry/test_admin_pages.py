@@ -123,8 +123,10 @@ def test_what_serves_is_shown_with_its_pods_and_its_last_hour(viewer, model, cha
 
 def test_a_canary_is_shown_beside_the_champion_and_judged(viewer, model, champion):
     make_version(model, "2", "canary")
+    Traffic.objects.create(at=timezone.now(), model=model.name, version="1", requests=1040)
     shown = page(viewer)
     assert "Canary: version 2 beside 1" in shown
+    assert '<th scope="row">Requests</th><td class="number">0</td><td class="number">1,040</td>' in shown
     assert "Too few requests to judge" in shown
     assert 'data-every="3"' in shown
 
@@ -258,9 +260,12 @@ def test_a_check_is_shown_while_it_runs_and_the_page_rests_when_it_is_done(viewe
     assert "data-every" not in shown
 
 
-def test_a_version_says_who_registered_it_and_when_it_last_passed(viewer, model, champion, owner):
+def test_a_version_says_who_registered_it_how_it_was_measured_and_when_it_last_passed(viewer, model, champion, owner):
     services.record_event(model, Event.Kind.ADOPTED, by=None, version=champion)
+    manifest = {"metrics": {"accuracy_at_1": 0.987, "questions": 1224, "reliability": [{"from": 0.9}]}}
+    Version.objects.filter(pk=champion.pk).update(manifest=manifest)
     shown = page(viewer, "versions/1/")
+    assert "<li>Accuracy@1: 98.7 %</li><li>questions: 1,224</li></ul>" in shown
     assert "found in the model store" in shown
     assert '<dt>Last passed</dt><dd><span class="quiet">never</span>' in shown  # though it serves
 
@@ -337,12 +342,14 @@ def test_an_image_models_report_shows_what_it_confuses(viewer):
     version = make_version(digits, "1", labels=labels)
     pairs = {"pairs": [{"expected": labels[0], "answered": labels[1], "candidate": 7, "champion": None}]}
     example = {**MEASURED["disagreements"]["examples"][0], "input": "a/1.png"}
-    for confusion in ({"labels": labels, "candidate": [[31, 2], [0, 30]], "champion": None}, pairs):
+    matrices = {"candidate": [[31, 2], [0, 30]], "champion": [[27, 6], [1, 29]]}
+    for confusion, figures in (({"labels": labels, **matrices}, (31, 27)), (pairs, (7,))):
         report = {**MEASURED, "confusion": confusion, "disagreements": {"lost": 1, "examples": [example]}}
         check_of(version, "passed", report=report)
         shown = " ".join(viewer.get("/admin/models/digits/versions/1/").content.decode().split())
         assert "/admin/models/digits/evaluation-set/picture?file=a%2F1.png" in shown
         assert "zero" in shown
+        assert [figure for figure in figures if f">{figure}</td>" not in shown] == []
 
 
 def test_pictures_of_the_evaluation_set_are_shown_and_nothing_else_in_it(viewer, model_store):

@@ -15,6 +15,7 @@ from webapp.templatetags.ui import percent
 
 register = template.Library()
 register.filter(admin_report.headline)
+register.filter(admin_report.made_figures)
 register.filter(admin_report.metric_rows)
 
 _GOOD = {Event.Kind.CHECK_PASSED, Event.Kind.PROMOTED, Event.Kind.CONVERGED}
