@@ -5,11 +5,11 @@ import json
 import uuid
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
 from typing import Any, TypeVar
 
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
+from django.utils.functional import cached_property
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRequest, extend_schema
 from rest_framework.negotiation import BaseContentNegotiation

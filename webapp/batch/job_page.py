@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice
+
+from django.utils.functional import cached_property
 
 from webapp.batch import files, queries, retries
 from webapp.batch.exports import MAX_XLSX_ROWS

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import structlog
+from django.utils.functional import cached_property
 from django.utils.safestring import SafeString
 
 from webapp.errors import ScoringError

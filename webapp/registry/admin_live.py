@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property, partial
+from functools import partial
 
 from django.utils import timezone
+from django.utils.functional import cached_property
 
 from webapp.charts import Bins, Series, Tone
 from webapp.registry import queries, shadow, trials

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property
 
 from django.core.cache import cache
 from django.utils import timezone
+from django.utils.functional import cached_property
 
 from webapp import queues
 from webapp.charts import Series

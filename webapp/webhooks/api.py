@@ -1,9 +1,9 @@
 """Webhooks by API, for a key with the scope `webhooks`."""
 
-from functools import cached_property
 from typing import Any
 from uuid import UUID
 
+from django.utils.functional import cached_property
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.response import Response
 

@@ -6,8 +6,11 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from django.db import connection
+from django.test import Client
+from django.test.client import FakePayload
 from django.utils import timezone
 
+from tests.factories import bearer, make_key
 from tests.webapp.batch.conftest import after, principal, results, upload
 from webapp.batch import claims, files, retention, scoring, services, shifts, validation
 from webapp.batch.claims import Claim, Outcome
@@ -106,6 +109,37 @@ def test_two_uploads_at_once_do_not_both_get_the_last_room(answering, owner, set
     stored = iter([upload(["How?"]) for _ in range(6)])
     made = at_once(6, lambda: services.create(principal(owner), upload=next(stored), options=Options()))
     assert Counter(type(each) for each in made) == {Job: 3, Conflict: 3}
+
+
+def test_an_upload_that_comes_slowly_keeps_no_other_waiting(answering, owner):
+    key = make_key(owner, "batch")
+    begun, other_is_there = threading.Event(), threading.Event()
+    statuses = []
+
+    class Slow(FakePayload):
+        def read(self, *size: int) -> bytes:
+            begun.set()
+            other_is_there.wait(30)
+            return super().read(*size)
+
+    def send(body: FakePayload) -> None:
+        about = {"CONTENT_LENGTH": str(len(body)), "CONTENT_TYPE": "text/csv", "wsgi.input": body}
+        statuses.append(Client().generic("POST", "/api/v1/batches", headers=bearer(key), **about).status_code)
+        connection.close()
+
+    csv = b"question\nHow?\n"
+    slow = threading.Thread(target=send, args=[Slow(csv)])
+    slow.start()
+    assert begun.wait(10)
+    other = threading.Thread(target=send, args=[FakePayload(csv)])
+    other.start()
+    other.join(20)
+    answered_meanwhile = list(statuses)
+    other_is_there.set()
+    slow.join()
+    other.join()
+    assert answered_meanwhile == [202]
+    assert statuses == [202, 202]
 
 
 def test_who_deletes_a_batch_and_who_gives_a_chunk_of_it_back_wait_in_one_order(answering, create):
