@@ -17,7 +17,7 @@ from hypothesis import settings as hypothesis_settings
 
 from tests.environment import SCRATCH
 from tests.product import Product, running
-from tests.servers import POSTGRESQL
+from tests.servers import PROGRAMS
 from tests.sharing import made_once
 
 # How long an example takes is up to the machine, and to what else it does.
@@ -27,19 +27,22 @@ hypothesis_settings.load_profile("suite")
 
 @dataclass(frozen=True)
 class Group:
-    """Tests at one place, a folder or a file, that need a program which pip cannot install."""
+    """Tests at one place, a folder or a file, that need a program which pip cannot install.
+
+    leaves: a path that the command makes, from the checkout or from the root, where that says more than a program.
+    """
 
     name: str
     place: str
     program: str
     install: str
-    folder: str = ""  # what the command leaves in the checkout, where that is no program
+    leaves: str = ""
 
     @property
     def missing(self) -> bool:
-        if self.folder and not (Path(__file__).parent.parent / self.folder).is_dir():
+        if self.leaves and not (Path(__file__).parent.parent / self.leaves).exists():
             return True
-        return shutil.which(self.program, path=POSTGRESQL) is None
+        return shutil.which(self.program, path=PROGRAMS) is None
 
     def holds(self, item: pytest.Item) -> bool:
         return f"tests/{self.place}" in item.path.as_posix()
@@ -62,7 +65,14 @@ GROUPS = (
         place="k8s/test_crds.py",
         program="node",
         install="npm ci --prefix tests/k8s/crds",
-        folder="tests/k8s/crds/node_modules",
+        leaves="tests/k8s/crds/node_modules",
+    ),
+    Group(
+        "tests of rolling updates",
+        place="system/test_rolling_update.py",
+        program="nginx",
+        install="apt-get install nginx-light libnginx-mod-stream",
+        leaves="/usr/lib/nginx/modules/ngx_stream_module.so",
     ),
     Group("tests of examples", place="system/test_examples", program="node", install="apt-get install nodejs"),
 )

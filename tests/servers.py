@@ -14,8 +14,8 @@ import redis
 
 from tests.product import free_ports
 
-# Where Debian puts PostgreSQL's programs: not on the PATH.
-POSTGRESQL = os.pathsep.join([*map(str, Path("/usr/lib/postgresql").glob("*/bin")), os.environ["PATH"]])
+# Where Debian puts PostgreSQL's programs and nginx: not on everybody's PATH.
+PROGRAMS = os.pathsep.join([*map(str, Path("/usr/lib/postgresql").glob("*/bin")), os.environ["PATH"], "/usr/sbin"])
 
 
 @dataclass
@@ -75,7 +75,7 @@ class PostgreSQL:
         self._run("pg_ctl", "-m", "immediate", "stop")
 
     def _run(self, program: str, *arguments: str) -> None:
-        command = [shutil.which(program, path=POSTGRESQL), "-D", str(self.folder / "data"), *arguments]
+        command = [shutil.which(program, path=PROGRAMS), "-D", str(self.folder / "data"), *arguments]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=self.folder, **_who())
 
 

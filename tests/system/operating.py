@@ -3,6 +3,7 @@
 import io
 import itertools
 import json
+import ssl
 import threading
 import time
 import zipfile
@@ -27,12 +28,14 @@ import json
 from webapp.accounts.models import User
 from webapp.keys import services
 people = [User.objects.create(email=f"caller-{{n}}@example.com") for n in range({count})]
-print(json.dumps([services.create(each, name="caller", scopes=["faq:read"]).secret for each in people]))
+print(json.dumps([services.create(each, name="caller", scopes={scopes}).secret for each in people]))
 """
 
 
-def make_keys(cluster: Cluster, count: int) -> list[str]:
-    return json.loads(cluster.manage("shell", "-v0", "-c", MAKE_KEYS.format(count=count)).splitlines()[-1])
+def make_keys(cluster: Cluster, count: int, *scopes: str) -> list[str]:
+    """Keys for questions unless other scopes are named; once in a cluster."""
+    code = MAKE_KEYS.format(count=count, scopes=list(scopes or ("faq:read",)))
+    return json.loads(cluster.manage("shell", "-v0", "-c", code).splitlines()[-1])
 
 
 class Operator:
@@ -144,13 +147,16 @@ class Asked:
 class Traffic:
     """Callers who ask again and again, each with the next of the keys.
 
-    pace: seconds between two questions of one caller. forgiven: failures that a test expects.
+    pace: seconds between two questions of one caller. forgiven: failures that a test expects. tls: what they trust;
+    None: what is known everywhere. kept: whether they ask all on one connection each.
     """
 
     url: str
     keys: Sequence[str]
     pace: float = PACE
     questions: Sequence[str] = QUESTIONS
+    tls: ssl.SSLContext | None = None
+    kept: bool = True
     asked: list[Asked] = field(default_factory=list)
     forgiven: list[Asked] = field(default_factory=list)
 
@@ -169,7 +175,9 @@ class Traffic:
         turns = itertools.count()  # the next number of a count is taken by one thread only
 
         def keep_asking() -> None:
-            with httpx.Client(base_url=self.url, timeout=30, trust_env=False) as http:
+            limits = httpx.Limits(max_keepalive_connections=None if self.kept else 0)
+            tls = True if self.tls is None else self.tls
+            with httpx.Client(base_url=self.url, timeout=30, trust_env=False, verify=tls, limits=limits) as http:
                 while not stop.is_set():
                     turn = next(turns)
                     question = self.questions[turn % len(self.questions)]
