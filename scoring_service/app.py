@@ -24,8 +24,10 @@ from scoring_service.loading import RUNTIMES
 from scoring_service.logging import RequestLog
 from scoring_service.memory import Memory
 from scoring_service.metrics import Metrics
+from scoring_service.processes import Room
 from scoring_service.routing import Router
 from scoring_service.settings import Settings
+from scoring_service.siblings import Siblings
 
 log = structlog.get_logger()
 
@@ -37,12 +39,16 @@ CLIENT_GONE = 499  # nobody reads it; for logs and metrics, as nginx counts it
 NO_SPAN = nullcontext()
 
 
-def create_app(settings: Settings, runtimes: Mapping[str, str] = RUNTIMES) -> "Pod":
-    """The pod as an ASGI application. runtimes: names that manifests may use, each with the module that loads it."""
+def create_app(settings: Settings, runtimes: Mapping[str, str] = RUNTIMES, room: Room | None = None) -> "Pod":
+    """The pod, or one process of it, as an ASGI application.
+
+    runtimes: names that manifests may use, each with the module that loads it. room: None where the pod is one process.
+    """
     metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: Pod) -> AsyncIterator[None]:
+        await app.state.siblings.listen()
         watching = asyncio.create_task(app.state.router.watch())
         yield
         watching.cancel()
@@ -53,7 +59,9 @@ def create_app(settings: Settings, runtimes: Mapping[str, str] = RUNTIMES) -> "P
     app = Pod(settings, metrics, lifespan)
     app.state.settings = settings
     app.state.started_at = datetime.now(UTC)
-    app.state.router = Router(settings, metrics, Memory(settings.memory), runtimes)
+    memory = Memory(settings.memory, settings.processes)
+    app.state.router = Router(settings, metrics, memory, runtimes, when_ready=room.note_serving if room else None)
+    app.state.siblings = Siblings(endpoints.own_answers(app), room)
     app.state.stopping = False  # True from the first signal on: no longer ready, but every request is answered
     return app
 

@@ -11,19 +11,30 @@ from typing import Any, TypeVar, TypeVarTuple
 
 import msgspec
 from msgspec import Struct
+from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Scope
 
-from scoring_service import contract, memory, tracing
-from scoring_service.batching import Call
+from scoring_service import contract, tracing
+from scoring_service.batching import Call, Totals
 from scoring_service.contract import InferRequest, InferResponse, Tensor
-from scoring_service.errors import BadRequest, BadRow, DeadlineExpired, TooLarge, WrongAnswer
+from scoring_service.errors import BadRequest, BadRow, DeadlineExpired, NotReady, TooLarge, WrongAnswer
 from scoring_service.loading import Version
 from scoring_service.routing import Router
 from scoring_service.runtimes.base import Row, RowResult, Signature, TensorSpec
 from scoring_service.settings import Settings
+from scoring_service.siblings import (
+    Question,
+    Samples,
+    Siblings,
+    Tell,
+    Together,
+    samples_of,
+    state_of_all,
+    totals_of_all,
+)
 
 NAME = "scorepod"
 EXTENSIONS = ["binary_tensor_data", "model_repository", "statistics"]
@@ -56,6 +67,11 @@ def router_of(request: Request) -> Router:
     return router
 
 
+def siblings_of(request: Request) -> Siblings:
+    siblings: Siblings = request.app.state.siblings
+    return siblings
+
+
 def settings_of(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
@@ -69,36 +85,28 @@ async def server(request: Request) -> Response:
 
 
 async def live(request: Request) -> Response:
-    alive = not router_of(request).device_lost
+    try:
+        alive = all(await siblings_of(request).ask(Question("alive"), bool))
+    except NotReady as error:  # a new pod is better than one of which a part hangs
+        return Json({"live": False, "reason": str(error)}, status_code=503)
     return Json({"live": alive}, status_code=200 if alive else 503)
 
 
 async def ready(request: Request) -> Response:
-    reason = not_ready_because(request)
-    return Json({"ready": not reason, "reason": reason}, status_code=503 if reason else 200)
+    try:
+        state = await state_of_pod(request)
+    except NotReady as error:
+        return Json({"ready": False, "reason": str(error)}, status_code=503)
+    return Json({"ready": state.ready, "reason": state.reason}, status_code=200 if state.ready else 503)
 
 
 async def pod(request: Request) -> Response:
     """What this pod serves, for those who want to know it of each pod behind the service's one address."""
-    router, settings, reason = router_of(request), settings_of(request), not_ready_because(request)
-    return Json(
-        contract.PodState(
-            pod=f"{platform.node()}:{settings.port}",
-            pool=settings.pool,
-            ready=not reason,
-            reason=reason,
-            started_at=request.app.state.started_at.isoformat(timespec="milliseconds"),
-            device=router.device,
-            memory=memory.used(),
-            memory_limit=router.memory.limit,
-            store_problem=router.store_problem,
-            versions=router.versions(),
-        )
-    )
+    return Json(await state_of_pod(request))
 
 
-def not_ready_because(request: Request) -> str:
-    return "the pod is shutting down" if request.app.state.stopping else router_of(request).not_ready_because()
+async def state_of_pod(request: Request) -> contract.PodState:
+    return state_of_all(await siblings_of(request).ask(Question("state"), contract.PodState))
 
 
 async def model(request: Request) -> Response:
@@ -134,7 +142,8 @@ async def model_ready(request: Request) -> Response:
 async def model_statistics(request: Request) -> Response:
     """Statistics in the form of Triton's extension; durations in nanoseconds."""
     version = asked_version(request)
-    totals = version.batcher.totals
+    question = Question("totals", version.manifest.model, version.manifest.version)
+    totals = totals_of_all(await siblings_of(request).ask(question, Totals))
 
     def duration(count: int, seconds: float) -> dict[str, int]:
         return {"count": count, "ns": int(seconds * 1e9)}
@@ -160,20 +169,67 @@ async def index(request: Request) -> Response:
         options = await aside(contract.decode_json, body, IndexOptions, large=len(body) > SMALL_BODY)
     else:
         options = IndexOptions()
-    entries = router_of(request).index()
+    state = await state_of_pod(request)
+    entries = [
+        contract.IndexEntry(name=v.model, version=v.version, state=v.state, reason=v.reason) for v in state.versions
+    ]
     return Json([entry for entry in entries if entry.state == "READY" or not options.ready])
 
 
 async def metrics(request: Request) -> Response:
-    router = router_of(request)
-    router.metrics.note_state(
-        ready=not not_ready_because(request),
-        store_readable=not router.store_problem,
-        unusable=[(each.model, each.version) for each in router.versions() if each.state == "UNAVAILABLE"],
-        memory=memory.used(),
+    told = await siblings_of(request).ask(Question("samples"), list[Samples])
+    return Response(Together(told).text(), media_type="text/plain; version=0.0.4")
+
+
+def own_answers(app: Starlette) -> Tell:
+    """What this process tells its siblings, and of itself."""
+
+    def tell(question: Question) -> Any:
+        router: Router = app.state.router
+        match question.what:
+            case "alive":
+                return not router.device_lost
+            case "state":
+                return own_state(app)
+            case "totals":
+                version = router.loaded.get((question.model, question.version))
+                return version.batcher.totals if version else Totals()
+            case "samples":
+                return own_samples(app)
+        raise ValueError(f"there is no answer to {question.what!r}")
+
+    return tell
+
+
+def own_state(app: Starlette) -> contract.PodState:
+    router: Router = app.state.router
+    settings: Settings = app.state.settings
+    reason = "the pod is shutting down" if app.state.stopping else router.not_ready_because()
+    return contract.PodState(
+        pod=f"{platform.node()}:{settings.port}",
+        pool=settings.pool,
+        ready=not reason,
+        reason=reason,
+        started_at=app.state.started_at.isoformat(timespec="milliseconds"),
+        device=router.device,
+        memory=router.memory.used(),
         memory_limit=router.memory.limit,
+        store_problem=router.store_problem,
+        versions=router.versions(),
     )
-    return Response(router.metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+def own_samples(app: Starlette) -> list[Samples]:
+    router: Router = app.state.router
+    state = own_state(app)
+    router.metrics.note_state(
+        ready=state.ready,
+        store_readable=not state.store_problem,
+        unusable=[(each.model, each.version) for each in state.versions if each.state == "UNAVAILABLE"],
+        memory=state.memory,
+        memory_limit=state.memory_limit,
+    )
+    return samples_of(router.metrics.registry.collect())
 
 
 def asked_version(request: Request) -> Version:

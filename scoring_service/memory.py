@@ -15,15 +15,11 @@ from scoring_service.errors import NoRoom, OutOfDeviceMemory
 
 _CGROUP = Path("/sys/fs/cgroup")
 _STATUS = Path("/proc/self/status")
+_SHARES = Path("/proc/self/smaps_rollup")
 _NVIDIA = Path("/dev/nvidiactl")
 _NO_LIMIT = 2**60  # bytes; version 1 of control groups says so with a number about as large as it can say
 # Where there is no class of its own for it: torch and safetensors on the CPU, a thread without room for its stack.
 _TOLD_BY = ("can't allocate memory", "cannot allocate memory", "not enough memory", "bad_alloc", "start new thread")
-
-
-def used() -> int:
-    """Bytes of memory this process has now; 0 where the system does not tell."""
-    return _from_status("VmRSS") or 0
 
 
 def give_back() -> None:
@@ -44,17 +40,24 @@ def container_limit(cgroup: Path = _CGROUP) -> int | None:
 
 
 class Memory:
-    """What a pod may use. limit: bytes; None: as much as there is."""
+    """What a process of the pod may use."""
 
-    def __init__(self, limit: int | None = None) -> None:
-        self.limit = limit
+    def __init__(self, limit: int | None = None, processes: int = 1) -> None:
+        """limit: of the pod, in bytes; None: as much as there is. processes: that share it."""
+        self.limit = None if limit is None else limit // processes
+        self._shared = processes > 1
         self._lock = threading.Lock()
         self._loads = 0
         self._before = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
 
+    def used(self) -> int:
+        """Bytes of memory this process has now, of what it shares with others its part; 0 where nobody tells."""
+        file, name = (_SHARES, "Pss") if self._shared else (_STATUS, "VmRSS")
+        return _told(file, name) or 0
+
     @property
     def free(self) -> int:
-        return max(0, (self.limit or 0) - used())
+        return max(0, (self.limit or 0) - self.used())
 
     @contextmanager
     def loading(self, manifest: Manifest) -> Iterator[None]:
@@ -93,7 +96,7 @@ class Memory:
         Else the kernel would end the whole pod, with all that it serves. What counts is memory asked for, of which a
         part is never used: so what was there before is left out of it. Not tried beside CUDA, hence not used there.
         """
-        data = _from_status("VmData")
+        data = _told(_STATUS, "VmData")
         if self._loads == 1:
             self._before = resource.getrlimit(resource.RLIMIT_DATA)
         soft, hard = self._before
@@ -119,9 +122,9 @@ def _is_lack_of_memory(error: BaseException | None) -> bool:
     return False
 
 
-def _from_status(name: str) -> int | None:
+def _told(file: Path, name: str) -> int | None:
     try:
-        found = re.search(rf"^{name}:\s+(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
+        found = re.search(rf"^{name}:\s+(\d+) kB$", file.read_text(), re.MULTILINE)
     except OSError:  # a system without /proc
         return None
     return int(found[1]) * 1024 if found else None

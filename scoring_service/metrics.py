@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Collection, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -48,6 +48,8 @@ class Metrics:
             "scoring_version_load_seconds", "Verifying, loading, warming up", of_version, registry=self.registry
         )
 
+        self.processes = Gauge("scoring_processes", "Processes of the pod that serve", registry=self.registry)
+        self.processes.set(1)
         self.in_flight = Gauge("scoring_requests_in_flight", "Requests being answered now", registry=self.registry)
         self.ready = Gauge("scoring_ready", "1: the pod takes requests", registry=self.registry)
         self.store_readable = Gauge(
@@ -89,9 +91,6 @@ class Metrics:
         self.unusable.clear()
         for model, version in unusable:
             self.unusable.labels(model, version).set(1)
-
-    def text(self) -> bytes:
-        return generate_latest(self.registry)
 
 
 class DeviceMemory(Collector):

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import time
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ import structlog
 
 from scoring_service import store
 from scoring_service.batching import Batcher
-from scoring_service.contract import Challenger, IndexEntry, PodVersion, Routing
+from scoring_service.contract import Challenger, PodVersion, Routing
 from scoring_service.errors import DeviceLost, NoRoom, NotFound, NotReady, ServiceError, VersionUnusable
 from scoring_service.loading import RUNTIMES, Version, load_version
 from scoring_service.memory import Memory
@@ -67,6 +67,7 @@ class Router:
     metrics: Metrics
     memory: Memory
     runtimes: Mapping[str, str] = field(default_factory=lambda: RUNTIMES)
+    when_ready: Callable[[], None] | None = None  # called once, when there is something to answer with
     wanted: dict[str, Wanted] = field(default_factory=dict)  # by model, as the store last said
     loaded: dict[Key, Version] = field(default_factory=dict)
     loading: set[Key] = field(default_factory=set)
@@ -135,12 +136,6 @@ class Router:
             answering=self.answering.get(model) == version,
             load_seconds=round(loaded.load_seconds, 3) if loaded else None,
         )
-
-    def index(self) -> list[IndexEntry]:
-        return [
-            IndexEntry(name=each.model, version=each.version, state=each.state, reason=each.reason)
-            for each in self.versions()
-        ]
 
     def not_ready_because(self) -> str:
         """Why this pod should get no requests; empty when it should."""
@@ -282,6 +277,9 @@ class Router:
     def _settle(self) -> None:
         """Notes when each model answers or cannot: from then on versions that are still to come keep nobody waiting."""
         self.settled = self.settled or not any(self._may_yet_answer(model) for model in self.wanted)
+        if self.when_ready and not self.not_ready_because():
+            self.when_ready()
+            self.when_ready = None
 
     def _may_yet_answer(self, model: str) -> bool:
         """Whether no version answers so far, but one that is still to come would."""

@@ -7,6 +7,8 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -18,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from scoring_service import tracing
 from scoring_service.contract import ErrorBody
+from scoring_service.processes import Room
 from scoring_service.settings import Settings
 
 log = structlog.get_logger()
@@ -74,6 +77,7 @@ class PodProtocol(HttpToolsProtocol):
     the form of all our errors.
     """
 
+    when_lost: Callable[[], None] | None = None
     head_timer: asyncio.TimerHandle | None = None  # runs while a request's head is awaited
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -84,6 +88,8 @@ class PodProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.stop_awaiting_head()
         super().connection_lost(exc)
+        if self.when_lost:
+            self.when_lost()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -165,8 +171,62 @@ def leave_at_once() -> None:
     os._exit(1)
 
 
-def serve(app: Starlette, settings: Settings) -> int:
-    """Serves until it is told to stop; returns the exit status."""
+class InsideServer(PodServer):
+    """The server of one process of several: its connections come through its chute, and it closes when that ends."""
+
+    def __init__(self, config: uvicorn.Config, app: Starlette, settings: Settings, room: Room) -> None:
+        super().__init__(config, app, settings)
+        self.room = room
+        self.coming: set[asyncio.Task[None]] = set()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await uvicorn.Server.startup(self, sockets=[])
+        threading.Thread(target=self.take_in, args=(asyncio.get_running_loop(),), name="chute", daemon=True).start()
+
+    def say_goodbye(self, sig: int) -> None:
+        """It is the process at the door that closes it."""
+
+    def take_in(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Waits for connections, in a thread: uvloop tells nobody of the end of a socket that ends with an error."""
+        message = b"+"
+        while message:
+            descriptors: list[int] = []
+            try:
+                message, descriptors, _, _ = socket.recv_fds(self.room.chute, 1, 1)
+            except ConnectionError:  # the process at the door has been killed
+                message = b""
+            with suppress(RuntimeError):  # the loop has ended
+                for descriptor in descriptors:
+                    loop.call_soon_threadsafe(self.let_in, socket.socket(fileno=descriptor))
+                if not message:
+                    loop.call_soon_threadsafe(self.end)
+
+    def end(self) -> None:
+        self.app.state.stopping = True
+        self.close_the_door()
+
+    def let_in(self, connection: socket.socket) -> None:
+        coming = asyncio.create_task(self.serve_connection(connection))
+        self.coming.add(coming)
+        coming.add_done_callback(self.coming.discard)
+
+    async def serve_connection(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        protocol = PodProtocol(self.config, self.server_state, self.lifespan.state)
+        protocol.when_lost = self.note_closed
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, connection)
+        except OSError:  # the client has left already
+            connection.close()
+            self.note_closed()
+
+    def note_closed(self) -> None:
+        with suppress(OSError):  # nobody at the door any more
+            self.room.chute.send(b"-", socket.MSG_DONTWAIT)
+
+
+def serve(app: Starlette, settings: Settings, room: Room | None = None) -> int:
+    """Serves until it is told to stop; returns the exit status. room: None where the pod is one process."""
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -182,7 +242,7 @@ def serve(app: Starlette, settings: Settings) -> int:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=int(settings.drain),
     )
-    server = PodServer(config, app, settings)
+    server = InsideServer(config, app, settings, room) if room else PodServer(config, app, settings)
     tracing.start(settings.traces_endpoint, f"scorepod-scoring-{settings.pool}")
     sys.setswitchinterval(SWITCH)
     server.run()

@@ -1,11 +1,15 @@
 """What the environment says, read once. docs/operations.md describes each variable."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from scoring_service.cpus import cpu_limit
 from scoring_service.memory import container_limit
+
+MOST_BY_DEFAULT = 4  # processes
 
 
 class BadSetting(ValueError):
@@ -21,10 +25,11 @@ class Settings:
     host: str
     port: int
     token: str = field(repr=False)  # empty: nobody is asked for one
+    processes: int  # that answer requests
     max_rows: int  # rows in one model call
     queue_rows: int  # rows waiting for one version; more are refused
     max_body: int
-    memory: int | None  # that the process may use; None: as much as there is
+    memory: int | None  # that the pod may use; None: as much as there is
     default_deadline: float  # for requests that do not say how long they wait
     store_poll: float
     not_ready: float  # between the signal to stop and closing the door, so that load balancers notice
@@ -38,12 +43,15 @@ class Settings:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
+        store = Path(required(env, "MODEL_STORE"))
+        pool: Literal["cpu", "gpu"] = "cpu" if choice(env, "SCORING_POOL", ("cpu", "gpu")) == "cpu" else "gpu"
         return cls(
-            store=Path(required(env, "MODEL_STORE")),
-            pool="cpu" if choice(env, "SCORING_POOL", ("cpu", "gpu")) == "cpu" else "gpu",
+            store=store,
+            pool=pool,
             host=env.get("SCORING_HOST", "127.0.0.1"),
             port=number(env, "SCORING_PORT", None, 0, 65535),
             token=secret(env, "SCORING_TOKEN"),
+            processes=number(env, "SCORING_PROCESSES", default_processes(pool), 1, 64),
             max_rows=number(env, "SCORING_MAX_ROWS", 32, 1, 4096),
             queue_rows=number(env, "SCORING_QUEUE_ROWS", 1024, 1, 1_000_000),
             max_body=number(env, "SCORING_MAX_BODY_MB", 100, 1, 4096) * 2**20,
@@ -61,6 +69,14 @@ class Settings:
             environment=env.get("SCORING_ENVIRONMENT", "self-hosted"),
             location=env.get("SCORING_LOCATION", "local"),
         )
+
+
+def default_processes(pool: Literal["cpu", "gpu"]) -> int:
+    """As many as there are CPUs, each for one of them, but four at most: more would be idle in most places.
+
+    Image models use all CPUs, or the GPU, from within one process.
+    """
+    return min(cpu_limit(), MOST_BY_DEFAULT) if pool == "cpu" and sys.platform == "linux" else 1
 
 
 def required(env: Mapping[str, str], name: str) -> str:

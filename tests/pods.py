@@ -113,6 +113,7 @@ def start_pod(
         "SCORING_PORT": str(port),
         "SCORING_STORE_POLL_MS": "50",
         "SCORING_NOT_READY_S": "0",
+        "SCORING_PROCESSES": "1",  # one that does all there is to see; tests of several say so
     }
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(

@@ -2,9 +2,13 @@
 
 import argparse
 import os
+from collections.abc import Mapping
+from importlib import import_module
 
 from scoring_service import logging, serving
 from scoring_service.app import create_app
+from scoring_service.loading import RUNTIMES
+from scoring_service.processes import Door, Room
 from scoring_service.settings import Settings
 
 
@@ -13,6 +17,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    settings = Settings.from_env(os.environ)
+    return run_pod(Settings.from_env(os.environ))
+
+
+def run_pod(settings: Settings, runtimes: Mapping[str, str] = RUNTIMES) -> int:
+    """Serves until told to stop; returns the exit status. runtimes: as `create_app` takes them."""
     logging.configure(settings.log_format)
-    return serving.serve(create_app(settings), settings)
+    if settings.processes == 1:
+        return serving.serve(create_app(settings, runtimes), settings)
+
+    def serve_inside(room: Room) -> int:
+        return serving.serve(create_app(settings, runtimes, room), settings, room)
+
+    if settings.pool == "cpu":
+        import_module(RUNTIMES["faq"])  # what all will need anyway; forked, they share it
+    return Door(settings, serve_inside).run()

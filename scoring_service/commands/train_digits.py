@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 
 from scoring_service.contract import TrainingData
+from scoring_service.cpus import cpu_limit
 from scoring_service.images import digits
-from scoring_service.images.device import cpu_limit
 from scoring_service.images.labels import Label
 from scoring_service.images.progress import Bar
 from scoring_service.images.registration import register

@@ -1,16 +1,12 @@
-"""Where a network runs, with how many threads, and in which precision."""
+"""Where a network runs, and in which precision."""
 
 import copy
-import math
-import os
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
 
-_CGROUP = Path("/sys/fs/cgroup")
 _WORTHWHILE = 0.95  # of float32's time; less of a gain is within what timings scatter
 _TIMED_RUNS = 3
 
@@ -35,31 +31,6 @@ class Choice:
 def best_device() -> torch.device:
     """The first GPU where there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def cpu_limit(cgroup: Path = _CGROUP) -> int:
-    """CPUs this process may use at once, at least 1: those it is bound to, and a container's quota rounded up.
-
-    More threads than the quota would be stopped in turns by the kernel and wait for one another.
-    """
-    bound = len(os.sched_getaffinity(0))
-    quota = _quota(cgroup)
-    return bound if quota is None else max(1, min(bound, math.ceil(quota)))
-
-
-def _quota(cgroup: Path) -> float | None:
-    """CPUs allowed by the control group, version 2 or 1; None when there is no limit."""
-    try:
-        quota, period = (cgroup / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            quota = (cgroup / "cpu/cpu.cfs_quota_us").read_text().strip()
-            period = (cgroup / "cpu/cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return None
-    if quota in {"max", "-1"}:
-        return None
-    return int(quota) / int(period)
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:

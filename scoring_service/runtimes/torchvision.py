@@ -13,10 +13,11 @@ from msgspec import Struct
 from torch import nn
 
 from scoring_service.contract import Manifest
+from scoring_service.cpus import cpu_limit
 from scoring_service.errors import BadRow, DeviceLost, OutOfDeviceMemory, VersionUnusable
 from scoring_service.images.architectures import Library, UnusableWeights, build, fit, fold_batch_norms, read_weights
 from scoring_service.images.decoding import decode
-from scoring_service.images.device import Choice, NoUsableNumbers, best_device, choose_precision, cpu_limit
+from scoring_service.images.device import Choice, NoUsableNumbers, best_device, choose_precision
 from scoring_service.images.labels import Label, read_labels
 from scoring_service.images.preprocessing import Preprocessing
 from scoring_service.runtimes.base import Row, RowResult, Signature, TensorSpec

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from scoring_service.images.device import NoUsableNumbers, choose_precision, cpu_limit, has_fast_bfloat16
+from scoring_service.cpus import cpu_limit
+from scoring_service.images.device import NoUsableNumbers, choose_precision, has_fast_bfloat16
 
 CPU = torch.device("cpu")
 
