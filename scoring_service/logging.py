@@ -1,13 +1,13 @@
 """Structured logs: one line an event, with the request's id where there is one. No question, picture or token."""
 
 import asyncio
+import json
 import logging
 import sys
 import traceback
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
-import msgspec
 import structlog
 from structlog.typing import ExcInfo
 
@@ -27,15 +27,14 @@ def write_places(stream: TextIO, exc_info: ExcInfo) -> None:
 
 
 class RequestLog:
-    """A line for each answered request, as structlog would write it, in a tenth of its time.
+    """A line for each answered request, as structlog would write it, in a fraction of its time.
 
     All that a turn of the event loop has to tell is written at once.
     """
 
     def __init__(self, log_format: Literal["json", "console"]) -> None:
         self._console = structlog.get_logger() if log_format == "console" else None
-        self._encode = msgspec.json.Encoder().encode
-        self._lines: list[bytes] = []
+        self._lines: list[str] = []
 
     def write(self, method: str, path: str, status: int, milliseconds: float, version: str) -> None:
         """version: that answered; empty where none did."""
@@ -49,10 +48,10 @@ class RequestLog:
         event |= {"event": "request", **structlog.contextvars.get_contextvars(), "level": "info", "time": now}
         if not self._lines:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._lines.append(self._encode(event))
+        self._lines.append(json.dumps(event))
 
     def _flush(self) -> None:
-        sys.stderr.write(b"\n".join([*self._lines, b""]).decode())
+        sys.stderr.write("\n".join([*self._lines, ""]))
         sys.stderr.flush()
         self._lines.clear()
 
