@@ -405,7 +405,7 @@ CORS_ALLOW_HEADERS = [
 ]
 CORS_EXPOSE_HEADERS = [
     *("Content-Disposition", "Deprecation", "ETag", "Idempotency-Replayed", "Link", "Location", "Preference-Applied"),
-    *("RateLimit", "RateLimit-Policy", "Retry-After", "Sunset", "X-Request-ID"),
+    *("RateLimit", "RateLimit-Policy", "Retry-After", "Sunset", "X-Model", "X-Model-Version", "X-Request-ID"),
 ]
 CORS_PREFLIGHT_MAX_AGE = 3600  # seconds
 

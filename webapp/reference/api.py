@@ -1,11 +1,12 @@
 """The one address of the reference architecture, so that its clients work unchanged: questions, pictures, GET."""
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from django.conf import settings
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, extend_schema, inline_serializer
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema, inline_serializer
 from rest_framework import serializers
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
@@ -39,6 +40,22 @@ PICTURES_EXAMPLE = OpenApiExample(
     value=[{"image": [["n02111889", "Samoyed", 0.93], ["n02114548", "white wolf", 0.02]]}, "Computed in 12.34 ms"],
     response_only=True,
 )
+# Who answered: the reference's shapes have no place for it.
+MODEL, VERSION = "X-Model", "X-Model-Version"
+HEADERS = [
+    OpenApiParameter(
+        name,
+        str,
+        OpenApiParameter.HEADER,
+        response=[200],
+        description=description,
+        examples=[OpenApiExample("Such as", value=value)],
+    )
+    for name, description, value in (
+        (MODEL, "The model that answered.", "faq-javascript"),
+        (VERSION, "Its version. Pictures of one request may have several, set apart by commas.", "7"),
+    )
+]
 POD = inline_serializer(
     "Pod",
     {
@@ -93,6 +110,7 @@ class ScoreView(ApiView):
             "As a form, one to eight pictures: the answer has the three most probable categories of each field."
         ),
         request={"application/json": QuestionSerializer, "multipart/form-data": PicturesSerializer},
+        parameters=HEADERS,
         responses={200: OpenApiTypes.ANY},
         examples=[QUESTION_EXAMPLE, SCORES_EXAMPLE, PICTURES_EXAMPLE],
     )
@@ -102,7 +120,8 @@ class ScoreView(ApiView):
     def _question(self, request: ApiRequest) -> Response:
         question: str = parse(QuestionSerializer, request.data).validated_data["input"]
         answer = rank_all(question, collection_called(None), who=request.auth_principal)
-        return Response([[score.faq_id, score.answer_id, score.probability] for score in answer.scores])
+        scores = [[score.faq_id, score.answer_id, score.probability] for score in answer.scores]
+        return _named(scores, answer.model, [answer.version])
 
     def _pictures(self, request: ApiRequest) -> Response:
         began = time.monotonic()
@@ -116,7 +135,13 @@ class ScoreView(ApiView):
             name: [[each.label_id, each.label, each.probability] for each in card.predictions]
             for name, card in zip(numbered(card.field for card in cards), cards, strict=True)  # as the pods do it
         }
-        return Response([found, f"Computed in {(time.monotonic() - began) * 1000:.2f} ms"])
+        took = f"Computed in {(time.monotonic() - began) * 1000:.2f} ms"
+        return _named([found, took], cards[0].model, [card.version for card in cards])
+
+
+def _named(answer: list[Any], model: str, versions: Iterable[str]) -> Response:
+    """The answer, with who gave it in its headers."""
+    return Response(answer, headers={MODEL: model, VERSION: ", ".join(dict.fromkeys(versions))})
 
 
 def _brings_pictures(request: Request) -> bool:

@@ -48,6 +48,13 @@ def test_pictures_get_three_categories_under_the_name_of_their_field(score):
     assert re.fullmatch(r"Computed in \d+\.\d\d ms", time)
 
 
+def test_the_headers_name_the_model_and_the_version_that_answered(score):
+    answer = ask(score, "how to copy")
+    assert (answer["X-Model"], answer["X-Model-Version"]) == ("faq-javascript", "1")
+    answer = score({"left": picture(), "right": picture()})
+    assert (answer["X-Model"], answer["X-Model-Version"]) == ("resnet152", "1")
+
+
 def test_fields_of_the_same_name_are_told_apart(score):
     found, _ = score({"image": [picture(), picture()]}).json()
     assert list(found) == ["image", "image#2"]

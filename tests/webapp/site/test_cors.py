@@ -41,6 +41,7 @@ def test_an_answer_can_be_read_with_the_headers_that_matter(client, owner_key):
     assert "origin" in answer["Vary"].lower()
     exposed = set(answer["Access-Control-Expose-Headers"].split(", "))
     assert {"X-Request-ID", "RateLimit", "Retry-After", "Location", "ETag", "Link", "Idempotency-Replayed"} <= exposed
+    assert {"X-Model", "X-Model-Version"} <= exposed
 
 
 def test_so_can_an_error_and_a_refusal_of_the_limit(client, owner_key):
