@@ -14,6 +14,7 @@ COMMANDS = {
     "train-faq": "train a FAQ matcher and put it into the store",
     "evaluate-faq": "measure a stored FAQ matcher on questions with known answers",
     "train-digits": "train the sample classifier of handwritten digits",
+    "add-model": "put a model's file into the store: ONNX, skops, PyTorch, Keras, or a scoring script",
     "pack": "copy a version into a store of its own, to bake into an image",
     "fetch-weights": "get ImageNet weights and put them into the store",
 }

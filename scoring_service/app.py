@@ -20,7 +20,7 @@ from scoring_service import endpoints, reference, tracing
 from scoring_service.contract import REQUEST_ID_HEADER, VERSION_HEADER, ContractError, ErrorBody
 from scoring_service.endpoints import Json
 from scoring_service.errors import NotAuthorized, NotReady, ServiceError, status_of
-from scoring_service.loading import RUNTIMES
+from scoring_service.loading import RUNTIMES, SCRIPTS
 from scoring_service.logging import RequestLog
 from scoring_service.memory import Memory
 from scoring_service.metrics import Metrics
@@ -60,7 +60,8 @@ def create_app(settings: Settings, runtimes: Mapping[str, str] = RUNTIMES, room:
     app.state.settings = settings
     app.state.started_at = datetime.now(UTC)
     memory = Memory(settings.memory, settings.processes)
-    app.state.router = Router(settings, metrics, memory, runtimes, when_ready=room.note_serving if room else None)
+    allowed = {**runtimes, **SCRIPTS} if settings.scoring_scripts else runtimes
+    app.state.router = Router(settings, metrics, memory, allowed, when_ready=room.note_serving if room else None)
     app.state.siblings = Siblings(endpoints.own_answers(app), room)
     app.state.stopping = False  # True from the first signal on: no longer ready, but every request is answered
     return app

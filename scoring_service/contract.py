@@ -5,7 +5,8 @@ Specification: https://github.com/kserve/open-inference-protocol, with the binar
 https://github.com/triton-inference-server/server (docs/protocol/extension_binary_data.md). Needs only msgspec.
 
 Here a tensor's `data` is a flat list in row-major order, whichever way it travelled: bool, int, float, and for
-BYTES either str (it came as JSON) or bytes (it came in the binary extension).
+BYTES either str (it came as JSON) or bytes (it came in the binary extension). Numbers may also be given, and are
+decoded on request, as the bytes that travel in the binary extension, a memoryview: little-endian, row-major.
 """
 
 import base64
@@ -79,7 +80,12 @@ class Tensor(Struct, kw_only=True, omit_defaults=True):
     shape: Shape
     datatype: str
     parameters: dict[str, Any] = {}
-    data: list[Any] | None = None
+    data: list[Any] | memoryview | None = None
+
+    @property
+    def elements(self) -> list[Any]:
+        """What `data` holds, unpacked where it is bytes."""
+        return _unpack(self, self.data) if isinstance(self.data, memoryview) else self.data or []
 
 
 class RequestedOutput(Struct, omit_defaults=True):
@@ -206,10 +212,11 @@ class File(Struct, frozen=True):
 
 
 class Smoke(Struct, frozen=True, omit_defaults=True):
-    """An input that the version must be able to score: a text, or a file of the version."""
+    """What the version must be able to score: a text, a file of the version, or a file with a whole request as JSON."""
 
     text: str | None = None
     file: str | None = None
+    request: str | None = None
 
 
 class TrainingData(Struct, frozen=True, omit_defaults=True):
@@ -288,10 +295,13 @@ def encode_request(request: InferRequest, *, binary: bool = False) -> tuple[byte
     return _join(msgspec.structs.replace(request, inputs=head), tails)
 
 
-def decode_request(body: bytes, json_length: str | None = None) -> InferRequest:
-    """The request in a body. json_length: the header JSON_LENGTH_HEADER, if it was there. Raises ContractError."""
+def decode_request(body: bytes, json_length: str | None = None, *, packed: bool = False) -> InferRequest:
+    """The request in a body. json_length: the header JSON_LENGTH_HEADER, if it was there. Raises ContractError.
+
+    packed: numbers that came as bytes stay bytes, a memoryview of the body.
+    """
     request, tail = _decode(InferRequest, body, json_length)
-    _fill(request.inputs, tail)
+    _fill(request.inputs, tail, packed=packed)
     return request
 
 
@@ -341,21 +351,22 @@ def text_of(element: str | bytes) -> str:
         raise ContractError("text must be UTF-8") from error
 
 
-def _split(tensors: Iterable[Tensor], binary: Collection[str]) -> tuple[list[Tensor], list[bytes]]:
+def _split(tensors: Iterable[Tensor], binary: Collection[str]) -> tuple[list[Tensor], list[bytes | memoryview]]:
     """The tensors as they stand in the JSON, and the bytes that follow it."""
-    head, tails = [], []
+    head: list[Tensor] = []
+    tails: list[bytes | memoryview] = []
     for tensor in tensors:
         if tensor.name in binary:
-            data = _pack(tensor)
-            parameters = {**tensor.parameters, "binary_data_size": len(data)}
+            tail = _pack(tensor)
+            parameters = {**tensor.parameters, "binary_data_size": len(tail)}
             head.append(msgspec.structs.replace(tensor, data=None, parameters=parameters))
-            tails.append(data)
+            tails.append(tail)
         else:
-            head.append(msgspec.structs.replace(tensor, data=[_for_json(each) for each in tensor.data or ()]))
+            head.append(msgspec.structs.replace(tensor, data=[_for_json(each) for each in tensor.elements]))
     return head, tails
 
 
-def _join(message: Struct, tails: list[bytes]) -> tuple[bytes, dict[str, str]]:
+def _join(message: Struct, tails: list[bytes | memoryview]) -> tuple[bytes, dict[str, str]]:
     head = msgspec.json.encode(message)
     if not tails:
         return head, {"Content-Type": "application/json"}
@@ -376,8 +387,8 @@ def _decode(kind: type[T], body: bytes, json_length: str | None) -> tuple[T, mem
     return decode_json(bytes(view[:length]) if length < len(body) else body, kind), view[length:]
 
 
-def _fill(tensors: list[Tensor], tail: memoryview) -> None:
-    """Gives each tensor its data, checked against shape and datatype."""
+def _fill(tensors: list[Tensor], tail: memoryview, *, packed: bool = False) -> None:
+    """Gives each tensor its data, checked against shape and datatype. packed: numbers that came as bytes stay so."""
     at = 0
     for tensor in tensors:
         if tensor.datatype not in DATATYPES:
@@ -390,10 +401,17 @@ def _fill(tensors: list[Tensor], tail: memoryview) -> None:
                 raise ContractError(f"tensor {tensor.name!r} has both data and binary_data_size")
             if at + size > len(tail):
                 raise ContractError(f"tensor {tensor.name!r}: the body ends before its {size} bytes")
-            tensor.data = _unpack(tensor, tail[at : at + size])
+            came = tail[at : at + size]
+            if packed and tensor.datatype != "BYTES":
+                _check_size(tensor, came)
+                tensor.data = came
+            else:
+                tensor.data = _unpack(tensor, came)
             at += size
         elif tensor.data is None:
             raise ContractError(f"tensor {tensor.name!r} has neither data nor binary_data_size")
+        elif isinstance(tensor.data, memoryview):  # what msgspec makes of text
+            raise ContractError(f"tensor {tensor.name!r}: data must be a list")
         else:
             tensor.data = _from_json(tensor, tensor.data)
     if at != len(tail):
@@ -403,8 +421,10 @@ def _fill(tensors: list[Tensor], tail: memoryview) -> None:
 # Elements -------------------------------------------------------------------------------------------------------------
 
 
-def _pack(tensor: Tensor) -> bytes:
+def _pack(tensor: Tensor) -> bytes | memoryview:
     """Little-endian bytes; each element of BYTES behind its length in four bytes. Raises ContractError."""
+    if isinstance(tensor.data, memoryview):
+        return tensor.data
     data = tensor.data or []
     if tensor.datatype == "BYTES":
         elements = [each.encode() if isinstance(each, str) else each for each in data]
@@ -427,14 +447,20 @@ def _unpack(tensor: Tensor, data: memoryview) -> list[Any]:
         elements = list(_unpack_bytes(tensor, data))
         _check_count(tensor, len(elements))
         return elements
+    count = _check_size(tensor, data)
+    if tensor.datatype == "BF16":
+        data = memoryview(b"".join(b"\0\0" + data[at : at + 2] for at in range(0, len(data), 2)))
+    return list(struct.unpack(f"<{count}{_FORMATS[tensor.datatype]}", data))
+
+
+def _check_size(tensor: Tensor, data: memoryview) -> int:
+    """How many numbers the bytes are. Raises ContractError when the shape needs others."""
     width = 2 if tensor.datatype == "BF16" else struct.calcsize(f"<{_FORMATS[tensor.datatype]}")
     if len(data) % width:
         raise ContractError(f"tensor {tensor.name!r}: {len(data)} bytes are not whole elements of {tensor.datatype}")
     count = len(data) // width
     _check_count(tensor, count)
-    if tensor.datatype == "BF16":
-        data = memoryview(b"".join(b"\0\0" + data[at : at + 2] for at in range(0, len(data), 2)))
-    return list(struct.unpack(f"<{count}{_FORMATS[tensor.datatype]}", data))
+    return count
 
 
 def _unpack_bytes(tensor: Tensor, data: memoryview) -> Iterator[bytes]:

@@ -1,7 +1,6 @@
 """The routes of the protocol: decode, ask the batcher, encode. Everything else happens behind them."""
 
 import asyncio
-import math
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -19,11 +18,12 @@ from starlette.types import Scope
 
 from scoring_service import contract, tracing
 from scoring_service.batching import Call, Totals
-from scoring_service.contract import InferRequest, InferResponse, Tensor
-from scoring_service.errors import BadRequest, BadRow, DeadlineExpired, NotReady, TooLarge, WrongAnswer
+from scoring_service.contract import InferRequest, InferResponse
+from scoring_service.errors import BadRequest, BadRow, DeadlineExpired, NotReady, TooLarge
 from scoring_service.loading import Version
 from scoring_service.routing import Router
-from scoring_service.runtimes.base import Row, RowResult, Signature, TensorSpec
+from scoring_service.rows import all_good, row_named, rows_of, size_of, stack, wanted_outputs
+from scoring_service.runtimes.base import Row, RowResult, TensorSpec
 from scoring_service.settings import Settings
 from scoring_service.siblings import (
     Question,
@@ -290,7 +290,7 @@ async def infer(request: Request) -> Response:
     body = await read_body(request, expires_at)
     json_length = request.headers.get(contract.JSON_LENGTH_HEADER)
     large = len(body) > SMALL_BODY
-    asked = await aside(contract.decode_request, body, json_length, large=large)
+    asked = await aside(decoded_request, body, json_length, large=large)
     handling = Handling.taken_out_of(asked.parameters)
     version, outputs, rows = await prepare(request, asked, handling, large=large)
     readable = [row for row in rows if isinstance(row, Row)]
@@ -302,8 +302,12 @@ async def infer(request: Request) -> Response:
         told["row_errors"] = contract.row_errors_parameter(reasons)
     else:
         scored = all_good(outcomes, row_named(asked.inputs[0].name))
-    values = sum(len(result[spec.name]) for spec in outputs for result in scored)
+    values = sum(size_of(result[spec.name]) for spec in outputs for result in scored)
     return await aside(infer_answer, asked, version, outputs, scored, told, large=values > SMALL_ANSWER)
+
+
+def decoded_request(body: bytes, json_length: str | None) -> InferRequest:
+    return contract.decode_request(body, json_length, packed=True)
 
 
 def is_inference(scope: Scope) -> bool:
@@ -419,67 +423,6 @@ class Patience:
             self.watcher.cancel()
 
 
-def wanted_outputs(asked: InferRequest, signature: Signature) -> list[TensorSpec]:
-    """The outputs asked for, in that order; without a wish all that are not optional."""
-    known = {spec.name: spec for spec in signature.outputs}
-    if not asked.outputs:
-        return [spec for spec in signature.outputs if not spec.optional]
-    for output in asked.outputs:
-        if output.name not in known:
-            raise BadRequest(f"there is no output {output.name!r}; this model has {', '.join(known)}")
-    return [known[output.name] for output in asked.outputs]
-
-
-def rows_of(
-    asked: InferRequest, signature: Signature, outputs: Sequence[TensorSpec], row_errors: bool
-) -> list[Row | BadRow]:
-    """The request's rows; with `row_errors`, a BadRow for each that cannot be read.
-
-    Raises BadRequest when an input is missing, unknown, or of another type or shape, and without `row_errors` for the
-    first row that cannot be read.
-    """
-    given = {tensor.name: tensor for tensor in asked.inputs}
-    known = [spec.name for spec in signature.inputs]
-    if len(given) != len(asked.inputs) or set(given) != set(known):
-        raise BadRequest(f"the inputs of this model are {', '.join(known)}; got {', '.join(given) or 'none'}")
-    columns = [elements_of(given[spec.name], spec) for spec in signature.inputs]
-    if len({len(column) for column in columns}) != 1:
-        raise BadRequest("all inputs must have the same number of rows")
-    for name, column in zip(known, columns, strict=True):
-        if not row_errors:
-            all_good(column, row_named(name))
-    parameters = {name: value for name, value in asked.parameters.items() if name != "binary_data_output"}
-    top_k = parameters.get("top_k", 0)
-    if not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 0:
-        raise BadRequest("parameter top_k must be a whole number, 0 for all")
-    optional = frozenset(spec.name for spec in outputs if spec.optional)
-    rows = zip(*columns, strict=True)
-    return [first_bad(values) or Row(values, parameters, optional) for values in rows]
-
-
-def first_bad(values: Sequence[Any]) -> BadRow | None:
-    return next((value for value in values if isinstance(value, BadRow)), None)
-
-
-def elements_of(tensor: Tensor, spec: TensorSpec) -> list[Any]:
-    """What the model is given for each row; a BadRow for an element that cannot be read."""
-    if tensor.datatype != spec.datatype:
-        raise BadRequest(f"input {tensor.name!r} must be {spec.datatype}, not {tensor.datatype}")
-    if not tensor.shape or math.prod(tensor.shape[1:]) != 1:
-        raise BadRequest(f"input {tensor.name!r} must have shape [n] or [n, 1], not {tensor.shape}")
-    data = tensor.data or []
-    if spec.datatype != "BYTES":
-        return data
-    decode = contract.bytes_of if spec.encoding == "base64" else contract.text_of
-    elements: list[Any] = []
-    for element in data:
-        try:
-            elements.append(decode(element))
-        except contract.ContractError as error:
-            elements.append(BadRow(str(error)))
-    return elements
-
-
 def in_order(rows: Sequence[Row | BadRow], results: Sequence[RowResult | BadRow]) -> list[RowResult | BadRow]:
     """What became of each row, when those that could be read have these results."""
     scored = iter(results)
@@ -495,33 +438,6 @@ def apart(outcomes: Sequence[RowResult | BadRow]) -> tuple[list[RowResult], dict
         else:
             scored.append(outcome)
     return scored, reasons
-
-
-def all_good(results: Sequence[T | BadRow], name_of: Callable[[int], str]) -> list[T]:
-    """The results, when all rows have one. Raises BadRequest that names the first bad row."""
-    good = []
-    for number, result in enumerate(results):
-        if isinstance(result, BadRow):
-            raise BadRequest(f"{name_of(number)}: {result}")
-        good.append(result)
-    return good
-
-
-def row_named(input_name: str) -> Callable[[int], str]:
-    """What errors call the rows of an input."""
-    return lambda number: f"input {input_name!r}, row {number}"
-
-
-def stack(spec: TensorSpec, rows: list[list[Any]]) -> Tensor:
-    """The rows' values as one tensor of shape [rows, values a row], or [rows] where the signature says so.
-
-    Raises WrongAnswer when the rows are not of one length.
-    """
-    width = len(rows[0]) if rows else 0
-    if any(len(row) != width for row in rows):
-        raise WrongAnswer(f"the model gave rows of different lengths for {spec.name!r}")
-    shape = [len(rows)] if len(spec.shape) == 1 else [len(rows), width]
-    return Tensor(name=spec.name, datatype=spec.datatype, shape=shape, data=[value for row in rows for value in row])
 
 
 # What came in ---------------------------------------------------------------------------------------------------------

@@ -11,10 +11,11 @@ import structlog
 
 from scoring_service import store
 from scoring_service.batching import Batcher
-from scoring_service.contract import Manifest
+from scoring_service.contract import ContractError, Manifest, Smoke, decode_request
 from scoring_service.errors import BadRow, DeviceLost, ServiceError, VersionUnusable
 from scoring_service.memory import Memory
-from scoring_service.runtimes.base import Loader, Row, Runtime
+from scoring_service.rows import rows_of, wanted_outputs
+from scoring_service.runtimes.base import Loader, Row, Runtime, Signature
 
 log = structlog.get_logger()
 
@@ -24,6 +25,8 @@ RUNTIMES: Mapping[str, str] = {
     "faq": "scoring_service.runtimes.faq",
     "torchvision": "scoring_service.runtimes.torchvision",
 }
+# What runs code of its own: only for pods that were told so.
+SCRIPTS: Mapping[str, str] = {"script": "scoring_service.runtimes.script"}
 
 
 @dataclass(eq=False)
@@ -51,10 +54,30 @@ def load_version(
 ) -> tuple[Manifest, Runtime]:
     """Verifies, loads and warms up a version's folder. Raises VersionUnusable with the reason, or DeviceLost."""
     manifest = store.read_manifest(directory)
+    return manifest, loaded(directory, manifest, runtimes, memory, written=True)
+
+
+def loaded(
+    directory: Path,
+    manifest: Manifest,
+    runtimes: Mapping[str, str] = RUNTIMES,
+    memory: Memory | None = None,
+    *,
+    written: bool,
+) -> Runtime:
+    """The runtime of a folder with that manifest. written: whether its files must be those that the manifest names.
+
+    Raises VersionUnusable with the reason, or DeviceLost.
+    """
+    if manifest.runtime in SCRIPTS and manifest.runtime not in runtimes:
+        raise VersionUnusable(
+            "it is a scoring script, which runs code of its own: this pod takes them only with ALLOW_SCORING_SCRIPTS=1"
+        )
     if manifest.runtime not in runtimes:
         raise VersionUnusable(f"this program has no runtime {manifest.runtime!r}")
     try:
-        store.verify(directory, manifest)
+        if written:
+            store.verify(directory, manifest)
         load: Loader = import_module(runtimes[manifest.runtime]).load
         with (memory or Memory()).loading(manifest):
             runtime = load(directory, manifest)
@@ -70,18 +93,28 @@ def load_version(
     except (Exception, SystemExit) as error:  # a broken version may fail in any way, and must not take the pod with it
         log.warning("load failed", model=manifest.model, version=manifest.version, exc_info=True)
         raise VersionUnusable(f"{type(error).__name__}: {error}") from error
-    return manifest, runtime
+    return runtime
 
 
 def warm_up(directory: Path, manifest: Manifest, runtime: Runtime) -> None:
     """Scores the manifest's smoke inputs. Raises VersionUnusable when one of them has no answer."""
     for smoke in manifest.smoke:
-        row = Row((smoke.text if smoke.file is None else (directory / store.within(smoke.file)).read_bytes(),))
+        name = smoke.request or smoke.file or smoke.text
         try:
-            [result] = runtime.score([row])
+            results = runtime.score(smoke_rows(directory, smoke, runtime.signature))
         except DeviceLost:
             raise
-        except ServiceError as error:
-            raise VersionUnusable(f"its smoke input {smoke.file or smoke.text!r} failed: {error}") from error
-        if isinstance(result, BadRow):
-            raise VersionUnusable(f"its smoke input {smoke.file or smoke.text!r} was refused: {result}")
+        except (ServiceError, ContractError) as error:
+            raise VersionUnusable(f"its smoke input {name!r} failed: {error}") from error
+        for result in results:
+            if isinstance(result, BadRow):
+                raise VersionUnusable(f"its smoke input {name!r} was refused: {result}")
+
+
+def smoke_rows(directory: Path, smoke: Smoke, signature: Signature) -> list[Row]:
+    """The rows of a smoke input. Raises OSError, and BadRequest or ContractError for a request that makes no sense."""
+    if smoke.request is None:
+        return [Row((smoke.text if smoke.file is None else (directory / store.within(smoke.file)).read_bytes(),))]
+    asked = decode_request((directory / store.within(smoke.request)).read_bytes())
+    outputs = wanted_outputs(asked, signature)
+    return [row for row in rows_of(asked, signature, outputs, row_errors=False) if isinstance(row, Row)]

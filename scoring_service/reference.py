@@ -18,7 +18,6 @@ from scoring_service.endpoints import (
     SMALL_ANSWER,
     SMALL_BODY,
     Json,
-    all_good,
     aside,
     drawn_version,
     expiry,
@@ -29,6 +28,7 @@ from scoring_service.endpoints import (
     settings_of,
 )
 from scoring_service.errors import BadRequest
+from scoring_service.rows import all_good
 from scoring_service.runtimes.base import Row, RowResult
 
 POD_ID = uuid.uuid4().hex

@@ -29,6 +29,7 @@ class Settings:
     max_rows: int  # rows in one model call
     queue_rows: int  # rows waiting for one version; more are refused
     max_body: int
+    scoring_scripts: bool  # whether versions that run code of their own are loaded
     memory: int | None  # that the pod may use; None: as much as there is
     default_deadline: float  # for requests that do not say how long they wait
     store_poll: float
@@ -55,6 +56,7 @@ class Settings:
             max_rows=number(env, "SCORING_MAX_ROWS", 32, 1, 4096),
             queue_rows=number(env, "SCORING_QUEUE_ROWS", 1024, 1, 1_000_000),
             max_body=number(env, "SCORING_MAX_BODY_MB", 100, 1, 4096) * 2**20,
+            scoring_scripts=scoring_scripts_allowed(env),
             memory=number(env, "SCORING_MEMORY_MB", None, 64, 2**24) * 2**20
             if env.get("SCORING_MEMORY_MB")
             else container_limit(),
@@ -77,6 +79,10 @@ def default_processes(pool: Literal["cpu", "gpu"]) -> int:
     Image models use all CPUs, or the GPU, from within one process.
     """
     return min(cpu_limit(), MOST_BY_DEFAULT) if pool == "cpu" and sys.platform == "linux" else 1
+
+
+def scoring_scripts_allowed(env: Mapping[str, str]) -> bool:
+    return choice(env, "ALLOW_SCORING_SCRIPTS", ("0", "1"), "0") == "1"
 
 
 def required(env: Mapping[str, str], name: str) -> str:

@@ -38,7 +38,8 @@ class Signature:
 class Row:
     """One thing to score.
 
-    inputs: one element per input of the signature, in its order (a question: str; a picture: the bytes of its file).
+    inputs: one element per input of the signature, in its order (a question: str; a picture: the bytes of its file;
+        numbers, and BYTES with more than the rows in their shape: an array of numpy, which is not to be written to).
     parameters: of the request, such as "top_k".
     outputs: the optional outputs that are wanted.
     """
@@ -48,7 +49,8 @@ class Row:
     outputs: frozenset[str] = field(default=frozenset())
 
 
-RowResult = dict[str, list[Any]]  # the values of one row for each output
+# The values of one row for each output: a list, or an array of numpy of the shape that one row has.
+RowResult = dict[str, Any]
 
 
 class Runtime(Protocol):

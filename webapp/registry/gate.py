@@ -258,7 +258,10 @@ class Gate:
             raise _Skipped("Its manifest names no smoke input.")
         for number, smoke in enumerate(inputs):
             self._tell(number / len(inputs))
-            self._try_smoke(smoke.get("file") or smoke.get("text") or "", self._smoke_content(smoke))
+            if smoke.get("request") is not None:
+                self._try_request(smoke["request"])
+            else:
+                self._try_smoke(smoke.get("file") or smoke.get("text") or "", self._smoke_content(smoke))
         return f"{_count(len(inputs), 'input')} scored."
 
     def _smoke_content(self, smoke: Mapping[str, Any]) -> str | bytes:
@@ -266,6 +269,16 @@ class Gate:
             return str(smoke["text"])
         with self._lasting():
             return store.read_version_file(self.model.name, self.version.name, smoke["file"])
+
+    def _try_request(self, name: str) -> None:
+        """Raises Unfit when the version does not answer a file of it that holds a whole request."""
+        with self._lasting():
+            content = store.read_version_file(self.model.name, self.version.name, name)
+        where = self.model.pool, self.model.name, self.version.name
+        try:
+            self.ask(lambda: scoring_client().score_request(*where, content, timeout=TIMEOUT))
+        except ScoringError as error:
+            raise Unfit(f"Its smoke request {name!r} failed: {error.detail}") from error
 
     def _try_smoke(self, name: str, content: str | bytes) -> None:
         """Raises Unfit when the version has no sound answer."""

@@ -18,6 +18,7 @@ from scoring_service.contract import (
     JSON_LENGTH_HEADER,
     LOW_PRIORITY,
     VERSION_HEADER,
+    ContractError,
     InferRequest,
     InferResponse,
     ModelMetadata,
@@ -25,6 +26,7 @@ from scoring_service.contract import (
     Tensor,
     TensorMetadata,
     decode_json,
+    decode_request,
     decode_response,
     encode_request,
     text_of,
@@ -170,6 +172,14 @@ class ScoringClient:
         tensor.data = [element]
         self._infer(pool, model, InferRequest(inputs=[tensor]), timeout=timeout, version=version, binary=True)
 
+    def score_request(self, pool: str, model: str, version: str, content: bytes, *, timeout: float) -> None:
+        """Has any version answer a request given as the protocol's JSON, whatever comes out."""
+        try:
+            request = decode_request(content)
+        except ContractError as error:
+            raise ScoringRefused(str(error)) from error
+        self._infer(pool, model, request, timeout=timeout, version=version, binary=True)
+
     def describe(self, pool: str, model: str, version: str) -> ModelDetails:
         """What a version takes in and gives out."""
         answer = self._pools[pool].send(Call("GET", _path(model, version)), timeout=INFO_TIMEOUT)
@@ -311,7 +321,7 @@ def _rows_of(answer: InferResponse, outputs: Sequence[RequestedOutput], count: i
     rows: list[Row] = [{} for _ in range(count)]
     for output in outputs:
         tensor = answer.output(output.name)
-        values = tensor.data or []
+        values = tensor.elements
         if tensor.shape[0] != count or (values and len(values) % count):
             raise ValueError(f"{output.name} has the shape {tensor.shape} for {count} rows")
         width = len(values) // max(count, 1)

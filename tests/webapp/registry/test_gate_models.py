@@ -19,6 +19,7 @@ from scoring_service.runtimes.base import Row
 from tests.pods import start_pod
 from tests.product import ROOT
 from tests.scoring_service.faq.library import ENTRIES, MODEL, UNANSWERABLE, train, write_lines
+from tests.scoring_service.runtimes.asking import add_script, spec
 from tests.webapp.registry.test_gate import checked, forget_connections, serve
 from webapp.registry import evaluation_sets, services
 from webapp.registry.models import Check, ScoringModel
@@ -135,3 +136,23 @@ def test_a_classifier_is_measured_with_its_confusions(settings, store, tmp_path)
     assert ids == sorted(ids)
     assert confusion["labels"][0]["label"] == digits.LABELS[int(ids[0][-1])]
     assert report["accuracy_at_k"]["candidate"][4][1] == report["candidate"]["top_5"]
+
+
+@pytest.mark.parametrize(("answer", "said"), [("rows", "1 input scored."), ("[]", "request 'smoke/0.json' failed")])
+def test_generic_tensors_are_tried_with_a_whole_request(settings, store, answer, said):
+    sides = {side: [spec("x", "FP32", -1, 2)] for side in ("inputs", "outputs")}
+    # The pod's own smoke test has passed; the gate asks for the second time.
+    code = (
+        f"asked = 0\n\ndef run(rows):\n    global asked\n    asked += 1\n    return rows if asked < 2 else {answer}\n"
+    )
+    request = b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}]}'
+    version = add_script(store, "numbers", code, parameters=sides, smoke=[request])
+    model = ScoringModel.objects.create(name="numbers", kind="tensors", pool="cpu")
+    registered = services.register_stored(model, version.version, by=None, check=False)
+    with start_pod(store, "cpu", ALLOW_SCORING_SCRIPTS="1", SCORING_PROCESSES="1") as pod:
+        settings.SCORING_CPU_URL = pod.url
+        forget_connections()
+        check = checked(registered)
+    [step] = [step for step in check.steps if step["name"] == "smoke"]
+    assert said in step["detail"]
+    assert (check.state, step["state"]) == (("passed", "passed") if answer == "rows" else ("failed", "failed"))
