@@ -24,6 +24,8 @@ log = structlog.get_logger()
 RUNTIMES: Mapping[str, str] = {
     "faq": "scoring_service.runtimes.faq",
     "torchvision": "scoring_service.runtimes.torchvision",
+    "onnx": "scoring_service.runtimes.onnx",
+    "skops": "scoring_service.runtimes.skops",
 }
 # What runs code of its own: only for pods that were told so.
 SCRIPTS: Mapping[str, str] = {"script": "scoring_service.runtimes.script"}

@@ -27,6 +27,8 @@ class Format:
 
 
 FORMATS: Mapping[str, Format] = {
+    "onnx": Format((".onnx",), "cpu", ("onnxruntime",)),
+    "skops": Format((".skops",), "cpu", ("scikit-learn", "skops")),
     "script": Format((".py",), "cpu"),
 }
 

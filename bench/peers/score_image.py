@@ -1,0 +1,15 @@
+"""The image workload as a scoring script: `workloads.py` lies beside it in the version."""
+
+import workloads
+
+
+def init() -> None:
+    global model  # noqa: PLW0603  # a script's state is its module
+    model = workloads.Image()
+
+
+def run(rows: list[bytes]) -> list[dict[str, list[float]]]:
+    return [
+        {"id": [number for number, _ in best], "probability": [share for _, share in best]}
+        for best in model.score_batch(rows)
+    ]
