@@ -27,7 +27,7 @@ from celery.signals import (
 from django.conf import settings
 from kombu.transport import TRANSPORT_ALIASES
 
-from webapp import metrics, tracing
+from webapp import liveness, metrics, tracing
 from webapp.request_ids import current_request_id
 
 log = structlog.get_logger(__name__)
@@ -42,6 +42,7 @@ for of_no_use in (SecurityWarning, CPendingDeprecationWarning):
 app = Celery("webapp")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+app.steps["consumer"].add(liveness.NoteRounds)
 
 
 # The end of a worker --------------------------------------------------------------------------------------------------

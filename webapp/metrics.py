@@ -6,16 +6,23 @@ outside may reach. docs/operations.md says what each alert makes of it.
 """
 
 import os
+import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import structlog
 from django.http import HttpRequest
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
 from prometheus_client.multiprocess import MultiProcessCollector
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 log = structlog.get_logger(__name__)
 
@@ -116,16 +123,49 @@ def registry() -> CollectorRegistry:
     return of_all
 
 
-def serve(bind: str, counted: CollectorRegistry) -> Any:
-    """Serves /metrics in a thread; returns the server. bind: host:port, [host]:port for IPv6.
+class Server(ThreadingMixIn, WSGIServer):
+    """Answers each request in a thread of its own, so that a scrape that takes long keeps no probe waiting."""
 
-    A port that is taken is an error in the log, and no reason not to work.
+    daemon_threads = True
+
+
+class Silent(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # theirs
+        """Nothing: a line for each scrape and probe helps nobody."""
+
+
+Probe = Callable[[], str]  # why not; empty: all is well
+
+
+def serve(bind: str, counted: CollectorRegistry, probes: Mapping[str, Probe] | None = None) -> WSGIServer | None:
+    """Serves /metrics in a thread, and the probes at their paths; returns the server.
+
+    bind: host:port, [host]:port for IPv6. A port that is taken is an error in the log, and no reason not to work.
     """
-    host, _, port = bind.rpartition(":")
+    name, _, port = bind.rpartition(":")
+    host = name.strip("[]")
     try:
-        server, _ = start_http_server(int(port), host.strip("[]"), counted)
+        family = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0][0]
+        of_family: type[Server] = type("Server", (Server,), {"address_family": family})
+        server = make_server(host, int(port), _application(counted, probes or {}), of_family, Silent)
     except OSError as error:
         log.error("metrics_not_served", address=bind, error=str(error))
         return None
+    threading.Thread(target=server.serve_forever, daemon=True).start()
     log.info("metrics_served", address=bind)
     return server
+
+
+def _application(counted: CollectorRegistry, probes: Mapping[str, Probe]) -> "WSGIApplication":
+    metrics: WSGIApplication = make_wsgi_app(counted)
+
+    def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        probe = probes.get(environ["PATH_INFO"])
+        if probe is None:
+            return metrics(environ, start_response)
+        why_not = probe()
+        headers = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")]
+        start_response("503 Service Unavailable" if why_not else "200 OK", headers)
+        return [f"{why_not or 'ok'}\n".encode()]
+
+    return application

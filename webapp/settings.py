@@ -257,7 +257,7 @@ QUIET_TASKS = (
     *("batch.watch", "batch.work", "batch.validate"),
 )
 CELERY_WORKER_BEAT = env_bool("WORKER_BEAT", default=False)  # ours: this worker sends what the schedule below says
-CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # keeps no file that a kill could damage
+CELERY_BEAT_SCHEDULER = "webapp.liveness:NotingScheduler"
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "keys.remind": {"task": "keys.remind", "schedule": crontab(minute="7"), "options": {"expires": 3600}},
     # Older ones are for nobody: the next has looked since.

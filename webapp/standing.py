@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
 import structlog
-from celery.signals import beat_init, worker_ready
+from celery.signals import beat_init, worker_init
 from django.conf import settings
 from django.db import Error as AnyDatabaseError
 from django.db import connection
@@ -22,7 +22,7 @@ from prometheus_client.core import GaugeMetricFamily as Gauge
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from webapp import metrics, queues
+from webapp import liveness, metrics, queues
 from webapp.batch.models import Chunk, Job
 from webapp.celery import app
 from webapp.registry.models import Pulse, Version
@@ -34,18 +34,19 @@ CERTIFICATE_KNOWN_FOR = 600.0  # seconds
 CONNECT_WITHIN = 3.0  # seconds
 
 
-@worker_ready.connect
+@worker_init.connect
 def serve_metrics_of_a_worker(**_options: object) -> None:
-    _serve(has_schedule=app.conf.worker_beat, works=True)
+    """Before it looks for its broker: until it has found one it is asked how it is, too."""
+    _serve(liveness.of_worker, has_schedule=app.conf.worker_beat, works=True)
 
 
 @beat_init.connect
 def serve_metrics_of_beat(**_options: object) -> None:
     if not app.conf.worker_beat:  # else it is the thread of a worker
-        _serve(has_schedule=True, works=False)
+        _serve(liveness.of_beat, has_schedule=True, works=False)
 
 
-def _serve(*, has_schedule: bool, works: bool) -> None:
+def _serve(rounds: liveness.Rounds, *, has_schedule: bool, works: bool) -> None:
     """has_schedule: tells how the whole installation stands, too. works: writes to the folders, and tells of them."""
     if not settings.METRICS_BIND:
         return
@@ -54,7 +55,8 @@ def _serve(*, has_schedule: bool, works: bool) -> None:
         told.register(Disks())
     if has_schedule:
         told.register(Standing())
-    metrics.serve(settings.METRICS_BIND, told)
+    probes = {"/health/live": rounds.not_live_because, "/health/ready": rounds.not_ready_because}
+    metrics.serve(settings.METRICS_BIND, told, probes)
 
 
 class Standing(Collector):

@@ -21,7 +21,6 @@ from tests.k8s.manifests import (
 )
 
 VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
-TOLD_BY_NOTHING = {"worker", "beat"}  # they listen on no port that could be asked
 
 
 def every_pod() -> list[Workload]:
@@ -72,8 +71,6 @@ def loose(pod: Workload) -> Iterator[str]:
         if any(each["name"].endswith(("SECRET", "PASSWORD", "TOKEN", "KEY")) for each in container.get("env", [])):
             yield f"{called} has a secret in its environment"
     for container in pod.lasting:
-        if container["name"] in TOLD_BY_NOTHING:
-            continue
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
             if probe not in container:
                 yield f"{container['name']} has no {probe}"
