@@ -57,6 +57,7 @@ GROUPS = (
     Group("fault tests", FAULTS, program="initdb", install="apt-get install postgresql"),
     Group("monitoring tests", place="monitoring/", program="redis-server", install="apt-get install redis-server"),
     Group("tests of alerts", "monitoring/test_alerts", program="promtool", install="apt-get install prometheus"),
+    Group("tests of scaling", "monitoring/test_scaling", program="promtool", install="apt-get install prometheus"),
     Group("image tests", place="docker/images/", program="buildah", install="apt-get install buildah"),
     Group("image tests", place="docker/images/", program="podman", install="apt-get install podman"),
     Group("frontend tests", place="frontend/", program="node", install="apt-get install nodejs"),

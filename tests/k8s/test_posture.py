@@ -167,6 +167,16 @@ def test_what_answers_people_is_never_taken_away_as_a_whole() -> None:
         assert spread == ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
 
 
+def test_nodes_that_are_emptied_take_one_pod_of_a_kind_at_a_time() -> None:
+    """Also where there is but one: a budget that lets none go would keep the node for ever."""
+    objects = render("base")
+    budgets = of_kind(objects, "PodDisruptionBudget")
+    for pod in workloads(objects):
+        if pod.source["kind"] == "Deployment" and pod.name != "beat":  # of which there is one, and for a moment none
+            [budget] = [each for each in budgets if selected(each["spec"]["selector"], pod.labels)]
+            assert budget["spec"]["maxUnavailable"] == 1
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_quota_has_room_for_all_that_the_autoscalers_may_start(overlay: str) -> None:
     objects = render(f"overlays/{overlay}")
