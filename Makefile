@@ -54,7 +54,7 @@ check-azure: $(TOOLS)/azure-cli/.installed  ## Hand each command of provision.sh
 	@settings=$$(mktemp -d) && trap 'rm -rf "$$settings"' EXIT && : > "$$settings/site.pfx" && { \
 		k8s/provision.sh --dry-run --host scoring.example.org --admin-group 00000000-0000-0000-0000-000000000001 && \
 		k8s/provision.sh --dry-run --host scoring.example.org --admin-group 00000000-0000-0000-0000-000000000001 \
-			--subscription 00000000-0000-0000-0000-000000000002 --dns-zone example.org --dns-group names --ddos \
+			--subscription 00000000-0000-0000-0000-000000000002 --dns-zone example.org --dns-group names --ddos --defender-plan \
 			--certificate "$$settings/site.pfx" --email-url-file "$$settings/site.pfx" && \
 		k8s/destroy.sh --dry-run --dns-zone example.org --host scoring.example.org && \
 		k8s/destroy.sh --dry-run --cluster-only; } > "$$settings/said" && \

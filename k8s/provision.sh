@@ -18,6 +18,8 @@
 #   --gpu-size SIZE       machines for image models                                       (Standard_NC4as_T4_v3)
 #   --gpu-max N           at most so many of them; there is none while nothing needs one  (4)
 #   --ddos                with a DDoS protection plan, which costs some 3,000 USD a month
+#   --defender-plan       with Defender's plan for containers, for the whole subscription: some 7 USD a core and month.
+#                         Without a plan the sensor that the cluster gets in any case reports to nobody
 #   --dry-run             print every command, do nothing
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -28,10 +30,11 @@ fail() {
 }
 
 host="" admin_group="" name=scorepod location=westeurope subscription="" operator_ip="" dns_zone="" dns_group=""
-certificate="" email_url_file="" cpu_size=Standard_D4ds_v5 gpu_size=Standard_NC4as_T4_v3 gpu_max=4 ddos="" dry=""
+certificate="" email_url_file="" cpu_size=Standard_D4ds_v5 gpu_size=Standard_NC4as_T4_v3 gpu_max=4 ddos="" defender_plan="" dry=""
 while [ $# -gt 0 ]; do
   case $1 in
     --ddos) ddos=yes ;;
+    --defender-plan) defender_plan=yes ;;
     --dry-run) dry=yes ;;
     --help)
       sed -n '2,/^set /p' provision.sh | sed '$d; s/^# \{0,1\}//'
@@ -104,6 +107,16 @@ ensure() {
   [ -n "$dry" ] || echo "making: ${*:1:4}"
   run "$@"
 }
+# holds VALUE COMMAND…: whether the value is among those that the command lists, one a line; an address with or without /32.
+holds() {
+  local value=$1
+  shift
+  if [ -n "$dry" ]; then
+    show "$@"
+    return 1
+  fi
+  az "$@" --only-show-errors --output tsv | sed 's:/32$::' | grep -qxF "${value%/32}"
+}
 random() { openssl rand -base64 48 | tr -d '/+=\n'; }
 
 # Where ----------------------------------------------------------------------------------------------------------------
@@ -113,8 +126,8 @@ part Subscription
 subscription=$(ask 00000000-0000-0000-0000-000000000000 account show --query id)
 tenant=$(ask 00000000-0000-0000-0000-000000000000 account show --query tenantId)
 me=$(ask 00000000-0000-0000-0000-00000000000a ad signed-in-user show --query id)
-for provider in Cache ContainerRegistry ContainerService DBforPostgreSQL KeyVault ManagedIdentity Monitor Network \
-  OperationalInsights Storage; do
+for provider in AlertsManagement Cache ContainerRegistry ContainerService DBforPostgreSQL Insights KeyVault ManagedIdentity \
+  Monitor Network OperationalInsights OperationsManagement Security Storage; do
   run provider register --namespace "Microsoft.$provider" --wait
 done
 if [ -z "$operator_ip" ]; then
@@ -316,7 +329,8 @@ part "Registry, closed but for this network and the operator's address"
 ensure acr show "${in_group[@]}" --name "$registry" -- \
   acr create "${in_group[@]}" --name "$registry" --location "$location" --sku Premium --admin-enabled false \
   --default-action Deny --public-network-enabled true --allow-trusted-services true --zone-redundancy Enabled
-run acr network-rule add "${in_group[@]}" --name "$registry" --ip-address "$operator_ip"
+holds "$operator_ip" acr network-rule list "${in_group[@]}" --name "$registry" --query 'ipRules[].ipAddressOrRange' ||
+  run acr network-rule add "${in_group[@]}" --name "$registry" --ip-address "$operator_ip"
 registry_scope=$scope/providers/Microsoft.ContainerRegistry/registries/$registry
 private registry "$registry_scope" registry privatelink.azurecr.io
 for image in docker.io/nginxinc/nginx-unprivileged:1.28.0-alpine=scorepod-proxy:1.28.0-alpine \
@@ -349,6 +363,7 @@ ensure aks show "${in_group[@]}" --name "$name" -- \
   --workspace-resource-id "$logs" --enable-azure-monitor-metrics --azure-monitor-workspace-resource-id "$metrics" \
   --enable-defender --enable-keda --enable-image-cleaner --image-cleaner-interval-hours 168 \
   --auto-upgrade-channel patch --node-os-upgrade-channel NodeImage --attach-acr "$registry_scope"
+[ -z "$defender_plan" ] || run security pricing create --name Containers --tier standard
 cluster_scope=$scope/providers/Microsoft.ContainerService/managedClusters/$name
 run monitor diagnostic-settings create --name audit --resource "$cluster_scope" --workspace "$logs" \
   --logs '[{"category": "kube-audit-admin", "enabled": true}, {"category": "guard", "enabled": true}]'
@@ -390,10 +405,13 @@ may "$(identity keda principalId)" "Monitoring Data Reader" "$metrics"
 if [ -n "$dns_zone" ]; then
   part "DNS"
   record=${host%."$dns_zone"}
-  run network dns record-set a create --resource-group "${dns_group:-$group}" --zone-name "$dns_zone" --name "$record" \
-    --ttl 300
-  run network dns record-set a add-record --resource-group "${dns_group:-$group}" --zone-name "$dns_zone" \
-    --record-set-name "$record" --ipv4-address "$address"
+  in_zone=(--resource-group "${dns_group:-$group}" --zone-name "$dns_zone")
+  # A record that leads here already is left alone: for a moment it would lead nowhere, which resolvers remember.
+  if ! holds "$address" network dns record-set a list "${in_zone[@]}" --query "[?name=='$record'][].ARecords[].ipv4Address"
+  then
+    run network dns record-set a create "${in_zone[@]}" --name "$record" --ttl 300
+    run network dns record-set a add-record "${in_zone[@]}" --record-set-name "$record" --ipv4-address "$address"
+  fi
 fi
 
 # What the overlay needs to know ---------------------------------------------------------------------------------------
