@@ -15,7 +15,7 @@ from functools import partial
 
 import structlog
 from django.db import InterfaceError, OperationalError, connection, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 from structlog.contextvars import bound_contextvars
 
@@ -98,6 +98,7 @@ class _Validation:
         self.job, self.token = job, token
         self._beat_at = time.monotonic()
         self._unwanted = threading.Event()
+        self._counted = False  # this attempt
 
     def run(self) -> None:
         try:
@@ -109,12 +110,12 @@ class _Validation:
             self._hand_back()
         except FilesError as error:  # of a disk that may be back, or have room again, when it is tried anew
             log.warning("batch_validation_waits", error=error.detail)
-            self._held().update(problem=error.detail, attempts=self.job.attempts)  # no worker ended over it
+            self._held().update(problem=error.detail, attempts=F("attempts") - 1)  # no worker ended over it
         except AppError as error:
             self._fail(error.detail)
         except AWAY as error:  # begun anew when the database is back
             log.warning("batch_database_away", during="validate", error=type(error).__name__)
-            connection.close()
+            self._uncount()
         except Exception:
             log.exception("batch_validation_broke")
             self._fail(BROKE)
@@ -157,11 +158,31 @@ class _Validation:
         endings.end(self.job.pk, State.FAILED, was=[State.VALIDATING], reason=reason, held_by=self.token)
 
     def _count_attempt(self) -> None:
-        attempts = self.job.attempts + 1
-        if attempts > MOST_ATTEMPTS:
+        if self.job.attempts >= MOST_ATTEMPTS:
             self._fail(KILLS.format(count=MOST_ATTEMPTS))
             raise _NotOurs
-        self._demand(attempts=attempts)
+        self._demand(attempts=F("attempts") + 1)  # one that went without the database may be taking its own off
+        self._counted = True
+
+    def _uncount(self) -> None:
+        """Takes this attempt off as soon as the database is back: its worker did not end over the file.
+
+        Whoever has the job by then has counted theirs on top of it, so one is taken off, however many there are.
+        """
+        if not self._counted:
+            connection.close()
+            return
+        while True:
+            connection.close()
+            try:
+                Job.objects.filter(pk=self.job.pk, state=State.VALIDATING, attempts__gt=0).update(
+                    attempts=F("attempts") - 1
+                )
+                return
+            except AWAY:
+                if stopping():
+                    return
+                time.sleep(PAUSE)
 
     def _accept(self, checked: Checked) -> None:
         """Writes the chunks, and has them scored."""
@@ -205,7 +226,7 @@ class _Validation:
 
     def _hand_back(self) -> None:
         """Lets another worker begin at once."""
-        self._held().update(heartbeat_at=None, attempts=self.job.attempts)
+        self._held().update(heartbeat_at=None, attempts=F("attempts") - 1)
         log.info("batch_validation_handed_back")
         send()
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from tests.webapp.batch.conftest import after
@@ -96,6 +96,35 @@ def test_a_file_that_kills_its_workers_is_given_up_and_said_so(answering, create
     validation.run(job.pk)
     assert after(job).state == "failed"
     assert "8 workers ended" in after(job).reason
+
+
+def test_a_database_that_goes_away_while_a_file_is_read_counts_as_no_attempt(answering, create, monkeypatch):
+    job = create(3)
+    real, queries_refused = checking.validate, 0
+
+    def validate(*arguments, **options):
+        nonlocal queries_refused
+        queries_refused = 3
+        return real(*arguments, **options)
+
+    def refuse(execute, *query):
+        nonlocal queries_refused
+        if queries_refused:
+            queries_refused -= 1
+            raise OperationalError("the server went away")
+        return execute(*query)
+
+    monkeypatch.setattr(checking, "validate", validate)
+    monkeypatch.setattr(validation, "WRITE_FOR", 0.0)
+    monkeypatch.setattr(validation, "PAUSE", 0.01)
+    with connection.execute_wrapper(refuse):
+        for _ in range(validation.MOST_ATTEMPTS + 1):
+            validation.run(job.pk)
+            assert (after(job).state, after(job).attempts) == ("validating", 0)
+            fall_silent()
+    monkeypatch.setattr(checking, "validate", real)
+    validation.run(job.pk)
+    assert (after(job).state, after(job).total) == ("in_progress", 3)
 
 
 def test_an_error_of_ours_fails_the_job_without_its_text(answering, create, monkeypatch):
