@@ -129,9 +129,10 @@ def django_db_modify_db_settings() -> None:
 
 @pytest.fixture(autouse=True)
 def history_may_be_emptied(request: pytest.FixtureRequest) -> Iterator[None]:
-    """After a test of real transactions all tables are emptied, which the history's triggers would refuse.
+    """After a test of real transactions all tables are emptied, which triggers of the history and the security log
+    would refuse.
 
-    They go just before; Django says `post_migrate` afterwards, and the registry puts them back.
+    They go just before; Django says `post_migrate` afterwards, and both apps put them back.
     """
     marker = request.node.get_closest_marker("django_db")
     real = {"transactional_db", "live_server"} & set(request.fixturenames) or (
@@ -143,9 +144,11 @@ def history_may_be_emptied(request: pytest.FixtureRequest) -> Iterator[None]:
     if real:
         from django.db import connection
 
-        from webapp.registry import guards
+        from webapp.audit import guards as audit_guards
+        from webapp.registry import guards as registry_guards
 
-        guards.drop(connection)
+        registry_guards.drop(connection)
+        audit_guards.drop(connection)
 
 
 @pytest.fixture(scope="session", autouse=True)

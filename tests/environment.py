@@ -24,6 +24,7 @@ for inherited in (
     "EMAIL_URL",
     "SCORING_TOKEN",
     "DEBUG",
+    "OIDC_ISSUER",
     "MODEL_STORE",
     "WEBHOOK_KEYS",
     "WEBHOOK_ALLOW_PRIVATE",

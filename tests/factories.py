@@ -55,6 +55,7 @@ def make_roles() -> None:
         "webhooks.migrations.0002_rights",
         "batch.migrations.0002_rights",
         "usage.migrations.0007_admins_see_use",
+        "audit.migrations.0003_rights",
     ):
         import_module(f"webapp.{name}").give_rights(apps, editor)
 

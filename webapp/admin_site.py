@@ -16,6 +16,7 @@ from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 
 from webapp.accounts import roles
 from webapp.accounts.models import User
+from webapp.accounts.oidc.provider import PROVIDER
 from webapp.errors import NotAllowed
 from webapp.partials import render_page
 from webapp.registry import overview
@@ -52,9 +53,11 @@ class AdminSite(admin.AdminSite):
     SUBJECTS = {
         "batch": "API",
         "accounts": "People",
+        "audit": "People",
         "account": "People",
         "auth": "People",
         "mfa": "People",
+        "socialaccount": "People",
         "faq": "FAQ",
         "keys": "API",
         "usage": "API",
@@ -89,18 +92,20 @@ class AdminSite(admin.AdminSite):
         if not roles.may_enter(request.user):
             raise NotAllowed("You have no role here. An administrator can make you a viewer, operator or admin.")
         if step := self._step_before(request):
-            return redirect(f"{reverse(step)}?{urlencode({'next': back_to})}")
+            return redirect(f"{step}?{urlencode({'next': back_to})}")
         return None
 
     @staticmethod
     def _step_before(request: HttpRequest) -> str:
-        """The page that has to be passed first, by name; empty when nothing stands before the admin."""
+        """The address of the page that has to be passed first; empty when nothing stands before the admin."""
         user = request.user
-        if not isinstance(user, User) or not roles.needs_second_factor(user):
+        if not isinstance(user, User):
             return ""
-        if not roles.has_second_factor(user):
-            return "accounts:second-factor"
-        return "" if roles.gave_a_code(request) else "mfa_reauthenticate"
+        if roles.has_company_roles(user) and not roles.came_with_company(request):
+            return reverse("openid_connect_login", args=[PROVIDER])
+        if not roles.needs_second_factor(user) or roles.gave_a_code(request):
+            return ""
+        return reverse("mfa_reauthenticate" if roles.has_second_factor(user) else "accounts:second-factor")
 
     def logout(self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None) -> HttpResponse:  # type: ignore[override]  # Django's stubs promise a template
         return redirect("account_logout")

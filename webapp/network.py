@@ -4,7 +4,7 @@ import ipaddress
 from ipaddress import IPv4Address, IPv6Address
 
 from allauth.account.adapter import get_adapter
-from django.core.exceptions import ImproperlyConfigured, PermissionDenied
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 
 Address = IPv4Address | IPv6Address
@@ -17,7 +17,7 @@ def client_address(request: HttpRequest) -> Address | None:
     """
     try:
         address = ipaddress.ip_address(str(get_adapter().get_client_ip(request)))
-    except (PermissionDenied, ValueError, ImproperlyConfigured):  # the last: fewer proxies than were promised
+    except (PermissionDenied, ValueError):
         return None
     # A server that listens on `[::]` names IPv4 clients ::ffff:192.0.2.1; all of them would be one network.
     return getattr(address, "ipv4_mapped", None) or address

@@ -17,6 +17,7 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from kombu import Queue
 
+from webapp.audit.guards import KEPT_DAYS as AUDIT_KEPT_AT_LEAST
 from webapp.logs import logging_config
 
 # Lets Django's classes be written with their type, as in ModelAdmin[User].
@@ -113,6 +114,7 @@ FORMAT_MODULE_PATH = ["webapp.formats"]
 
 INSTALLED_APPS = [
     "webapp.apps.SiteConfig",
+    "webapp.audit",
     "webapp.accounts",
     "webapp.keys",
     "webapp.usage",
@@ -131,6 +133,8 @@ INSTALLED_APPS = [
     "allauth",
     "allauth.account",
     "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
     "corsheaders",
     "csp",
     "django_htmx",
@@ -156,6 +160,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "webapp.audit.recording.AuditMiddleware",
     # Knows who asks, and still comes before the first look into a body: the CSRF check's `process_view`.
     "webapp.middleware.BodyLimitMiddleware",
     "webapp.batch.middleware.UploadMiddleware",
@@ -274,6 +279,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "webhooks.watch": {"task": "webhooks.watch", "schedule": 5.0, "options": {"expires": 10}},
     "webhooks.prune": {"task": "webhooks.prune", "schedule": crontab(minute="27"), "options": {"expires": 3600}},
     "batch.watch": {"task": "batch.watch", "schedule": 2.0, "options": {"expires": 10}},
+    "audit.prune": {"task": "audit.prune", "schedule": crontab(minute="42"), "options": {"expires": 3600}},
     "batch.retain": {"task": "batch.retain", "schedule": crontab(minute="37"), "options": {"expires": 3600}},
 }
 
@@ -336,14 +342,62 @@ ACCOUNT_EMAIL_NOTIFICATIONS = True
 ACCOUNT_REAUTHENTICATION_REQUIRED = True
 ACCOUNT_MAX_EMAIL_ADDRESSES = 5
 ACCOUNT_SESSION_REMEMBER = None
-ACCOUNT_RATE_LIMITS = {"login": "30/m/ip", "login_failed": "10/m/ip,5/5m/key", "signup": "20/m/ip"}
+ACCOUNT_RATE_LIMITS = {
+    "login": "30/m/ip",
+    "signup": "20/m/ip",
+    # Wrong passwords and codes; webapp/accounts/guesses.py says for whom each counts.
+    "login_failed": "10/m/ip,5/5m/key",
+    "login_failed_known": "5/5m/key",
+    "login_failed_everywhere": "30/h/key",
+}
+BROWSER_COOKIE_NAME = "__Host-browser" if HTTPS else "browser"  # which accounts know it
+BROWSER_COOKIE_AGE = 180 * 24 * 3600  # seconds
 ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXY_COUNT
+
+# Sign-in with an organisation's identity provider by OpenID Connect, such as Entra ID. OIDC is empty without one.
+_issuer = os.environ.get("OIDC_ISSUER", "").rstrip("/")
+OIDC: dict[str, Any] = {}
+if _issuer:
+    OIDC = {
+        "issuer": _issuer,
+        "client_id": os.environ.get("OIDC_CLIENT_ID", ""),
+        "client_secret": env_secret("OIDC_CLIENT_SECRET", ""),
+        "name": os.environ.get("OIDC_NAME", "Microsoft"),
+        # Which group over there has which role here, and the claim that names a person's groups.
+        "roles": dict(each.rpartition("=")[::2] for each in env_list("OIDC_ROLES")),
+        "roles_claim": os.environ.get("OIDC_ROLES_CLAIM", "groups"),
+        "email_domains": env_list("OIDC_EMAIL_DOMAINS"),  # whose addresses need no confirmation
+        "sign_up": env_bool("OIDC_SIGN_UP", default=True),  # whether who comes for the first time gets an account
+        "asks_second_factor": env_bool("OIDC_ASKS_SECOND_FACTOR", default=False),
+    }
+    _provider = urlsplit(_issuer)
+    if _provider.scheme != "https" and _provider.hostname not in {"127.0.0.1", "localhost"}:
+        raise ImproperlyConfigured(f"OIDC_ISSUER must be an https address, not {_issuer!r}.")
+    if {"common", "organizations", "consumers"} & set(_provider.path.split("/")):
+        raise ImproperlyConfigured("OIDC_ISSUER must name your own tenant; this one lets every Microsoft account in.")
+    if not OIDC["client_id"] or not OIDC["client_secret"]:
+        raise ImproperlyConfigured("With OIDC_ISSUER, set OIDC_CLIENT_ID and OIDC_CLIENT_SECRET too.")
+    if unknown := sorted(set(OIDC["roles"].values()) - {"viewer", "operator", "admin"}):
+        raise ImproperlyConfigured(
+            f"OIDC_ROLES must be such as 7f3c…=admin,9ab2…=viewer; {', '.join(map(repr, unknown))} is no role."
+        )
+SOCIALACCOUNT_ADAPTER = "webapp.accounts.oidc.adapter.CompanyAdapter"
+SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"provider_class": "webapp.accounts.oidc.provider.CompanyProvider"}}
+SOCIALACCOUNT_STORE_TOKENS = False  # nothing is done over there in anybody's name
+SOCIALACCOUNT_REQUESTS_TIMEOUT = 5  # seconds
+
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_TOTP_ISSUER = "Scorepod"
 MFA_TOTP_TOLERANCE = 1  # the code before and after counts too: phones' clocks differ
 MFA_RECOVERY_CODES_SHOW_ONCE = True
 # Whether those who may change what serves need a second factor.
 ADMIN_MFA_REQUIRED = env_bool("ADMIN_MFA_REQUIRED", default=not DEBUG)
+ADMIN_MFA_AGE = env_int("ADMIN_MFA_HOURS", 12) * 3600  # seconds that a code typed opens the admin for
+
+# The security log. The database itself keeps the last 90 days.
+AUDIT_KEPT_DAYS = env_int("AUDIT_KEPT_DAYS", 400)
+if AUDIT_KEPT_DAYS < AUDIT_KEPT_AT_LEAST:
+    raise ImproperlyConfigured(f"AUDIT_KEPT_DAYS must be {AUDIT_KEPT_AT_LEAST} or more, not {AUDIT_KEPT_DAYS}.")
 
 # Whom `manage.py ensure_users` makes, once.
 FIRST_USERS = {
@@ -494,7 +548,8 @@ CONTENT_SECURITY_POLICY: dict[str, Any] = {
         "font-src": [SELF],
         "connect-src": [SELF],
         "manifest-src": [SELF],
-        "form-action": [SELF],
+        # The provider's own page, too: browsers check where the form that leads there is redirected to.
+        "form-action": [SELF, *([f"{_provider.scheme}://{_provider.netloc}"] if OIDC else [])],
         "base-uri": [NONE],
         "object-src": [NONE],
         "frame-ancestors": [NONE],

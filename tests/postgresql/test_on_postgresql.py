@@ -39,6 +39,31 @@ left = [event.reason for event in Event.objects.all()]
 print(json.dumps({"said": said, "left": left, "served": Version.objects.get().state}))
 """
 
+LOG_SCRIPT = """
+import json
+from datetime import timedelta
+from django.db import IntegrityError, connection, transaction
+from django.utils import timezone
+from webapp.audit.models import SecurityEvent
+SecurityEvent.objects.create(kind="signed_in", about="new")
+SecurityEvent.objects.create(kind="signed_in", about="old", at=timezone.now() - timedelta(days=91))
+said = []
+for statement in (
+    "UPDATE audit_securityevent SET actor = 'nobody'",
+    "DELETE FROM audit_securityevent",
+    "TRUNCATE audit_securityevent",
+    "INSERT INTO audit_securityevent SELECT * FROM audit_securityevent ON CONFLICT (id) DO UPDATE SET actor = 'nobody'",
+):
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(statement)
+        said.append("done")
+    except IntegrityError as error:
+        said.append(str(error).splitlines()[0])
+SecurityEvent.objects.filter(about="old").delete()
+print(json.dumps({"said": said, "left": [event.about for event in SecurityEvent.objects.filter(kind="signed_in")]}))
+"""
+
 
 @pytest.fixture
 def manage(database_url):
@@ -64,6 +89,16 @@ def test_the_history_cannot_be_altered_and_nothing_serves_unchecked(manage):
     manage("migrate", "-v0", "registry", "0001")
 
 
+def test_the_security_log_cannot_be_altered_and_loses_only_what_is_old(manage):
+    manage("migrate", "-v0")
+    manage("migrate", "-v0")
+    outcome = json.loads(manage("shell", "-v0", "-c", LOG_SCRIPT).splitlines()[-1])
+    assert outcome["left"] == ["new"]
+    assert len(outcome["said"]) == 4
+    assert {said.partition(",")[0] for said in outcome["said"]} == {"The security log cannot be altered"}
+    manage("migrate", "-v0", "audit", "0001")
+
+
 # What runs in one process each, the longest first: folders and files of tests/webapp.
 RUNS = {
     "batch": ["batch"],
@@ -74,7 +109,7 @@ RUNS = {
     "keys": ["keys"],
     "usage": ["usage"],
     "webhooks": ["webhooks"],
-    "accounts": ["accounts"],
+    "accounts": ["accounts", "audit"],
 }
 
 

@@ -1,7 +1,9 @@
 from typing import Any, TypeVar
 
-import allauth.mfa.admin  # its page has to be there before it can be taken off, below
+import allauth.mfa.admin  # its pages have to be there before they can be taken off, below
+import allauth.socialaccount.admin
 from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
 from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
@@ -9,12 +11,13 @@ from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm
 from django.contrib.auth.models import Group
 from django.db.models import Count, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 
 from webapp.accounts import services
 from webapp.accounts.models import Plan, ServiceAccount, User
+from webapp.audit.recording import Kind, record
 from webapp.errors import InvalidInput
 
 U = TypeVar("U", bound=User)
@@ -66,6 +69,12 @@ class UserAdmin(PeopleAdmin[User], DjangoUserAdmin[User]):
     @admin.display(description="Role")
     def role(self, user: User) -> str:
         return user.role
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002  # Django's name
+        answer = super().user_change_password(request, id, form_url)
+        if request.method == "POST" and answer.status_code == 302:
+            record(Kind.PASSWORD_CHANGED, account=User.objects.get(pk=id))
+        return answer
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
         if db_field.name == "groups":
@@ -223,6 +232,28 @@ admin.site.unregister(Group)
 @admin.register(Group)
 class GroupAdmin(DjangoGroupAdmin):
     filter_horizontal = ()
+
+
+# Providers stand in the settings, and no token of theirs is kept.
+for model in (allauth.socialaccount.admin.SocialApp, allauth.socialaccount.admin.SocialToken):
+    admin.site.unregister(model)
+admin.site.unregister(SocialAccount)
+
+
+@admin.register(SocialAccount)
+class SocialAccountAdmin(admin.ModelAdmin[SocialAccount]):
+    """Who signs in with the organisation's identity provider: to be seen, and to be taken apart."""
+
+    list_display = ("user", "provider", "uid", "last_login")
+    list_select_related = ("user",)
+    search_fields = ("user__email", "uid")
+    fields = readonly_fields = ("user", "provider", "uid", "last_login", "date_joined")
+
+    def has_add_permission(self, _request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, _request: HttpRequest, _obj: SocialAccount | None = None) -> bool:
+        return False
 
 
 # allauth's own page shows the secret from which the codes are made.

@@ -7,4 +7,4 @@ class AccountsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from webapp.accounts import signals  # noqa: F401, PLC0415  # connects them, once all apps are loaded
+        from webapp.accounts import audited, signals  # noqa: F401, PLC0415  # listen, once all apps are loaded

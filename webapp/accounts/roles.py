@@ -1,9 +1,12 @@
 """Who may enter the admin, and what is asked of them at its door."""
 
+import time
+
 from allauth.account.authentication import get_authentication_records
 from allauth.mfa.models import Authenticator
 from allauth.mfa.signals import authenticator_added
 from allauth.mfa.utils import is_mfa_enabled
+from allauth.socialaccount.models import SocialAccount
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.dispatch import receiver
@@ -11,8 +14,8 @@ from django.http import HttpRequest
 
 from webapp.accounts.models import User
 
-# In the session in which the authenticator app was set up, and so a code of it was typed: the person's id.
-SET_UP_HERE = "second_factor_set_up_here"
+# In the session in which the authenticator app was set up, and so a code of it was typed: the person's id, and when.
+SET_UP_HERE = "second_factor_set_up"
 # In the session: where the person was going when the second factor was asked for.
 BACK_TO = "second_factor_back_to"
 
@@ -43,9 +46,27 @@ def has_second_factor(user: User) -> bool:
 
 
 def gave_a_code(request: HttpRequest) -> bool:
-    """Whether a code was typed in this session. In one that is older than the second factor it may not have been."""
-    methods = {record.get("method") for record in get_authentication_records(request, request.user)}
-    return "mfa" in methods or request.session.get(SET_UP_HERE) == request.user.pk
+    """Whether a code was typed in this session, and not too long ago; the identity provider may see to that for us."""
+    if settings.OIDC and settings.OIDC["asks_second_factor"] and came_with_company(request):
+        return True
+    since = time.time() - settings.ADMIN_MFA_AGE
+    records = get_authentication_records(request, request.user)
+    user_id, set_up_at = request.session.get(SET_UP_HERE, (None, 0))
+    return any(record["method"] == "mfa" and record["at"] > since for record in records) or (
+        user_id == request.user.pk and set_up_at > since
+    )
+
+
+def came_with_company(request: HttpRequest) -> bool:
+    """Whether the person came by the organisation's identity provider, not too long ago."""
+    since = time.time() - settings.ADMIN_MFA_AGE
+    records = get_authentication_records(request, request.user)
+    return any(record["method"] == "socialaccount" and record["at"] > since for record in records)
+
+
+def has_company_roles(user: User) -> bool:
+    """Whether the person's roles come from the organisation's groups: they are looked at when the person signs in."""
+    return bool(settings.OIDC and settings.OIDC["roles"]) and SocialAccount.objects.filter(user=user).exists()
 
 
 @receiver(authenticator_added)
@@ -53,4 +74,4 @@ def remember_where_it_was_set_up(
     request: HttpRequest, user: User, authenticator: Authenticator, **_signal: object
 ) -> None:
     if authenticator.type == Authenticator.Type.TOTP:  # new recovery codes need no code of the app
-        request.session[SET_UP_HERE] = user.pk
+        request.session[SET_UP_HERE] = (user.pk, time.time())

@@ -1,13 +1,15 @@
 """What happens to a person's account as a whole."""
 
 import secrets
+from collections.abc import Collection
 
 import structlog
 from allauth.account.models import EmailAddress
+from django.contrib.auth.models import Group
 from django.db import transaction
 from django.utils.text import slugify
 
-from webapp.accounts.models import SERVICE_DOMAIN, User
+from webapp.accounts.models import SERVICE_DOMAIN, Role, User
 from webapp.errors import InvalidInput, NotAllowed
 
 log = structlog.get_logger(__name__)
@@ -53,6 +55,14 @@ def make_service_account(name: str, responsible: User) -> User:
     account.save(force_insert=True)
     log.info("service_account_made", user_id=account.pk, responsible_id=responsible.pk)
     return account
+
+
+@transaction.atomic
+def take_roles(user: User, roles: Collection[str]) -> None:
+    """Gives the person these roles, as Role names them, and takes the others away. Other groups stay."""
+    held = set(user.groups.filter(name__in=Role.values).values_list("name", flat=True))
+    user.groups.add(*Group.objects.filter(name__in=set(roles) - held))
+    user.groups.remove(*Group.objects.filter(name__in=held - set(roles)))
 
 
 @transaction.atomic

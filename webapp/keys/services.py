@@ -14,6 +14,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from webapp.accounts.models import User
+from webapp.audit.recording import Kind, record
 from webapp.errors import Conflict, InvalidInput, NotSignedIn
 from webapp.keys import mails, tokens
 from webapp.keys import networks as nets
@@ -98,6 +99,7 @@ def create(
         token = _new_secret(key)
         if by is not None:
             mails.tell_later(key, mails.CREATED, by)
+        record(Kind.KEY_CREATED, account=owner, by=by, about=key.prefix, scopes=key.scopes, networks=key.networks)
     log.info("api_key_created", prefix=key.prefix, scopes=key.scope, owner_id=owner.pk)
     return NewKey(key, str(token))
 
@@ -107,6 +109,7 @@ def change(key: ApiKey, *, name: str, networks: Collection[Network]) -> None:
     key.name, key.networks = name, nets.joined(networks)
     with _one_of_its_name(key):
         key.save(update_fields=["name", "networks"])
+        record(Kind.KEY_CHANGED, account=key.owner, about=key.prefix, networks=key.networks)
     log.info("api_key_changed", prefix=key.prefix, networks=key.networks, owner_id=key.owner_id)
 
 
@@ -139,6 +142,7 @@ def rotate(
         KeySecret.objects.filter(key=locked, ends_at__lte=now - ENDED_SECRETS_KEPT).delete()
         if by is not None:
             mails.tell_later(key, mails.ROTATED, by)
+        record(Kind.KEY_ROTATED, account=key.owner, by=by, about=key.prefix, old_until=ends_at.isoformat())
     key.expires_at = expires_at
     log.info("api_key_rotated", prefix=key.prefix, old_until=ends_at.isoformat(), owner_id=key.owner_id)
     return NewKey(key, str(token))
@@ -149,6 +153,7 @@ def end_old_secrets(key: ApiKey) -> int:
     now = timezone.now()
     count = KeySecret.objects.filter(key=key, ends_at__gt=now).update(ends_at=now)
     if count:
+        record(Kind.KEY_OLD_SECRETS_ENDED, account=key.owner, about=key.prefix, count=count)
         log.info("api_key_old_secrets_ended", prefix=key.prefix, count=count, owner_id=key.owner_id)
     return count
 
@@ -159,6 +164,7 @@ def revoke(key: ApiKey, *, by: User | None = None) -> bool:
     revoked = ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=now) == 1
     if revoked:
         key.revoked_at = now
+        record(Kind.KEY_REVOKED, account=key.owner, by=by, about=key.prefix)
         log.info("api_key_revoked", prefix=key.prefix, owner_id=key.owner_id)
         if by is not None:
             mails.tell_later(key, mails.REVOKED, by)

@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from webapp import queues
 from webapp.accounts.models import User
+from webapp.audit import recording
 from webapp.errors import Conflict, InvalidInput, StoreError
 from webapp.registry import hindrances, queries, shadow, trials
 from webapp.registry.models import MOST_CANARY, Check, Event, Rollout, ScoringModel, Version
@@ -28,6 +29,8 @@ from webapp.scoring import store
 log = structlog.get_logger(__name__)
 
 Kind, Role, State = Event.Kind, Version.Role, Version.State
+# Of these the security log says that they happened, and which event of the history tells the rest.
+AUDITED = {Kind.PROMOTED, Kind.ROLLED_BACK, Kind.CANARY_STARTED, Kind.RETIRED, Kind.ARTIFACT_DELETED, Kind.SETTINGS}
 SETTINGS = ("title", "quality_tolerance", "latency_tolerance", "error_factor", "latency_factor", "least_requests")
 
 
@@ -616,6 +619,9 @@ def record_event(
         actor=_address(by),
         actor_id=by.pk if by else None,
     )
+    if kind in AUDITED:
+        about = f"{model.name} {version.name if version else ''}".strip()
+        recording.record(recording.Kind.MODEL_CHANGED, by=by, about=about, what=kind.value, history_event=event.pk)
     log.info("model_event", model=model.name, version=version.name if version else "", kind=kind.value, by=event.actor)
     return event
 

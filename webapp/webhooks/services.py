@@ -3,12 +3,14 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from urllib.parse import urlsplit
 
 import structlog
 from django.db import transaction
 from django.utils import timezone
 
 from webapp.accounts.models import User
+from webapp.audit.recording import Kind, record
 from webapp.errors import Conflict, InvalidInput, NotFound
 from webapp.webhooks import deliveries, events, sealing, signing, targets
 from webapp.webhooks.models import TEST, Delivery, Endpoint, EventType
@@ -41,6 +43,7 @@ def create(owner: User, *, url: Checked, event_types: Collection[str], descripti
             raise Conflict(f"You have {MOST} webhooks. Delete one that you no longer need.")
         endpoint = Endpoint.objects.create(owner=owner, url=url, events=wanted, description=description)
         endpoint.secrets.create(sealed=sealing.seal(secret))
+        record(Kind.WEBHOOK_CREATED, account=owner, about=str(endpoint.pk), host=endpoint.host)
     log.info("webhook_created", webhook=str(endpoint.pk), owner_id=owner.pk)
     return NewSecret(endpoint, secret)
 
@@ -62,8 +65,13 @@ def change(
         changed["url"] = targets.checked(url)
     if description is not None:
         changed["description"] = description
-    if changed and not Endpoint.objects.filter(pk=endpoint.pk).update(**changed):
-        raise NotFound(GONE)
+    if not changed:
+        return
+    with transaction.atomic():
+        if not Endpoint.objects.filter(pk=endpoint.pk).update(**changed):
+            raise NotFound(GONE)
+        host = urlsplit(changed.get("url", endpoint.url)).netloc
+        record(Kind.WEBHOOK_CHANGED, account=endpoint.owner, about=str(endpoint.pk), host=host)
 
 
 def _known(event_types: Collection[str]) -> str:
@@ -79,7 +87,9 @@ def delete(endpoint: Endpoint) -> None:
     """Deletes it with its secrets and its log; what is on its way is not tried any more."""
     with transaction.atomic():
         Endpoint.objects.select_for_update().filter(pk=endpoint.pk).first()  # see deliveries.settle
-        Endpoint.objects.filter(pk=endpoint.pk).delete()
+        if not Endpoint.objects.filter(pk=endpoint.pk).delete()[0]:
+            return  # somebody else did
+        record(Kind.WEBHOOK_DELETED, account=endpoint.owner, about=str(endpoint.pk), host=endpoint.host)
     log.info("webhook_deleted", webhook=str(endpoint.pk), owner_id=endpoint.owner_id)
 
 
@@ -97,6 +107,7 @@ def rotate(endpoint: Endpoint, now: datetime | None = None) -> NewSecret:
             raise Conflict(f"{MOST_SECRETS} secrets sign at this time. Wait until the oldest has ended.")
         endpoint.secrets.filter(expires_at=None).update(expires_at=now + OVERLAP)
         endpoint.secrets.create(sealed=sealing.seal(secret), created_at=now)
+        record(Kind.WEBHOOK_SECRET_ROTATED, account=endpoint.owner, about=str(endpoint.pk), host=endpoint.host)
     log.info("webhook_secret_rotated", webhook=str(endpoint.pk), owner_id=endpoint.owner_id)
     return NewSecret(endpoint, secret, now + OVERLAP)
 

@@ -213,6 +213,21 @@ def test_a_session_from_before_the_second_factor_gives_a_code_first(second_facto
     assert client.get(ADMIN).status_code == 200
 
 
+def test_a_code_typed_long_ago_is_asked_for_again(second_factor_needed, settings):
+    settings.ADMIN_MFA_AGE = 3600
+    member = make_member("operator")
+    secret = with_app(member)
+    client = signed_in(member)
+    client.post(reverse("mfa_authenticate"), {"code": code_of(secret)})
+    session = client.session
+    for record in session["account_authentication_methods"]:
+        record["at"] -= 3601
+    session.save()
+    assert client.get(ADMIN)["Location"].startswith(reverse("mfa_reauthenticate"))
+    client.post(reverse("mfa_reauthenticate"), {"code": code_of(secret, later=1)})
+    assert client.get(ADMIN).status_code == 200
+
+
 def test_new_recovery_codes_are_no_code_of_the_app(second_factor_needed):
     member = make_member("operator")
     client = signed_in(member)

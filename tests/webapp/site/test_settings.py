@@ -16,6 +16,13 @@ GOOD = {
     "EMAIL_URL": "smtp+tls://user:p%40ss@mail.example.org:587",
 }
 
+ENTRA = {
+    "OIDC_ISSUER": "https://login.microsoftonline.com/8f5e1f0a-0000-4000-8000-000000000000/v2.0",
+    "OIDC_CLIENT_ID": "1b1f6c1e-0000-4000-8000-000000000000",
+    "OIDC_CLIENT_SECRET": "from the portal",
+    "OIDC_ROLES": "3c1d7e52-0000-4000-8000-000000000000=admin",
+}
+
 
 def check(*flags: str, **changed: str | None) -> subprocess.CompletedProcess[str]:
     """`manage.py check` in an environment of its own; a None takes a variable out."""
@@ -50,6 +57,12 @@ def test_a_deployed_site_has_nothing_to_complain_about():
         ({"API_KEY_HMAC_SECRET": GOOD["SECRET_KEY"]}, "are the same"),
         ({"DEBUG": "on"}, "DEBUG is on while PUBLIC_URL is https"),
         ({"EMAIL_URL": "console:", "EMAIL_VERIFICATION": "mandatory"}, "Nobody can confirm an address"),
+        ({"AUDIT_KEPT_DAYS": "30"}, "AUDIT_KEPT_DAYS must be 90 or more"),
+        ({**ENTRA, "OIDC_ISSUER": "http://login.example"}, "OIDC_ISSUER must be an https address"),
+        ({**ENTRA, "OIDC_ISSUER": "https://login.microsoftonline.com/common/v2.0"}, "OIDC_ISSUER must name your own"),
+        ({**ENTRA, "OIDC_CLIENT_SECRET": None}, "set OIDC_CLIENT_ID and OIDC_CLIENT_SECRET"),
+        ({**ENTRA, "OIDC_ROLES": "7f3c=root"}, "'root' is no role"),
+        ({**ENTRA, "OIDC_ROLES": "7f3c"}, "OIDC_ROLES must be such as"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
@@ -57,6 +70,21 @@ def test_a_wrong_value_stops_the_start_and_says_what_to_do(changed, told):
     outcome = check(**changed)
     assert outcome.returncode != 0
     assert told in outcome.stderr
+
+
+def test_a_site_with_an_identity_provider_has_nothing_to_complain_about():
+    outcome = check("--deploy", "--fail-level", "WARNING", **ENTRA)
+    assert outcome.returncode == 0, outcome.stderr
+
+
+def test_forms_may_lead_to_the_identity_provider_and_nowhere_else():
+    code = (
+        "from django.test import Client\n"
+        "answer = Client().get('/health', headers={'Host': 'scoring.example.org', 'X-Forwarded-Proto': 'https'})\n"
+        "print(answer['Content-Security-Policy'])"
+    )
+    outcome = manage("shell", "--no-imports", "--command", code, **ENTRA)
+    assert "form-action 'self' https://login.microsoftonline.com;" in outcome.stdout, outcome.stderr
 
 
 def test_https_without_a_trusted_proxy_is_warned_about():
