@@ -8,7 +8,7 @@ REQUIREMENTS := requirements.txt webapp/requirements.txt scoring_service/require
 	scoring_service/requirements-gpu.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-images check check-k8s check-azure format weights bench images clean
+.PHONY: help install run test test-images check check-k8s check-azure audit format weights bench images clean
 
 help:  ## List the commands
 	@sed -n 's/^\([a-z0-9-]*\):.*  ## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name what; do \
@@ -69,6 +69,9 @@ $(TOOLS)/%/.installed: Makefile
 	@test -x $(@D)/bin/python || "$(PYTHON)" -m venv $(@D)
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-input "$(PACKAGE)"
 	@touch $@
+
+audit: $(VENV)/.installed  ## Look for secrets in the source and known vulnerabilities in what is installed
+	@$(BIN) .ci/audit.py $(AUDIT_OPTIONS)
 
 format: $(VENV)/.installed  ## Format the Python code and mend what the linter can
 	@$(BIN) -m ruff check --fix .
