@@ -75,6 +75,7 @@ GROUPS = (
         install="apt-get install nginx-light libnginx-mod-stream",
         leaves="/usr/lib/nginx/modules/ngx_stream_module.so",
     ),
+    Group("HTTPS tests", place="system/test_https.py", program="nginx", install="apt-get install nginx"),
     Group("tests of examples", place="system/test_examples", program="node", install="apt-get install nodejs"),
 )
 LEFT_OUT = pytest.StashKey[set[Group]]()

@@ -4,7 +4,9 @@ What is left of a body would be taken for the next request, so the server must r
 LEFT_UNREAD we read it; above, closing is cheaper, and the answer says so (gunicorn_conf.py).
 """
 
+import socket
 import time
+from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
@@ -14,6 +16,7 @@ from django.http import HttpRequest, UnreadablePostError
 
 LEFT_UNREAD = 4 * 1024 * 1024  # bytes
 READ_FOR = 5.0  # seconds, for a client that sends slowly
+LINGER_FOR = 2.0  # seconds
 PIECE = 64 * 1024  # bytes
 
 
@@ -32,6 +35,20 @@ def read_rest(request: HttpRequest) -> None:
             pass
     except UnreadablePostError:
         pass  # the client has gone; there is no next request
+
+
+def linger(connection: socket.socket) -> None:
+    """Takes in and forgets what still comes on a connection that is about to end, until its sender has had the answer.
+
+    Closed at once, with bytes unread, it would be reset, and a proxy that is still sending would call that a failure.
+    """
+    until = time.monotonic() + LINGER_FOR
+    with suppress(OSError):  # the sender has gone, or takes too long
+        connection.shutdown(socket.SHUT_WR)
+        while (left := until - time.monotonic()) > 0:
+            connection.settimeout(left)
+            if not connection.recv(PIECE):
+                return
 
 
 class FewFiles(FileUploadHandler):

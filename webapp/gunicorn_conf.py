@@ -20,7 +20,7 @@ if metrics_bind and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # there alrea
 from prometheus_client.multiprocess import mark_process_dead
 
 from webapp import metrics
-from webapp.bodies import LEFT_UNREAD, length_of
+from webapp.bodies import LEFT_UNREAD, length_of, linger
 from webapp.logs import logging_config
 
 bind = os.environ.get("WEB_BIND", "127.0.0.1:8000")
@@ -30,7 +30,9 @@ workers = int(os.environ.get("WEB_WORKERS", "1"))
 threads = int(os.environ.get("WEB_THREADS", "16"))
 timeout = 60  # seconds without a sign of life from a process
 graceful_timeout = int(os.environ.get("WEB_GRACEFUL_TIMEOUT_S", "30"))  # longer than the longest scoring call
-keepalive = 5  # seconds
+# Seconds that an idle connection stays: longer than proxies keep theirs (nginx a minute), so that none sends a request
+# on one that is just being closed.
+keepalive = 75
 # Django itself decides which proxy's headers count (TRUSTED_PROXY_COUNT).
 forwarded_allow_ips = ""
 limit_request_line = 8190  # bytes: the most that gunicorn bounds at all
@@ -46,6 +48,12 @@ def pre_request(_worker: Any, request: Any) -> None:
     """Ends the connection after a body that may be left unread, so that the answer's Connection header says so."""
     if length_of(dict(request.headers).get("CONTENT-LENGTH")) > LEFT_UNREAD:
         request.must_close = True
+
+
+def post_request(_worker: Any, request: Any, environ: dict[str, Any], _answer: Any) -> None:
+    """Lets the sender of a large body that was refused have the answer, before gunicorn closes the connection."""
+    if request.must_close and getattr(request.body.reader, "length", 0):  # bytes of it that nobody has read
+        linger(environ["gunicorn.socket"])
 
 
 def when_ready(server: Any) -> None:
