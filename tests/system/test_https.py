@@ -8,10 +8,7 @@ import signal
 import socket
 import ssl
 import sys
-import threading
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from http.cookies import Morsel, SimpleCookie
@@ -20,18 +17,15 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
-from tests.cluster import PODS, Cluster, Program, cluster, status_of, wait_until
+from tests.cluster import Cluster, Program, cluster, status_of, wait_until
 from tests.gateway import HOST, Gateway
 from tests.product import free_ports
 from tests.scoring_service import obedient
-from tests.system.operating import QUESTIONS, Traffic, make_keys
+from tests.system.operating import QUESTIONS, make_keys
 
 MODEL = "faq-javascript"
 BAD_KEYS = 10  # a minute and network
 THREADS = 8  # of a process of the site
-# As the manifests have it, but shorter: a process that shall end is first asked nothing new for so long, and then told;
-# it has so long to answer what it has begun.
-PRE_STOP, GRACE = 2, 20  # seconds
 UNSPEAKABLE = "an unspeakable question"
 
 
@@ -51,7 +45,7 @@ class Front:
         """One more process of the site, which nginx does not know yet. Returns when it is ready."""
         [port] = free_ports(1)
         command = [sys.executable, "-m", "gunicorn", "--config", "webapp/gunicorn_conf.py", "webapp.wsgi"]
-        own = {"WEB_BIND": f"127.0.0.1:{port}", "WEB_THREADS": str(THREADS), "WEB_GRACEFUL_TIMEOUT_S": str(GRACE)}
+        own = {"WEB_BIND": f"127.0.0.1:{port}", "WEB_THREADS": str(THREADS)}
         site = Program(f"web-{port}", command, {**self.cluster.env, **own}, self.cluster.var / f"web-{port}.log")
         self.sites[port] = site
         site.start()
@@ -338,50 +332,6 @@ def test_a_site_that_is_gone_is_a_problem_at_once_and_comes_back(front, key):
     with front.client() as http:
         answer = ask(http, key, QUESTIONS[0])
         assert answer.status_code == 200, answer.text
-
-
-def test_new_pods_and_new_processes_of_the_site_cost_no_request(front, key):
-    """One pod after the other is replaced, then both processes of the site by new ones, while people ask.
-
-    What an old process has begun, such as taking in an upload, it ends.
-    """
-    # Each question has a connection of its own: whoever keeps one must be ready for its end.
-    traffic = Traffic(front.nginx.url, [key], tls=front.nginx.trust(), kept=False)
-    rows, last = b"question\n" + b"how do I copy an array\n" * 10_000, b"what is a closure\n"
-    told_to_end = threading.Event()
-
-    def slowly() -> Iterator[bytes]:
-        yield rows
-        told_to_end.wait(60)
-        time.sleep(1)
-        yield last
-
-    with traffic.flowing(), front.client() as http, ThreadPoolExecutor() as threads:
-        for name in PODS:
-            front.cluster.programs[name].end(signal.SIGTERM)
-            assert front.cluster.programs[name].process.returncode == 0
-            front.cluster.start(name)
-        uploads = [threads.submit(upload, http, key, slowly(), len(rows + last)) for _ in range(2)]
-        wait_until("the uploads have begun", lambda: arriving(front) == len(uploads))
-        old = dict(front.sites)
-        front.sites.clear()
-        front.add()
-        front.add()
-        front.nginx.point_at(front.ports)
-        time.sleep(PRE_STOP)
-        for site in old.values():
-            site.process.send_signal(signal.SIGTERM)
-        told_to_end.set()
-        assert [each.result().status_code for each in uploads] == [202] * len(uploads)
-        for site in old.values():
-            assert site.process.wait(GRACE) == 0, site.log
-    assert traffic.failed == []
-    assert len(traffic.asked) > 100
-
-
-def arriving(front: Front) -> int:
-    """Uploads of batches that are on their way to the disk."""
-    return len(list((front.cluster.var / "batches" / "incoming").glob("*")))
 
 
 # What is written down -------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from django.utils import timezone
 from tests.pods import Pod, start_pod
 from tests.product import ROOT, free_ports
 from tests.scoring_service import obedient
+from tests.scoring_service.asking import metric
 from tests.scoring_service.conftest import OBEDIENT
 from webapp import celery
 from webapp.registry import evaluation_sets, gate, publishing, services
@@ -314,13 +315,20 @@ def test_a_champion_that_no_pod_has_is_not_compared_with(model, tmp_path, store)
     assert report["note"] == "Version 1 serves but is ready on no pod, so nothing was compared."
 
 
-def test_a_champion_that_leaves_in_the_middle_costs_only_the_comparison(model, tmp_path, store):
+def test_a_champion_that_leaves_in_the_middle_costs_only_the_comparison(pod, model, tmp_path, store):
     serve(register(model))
     version = register(model, parameters={"slow_ms": 20})
     measure_on(model, tmp_path, *((f"q{number}", f"q{number}") for number in range(50)))
-    timer = later(0.8, lambda: obedient.route(store, "", model=model.name, warm=[version.name]))
+
+    def leave_in_the_middle() -> None:
+        asked = {"model": model.name, "version": version.name}
+        pod.wait_until("was asked", lambda pod: metric(pod, "scoring_rows_total", **asked) >= 5)
+        obedient.route(store, "", model=model.name, warm=[version.name])
+
+    leaving = threading.Thread(target=leave_in_the_middle)
+    leaving.start()
     check = checked(version, patience=0.5)
-    timer.join()
+    leaving.join()
     assert check.state == Check.State.PASSED
     assert check.report["champion"] is None
     assert check.report["note"].startswith("Version 1 could not be compared with: Given up after 0.5 s.")
