@@ -1,6 +1,7 @@
 """A version's way from the store into memory: verified, loaded, warmed up."""
 
 import asyncio
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,9 +27,15 @@ RUNTIMES: Mapping[str, str] = {
     "torchvision": "scoring_service.runtimes.torchvision",
     "onnx": "scoring_service.runtimes.onnx",
     "skops": "scoring_service.runtimes.skops",
+    "torch": "scoring_service.runtimes.torch",
+    "keras": "scoring_service.runtimes.keras",
 }
 # What runs code of its own: only for pods that were told so.
 SCRIPTS: Mapping[str, str] = {"script": "scoring_service.runtimes.script"}
+
+
+# Versions load in threads of their own, and large libraries do not stand being imported by two at once.
+_importing = threading.Lock()
 
 
 @dataclass(eq=False)
@@ -80,7 +87,8 @@ def loaded(
     try:
         if written:
             store.verify(directory, manifest)
-        load: Loader = import_module(runtimes[manifest.runtime]).load
+        with _importing:
+            load: Loader = import_module(runtimes[manifest.runtime]).load
         with (memory or Memory()).loading(manifest):
             runtime = load(directory, manifest)
             try:

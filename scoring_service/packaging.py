@@ -29,6 +29,8 @@ class Format:
 FORMATS: Mapping[str, Format] = {
     "onnx": Format((".onnx",), "cpu", ("onnxruntime",)),
     "skops": Format((".skops",), "cpu", ("scikit-learn", "skops")),
+    "torch": Format((".pt2", ".pt"), "gpu", ("torch",)),
+    "keras": Format((".keras",), "gpu", ("keras",)),
     "script": Format((".py",), "cpu"),
 }
 
