@@ -108,6 +108,13 @@ def test_where_it_may_be_away_that_is_still_said_loudly(repository):
     assert "!!! NOT CHECKED" in done.stdout
 
 
+def test_an_audit_that_breaks_is_no_service_that_is_away(repository, service):
+    (repository / "requirements.txt").write_text("no such line\n")
+    done = audit(repository, service, "--unreachable", "tell")
+    assert done.returncode == 1
+    assert "NOT CHECKED" not in done.stdout
+
+
 def test_the_security_page_names_tests_that_exist():
     page = (ROOT / "docs" / "security.md").read_text()
     shown = [line.rsplit("|", 2)[1] for line in page.splitlines() if line.endswith("` |")]

@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured, PermissionDenied, Valid
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
-from webapp.accounts import audited, guesses
+from webapp.accounts import audited, guesses, roles
 from webapp.accounts.models import SERVICE_DOMAIN, User
 from webapp.audit.recording import Kind
 
@@ -52,6 +52,8 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
     def post_login(self, request: HttpRequest, user: User, **options: Any) -> HttpResponse:
         answer: HttpResponse = super().post_login(request, user, **options)
         guesses.remember(answer, user)
+        if roles.has_company_roles(user):  # they are looked at when the person signs in, so that has to be again
+            request.session.set_expiry(settings.ADMIN_MFA_AGE)
         return answer
 
     def clean_email(self, email: str) -> str:

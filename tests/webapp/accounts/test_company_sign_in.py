@@ -285,6 +285,16 @@ def test_the_admin_opens_for_mapped_roles_only_after_a_sign_in_over_there(mapped
     assert come_back(browser, f"{LOGIN}?process=login&next=%2Fadmin%2F").status_code == 403
 
 
+def test_a_session_with_mapped_roles_ends_before_they_grow_old(mapped, settings):
+    mapped.person["groups"] = ["g-ops"]
+    browser = Client()
+    come_back(browser)
+    assert browser.session.get_expiry_age() <= settings.ADMIN_MFA_AGE
+    other = Client()
+    sign_in_by_password(other, make_user("nobody@home.example"))
+    assert other.session.get_expiry_age() > settings.ADMIN_MFA_AGE
+
+
 def test_the_second_factor_is_asked_for_here_unless_the_provider_does(mapped, settings):
     settings.ADMIN_MFA_REQUIRED = True
     mapped.person["groups"] = ["g-ops"]

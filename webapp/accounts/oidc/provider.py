@@ -31,7 +31,7 @@ class CompanyOAuth2Adapter(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  #
                 known = super().openid_config
             except requests.RequestException as error:
                 raise OAuth2Error("The identity provider does not answer.") from error
-            if known.get("issuer") != settings.OIDC["issuer"]:
+            if str(known.get("issuer")).rstrip("/") != settings.OIDC["issuer"]:
                 raise OAuth2Error("The identity provider says that it is another one than OIDC_ISSUER.")
             cache.set(key, known, CONFIGURATION_KEPT)
         return dict(known)
