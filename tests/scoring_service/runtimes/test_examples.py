@@ -28,7 +28,7 @@ def made(folder, script: str, name: str) -> None:
     """Runs the example in a folder and adds what it wrote to the store there, as the model `name`."""
     folder.mkdir(exist_ok=True)
     environment = {**os.environ, "KERAS_BACKEND": "torch"}
-    subprocess.run([sys.executable, ROOT / "examples" / script], cwd=folder, env=environment, check=True)
+    subprocess.run([sys.executable, ROOT / "docs" / "examples" / script], cwd=folder, env=environment, check=True)
     stem = script.removesuffix(".py").partition("_")[0]
     [file] = [path for path in folder.iterdir() if path.stem == stem and path.suffix != ".json"]
     added = run(
