@@ -11,8 +11,8 @@ from typing import Any
 
 from celery import bootsteps
 from celery.beat import Scheduler
+from django.conf import settings
 
-STUCK_AFTER = 30.0  # seconds without a round; a round takes less than three, and waits for nothing but the broker
 NOTE_EVERY = 2.0  # seconds
 
 STARTING = "It is starting."
@@ -36,9 +36,9 @@ class Rounds:
         self._noted_at, self._waits_because = math.inf, because
 
     def not_live_because(self) -> str:
-        """Empty while it lives."""
+        """Empty while it lives. A round takes less than three seconds, and waits for nothing but the broker."""
         still = self._clock() - self._noted_at
-        return STUCK.format(seconds=still) if still > STUCK_AFTER else ""
+        return STUCK.format(seconds=still) if still > settings.WORKER_STUCK_AFTER else ""
 
     def not_ready_because(self) -> str:
         return self.not_live_because() or self._waits_because

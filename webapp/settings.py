@@ -263,6 +263,7 @@ QUIET_TASKS = (
 )
 CELERY_WORKER_BEAT = env_bool("WORKER_BEAT", default=False)  # ours: this worker sends what the schedule below says
 CELERY_BEAT_SCHEDULER = "webapp.liveness:NotingScheduler"
+WORKER_STUCK_AFTER = env_int("WORKER_STUCK_AFTER_S", 30)  # seconds without a round, and a loop is taken to hang
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "keys.remind": {"task": "keys.remind", "schedule": crontab(minute="7"), "options": {"expires": 3600}},
     # Older ones are for nobody: the next has looked since.

@@ -16,7 +16,8 @@ from tests.environment import SCRATCH
 from tests.k8s import manifests
 from tests.product import free_ports
 from tests.servers import Redis, a_redis
-from webapp.liveness import STUCK_AFTER
+
+STUCK_AFTER = 10  # seconds
 
 # celery's command line, but a SIGUSR2 has the main thread wait for ever: in it, tasks are taken, and sent by the clock.
 HANGS = """
@@ -68,6 +69,7 @@ def probed(request, objects, redis: Redis, tmp_path: Path) -> Iterator[Probed]:
     _, *arguments = container["command"]
     [port] = free_ports(1)
     bind = {"METRICS_BIND": f"127.0.0.1:{port}", "REDIS_URL": redis.url, "VAR_DIR": str(SCRATCH)}
+    bind["WORKER_STUCK_AFTER_S"] = str(STUCK_AFTER)
     command = [sys.executable, "-c", HANGS, *arguments]
     program = Program(request.param, command, {**os.environ, **bind}, tmp_path / "log")
     try:
