@@ -6,6 +6,14 @@ from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
 
+_sharing = 1  # processes
+
+
+def share_among(processes: int) -> None:
+    """From now on `cpu_limit` tells this process's part: so many like it use the same CPUs."""
+    global _sharing  # noqa: PLW0603  # one for the process, from its start on
+    _sharing = processes
+
 
 def cpu_limit(cgroup: Path = _CGROUP) -> int:
     """CPUs this process may use at once, at least 1: those it is bound to, and a container's quota rounded up.
@@ -14,7 +22,7 @@ def cpu_limit(cgroup: Path = _CGROUP) -> int:
     """
     bound = len(os.sched_getaffinity(0))
     quota = _quota(cgroup)
-    return bound if quota is None else max(1, min(bound, math.ceil(quota)))
+    return max(1, (bound if quota is None else min(bound, math.ceil(quota))) // _sharing)
 
 
 def _quota(cgroup: Path) -> float | None:

@@ -1,16 +1,21 @@
-"""Puts the peers' workloads into a store as scoring scripts.
+"""Puts the peers' workloads into a store as scoring scripts, and writes STORE/cases.toml, which a harness may take.
 
 python -m bench.peers.pack WORKLOADS.PY STORE [faq] [image]
 
-Asked as `q`, the question or the picture. Their pods need ALLOW_SCORING_SCRIPTS=1.
+Asked as `q`, the question or the picture. Their pods need ALLOW_SCORING_SCRIPTS=1. In cases.toml, {port} stands for the
+port that a pod is to have, and $ in a body for a question or a picture (base64) as a JSON string.
 """
 
+import json
 import sys
 from pathlib import Path
 
 from scoring_service import packaging
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+# What is scored in Python alone: a way to another thread and back would cost more than the row.
+LIGHT = {"faq"}
 TENSORS = {
     "faq": (
         "cpu",
@@ -41,12 +46,42 @@ def pack(workloads: Path, store: Path, name: str) -> None:
         runtime="script",
         title=f"The peers' workload: {name}",
         pool="cpu" if pool == "cpu" else "gpu",
-        parameters={"inputs": inputs, "outputs": outputs},
+        parameters={"inputs": inputs, "outputs": outputs, "light": name in LIGHT},
         extra=[workloads],
         scripts=True,
     )
 
 
+def case(store: Path, name: str) -> str:
+    """How the pod for the workload is started and asked, as a table of TOML."""
+    env = {
+        "PYTHONPATH": str(ROOT),
+        "MODEL_STORE": str(store.resolve()),
+        "SCORING_POOL": TENSORS[name][0],
+        "SCORING_PORT": "{port}",
+        "ALLOW_SCORING_SCRIPTS": "1",
+    }
+    body = '{"inputs": [{"name": "q", "datatype": "BYTES", "shape": [1], "data": [$]}]}'
+    return "\n".join(
+        [
+            "[[case]]",
+            'name = "scorepod"',
+            f'workload = "{name}"',
+            f"cmd = {json.dumps(f'{sys.executable} -m scoring_service serve')}",
+            f"env = {{{', '.join(f'{key} = {json.dumps(value)}' for key, value in env.items())}}}",
+            'health = "/v2/health/ready"',
+            f'path = "/v2/models/peer-{name}/infer"',
+            f"body = '{body}'",
+            "",
+        ]
+    )
+
+
+def main(workloads: Path, store: Path, names: list[str]) -> None:
+    for name in names:
+        pack(workloads, store, name)
+    (store / "cases.toml").write_text("\n".join(case(store, name) for name in names))
+
+
 if __name__ == "__main__":
-    for each in sys.argv[3:] or TENSORS:
-        pack(Path(sys.argv[1]), Path(sys.argv[2]), each)
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:] or list(TENSORS))

@@ -7,6 +7,7 @@ from importlib import import_module
 
 from scoring_service import logging, serving
 from scoring_service.app import create_app
+from scoring_service.cpus import share_among
 from scoring_service.loading import RUNTIMES
 from scoring_service.processes import Door, Room
 from scoring_service.settings import Settings
@@ -27,6 +28,7 @@ def run_pod(settings: Settings, runtimes: Mapping[str, str] = RUNTIMES) -> int:
         return serving.serve(create_app(settings, runtimes), settings)
 
     def serve_inside(room: Room) -> int:
+        share_among(settings.processes)
         return serving.serve(create_app(settings, runtimes, room), settings, room)
 
     if settings.pool == "cpu":

@@ -45,9 +45,10 @@ class Script:
 
     parameters: dict[str, Any]
 
-    def __init__(self, run: Callable[[list[Any]], Any], signature: Signature) -> None:
-        """run: the script's own; takes rows, gives as many results."""
+    def __init__(self, run: Callable[[list[Any]], Any], signature: Signature, *, light: bool) -> None:
+        """run: the script's own; takes rows, gives as many results. light: as its manifest says, of all rows."""
         self._run = run
+        self._light = light
         self.signature = signature
         self.parameters = {}
 
@@ -72,7 +73,7 @@ class Script:
             raise
 
     def light(self, rows: Sequence[Row]) -> bool:
-        return False
+        return self._light
 
     def close(self) -> None:
         """Lets go of the script's module and all that it holds."""
@@ -125,7 +126,7 @@ def load(directory: Path, manifest: Manifest) -> Script:
             raise VersionUnusable(f"{path.name} has no function run(rows)")
         if callable(init := getattr(script, "init", None)):
             init()
-    return Script(run, signature)
+    return Script(run, signature, light=manifest.parameters.get("light") is True)
 
 
 def imported(path: Path, name: str) -> ModuleType:

@@ -9,10 +9,12 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
+from scoring_service.cpus import cpu_limit
 from tests.pods import CLIENT, SERVE, Pod, start_pod
 from tests.scoring_service import obedient
 from tests.scoring_service.asking import INFER, Asking, Gate, answers, ask, metric, question, run
 from tests.scoring_service.conftest import OBEDIENT
+from tests.scoring_service.runtimes.asking import add_script
 
 
 @pytest.fixture
@@ -79,6 +81,18 @@ def test_a_version_is_ready_when_the_last_process_has_it(pod, tmp_path):
     (tmp_path / "go on").touch()
     pod.wait_until("has it", lambda pod: pod.role("obedient", "2") == "READY champion")
     assert {ask(pod, "hello").json()["model_version"] for _ in range(6)} == {"2"}, "all of them answer with it"
+
+
+def test_the_processes_share_the_cpus_between_them(tmp_path):
+    code = "from scoring_service.cpus import cpu_limit\n\ndef run(rows):\n    return [cpu_limit() for row in rows]\n"
+    add_script(tmp_path / "store", "cpus", code)
+    asked = {"inputs": [{"name": "input", "datatype": "BYTES", "shape": [1], "data": ["how many"]}]}
+    told = []
+    for processes in (1, min(2 * cpu_limit(), 8)):
+        env = {"SCORING_PROCESSES": str(processes), "ALLOW_SCORING_SCRIPTS": "1"}
+        with start_pod(tmp_path / "store", "cpu", **env) as pod:
+            told += CLIENT.post(f"{pod.url}/v2/models/cpus/infer", json=asked).json()["outputs"][0]["data"]
+    assert told == [str(cpu_limit()), str(max(1, cpu_limit() // min(2 * cpu_limit(), 8)))]
 
 
 def test_a_process_that_is_killed_is_replaced_and_the_others_go_on(pod):

@@ -40,6 +40,9 @@ def store(tmp_path_factory):
         add_script(store, f"sibling-{word}", SIBLING, extra=[folder / "words.py"])
     sums = {"inputs": [spec("a", "INT64", -1), spec("b", "INT64", -1)], "outputs": [spec("sum", "INT64", -1)]}
     add_script(store, "sum", "def run(rows):\n    return [row['a'] + row['b'] for row in rows]\n", parameters=sums)
+    named = "import threading\n\ndef run(rows):\n    return [threading.current_thread().name for row in rows]\n"
+    add_script(store, "heavy", named)
+    add_script(store, "light", named, parameters={"light": True})
     add_script(store, "short", "def run(rows):\n    return []\n")
     return store
 
@@ -70,6 +73,14 @@ def test_a_pod_takes_no_script_unless_it_is_told_to(store):
 def test_run_gets_all_rows_of_a_batch_and_its_results_travel_as_json(pod):
     answers = said(post(pod, "words", "a", "b"))
     assert answers == [{"said": "> a", "rows": 2}, {"said": "> b", "rows": 2}]
+
+
+def test_a_light_script_runs_where_requests_arrive_and_others_in_a_thread_of_their_own(pod):
+    threads = {}
+    for model in ("heavy", "light"):
+        post(pod, model, "a")  # of the first call nobody knows yet what it takes
+        threads[model] = post(pod, model, "a").json()["outputs"][0]["data"]
+    assert threads == {"heavy": ["heavy-1_0"], "light": ["MainThread"]}
 
 
 def test_several_inputs_come_as_a_dict(pod):
