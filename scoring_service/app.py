@@ -121,6 +121,8 @@ class Pod(Starlette):
         self.metrics = metrics
         self.token = settings.token.encode()
         self.request_log = RequestLog(settings.log_format)
+        self.in_flight = 0
+        metrics.in_flight.set_function(lambda: self.in_flight)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -128,7 +130,7 @@ class Pod(Starlette):
             return
         began = time.monotonic()
         scope["app"] = self
-        headers = dict(scope["headers"])
+        headers = scope["headers_by_name"] = dict(scope["headers"])
         said = headers.get(REQUEST_ID, b"")
         request_id = said if PLAIN.fullmatch(said) else secrets.token_hex(16).encode()
         # For all log lines of the request. Its task has a context of its own, so nothing needs to be taken back.
@@ -150,7 +152,7 @@ class Pod(Starlette):
             await send(message)
 
         with self.span(scope["path"], headers, request_id):
-            self.metrics.in_flight.inc()
+            self.in_flight += 1
             try:
                 if self.may_pass(scope["path"], headers):
                     await self.pass_on(scope, receive, send_with_headers)
@@ -171,7 +173,7 @@ class Pod(Starlette):
                 answer = Json(ErrorBody(f"internal error; the log has it under request id {request_id.decode()}"), 500)
                 await answer(scope, receive, send_with_headers)
             finally:
-                self.metrics.in_flight.dec()
+                self.in_flight -= 1
             self.note(scope, status, time.monotonic() - began)
 
     async def pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -104,7 +104,7 @@ class Queue:
         }
         self.wait = metrics.queue_wait.labels(*labels, priority)
         self._called = "" if priority == "normal" else f" of {priority} priority"
-        self._waiting = metrics.queued.labels(*labels, priority)
+        metrics.queued.labels(*labels, priority).set_function(self.__len__)
 
     def __len__(self) -> int:
         return len(self.jobs)
@@ -121,7 +121,6 @@ class Queue:
         if len(self) + rows > self.most:
             raise Overloaded(f"the queue of {self.most} rows{self._called} is full")
         self.jobs.extend(Job(call, index) for index in range(rows))
-        self._waiting.set(len(self))
 
     def wanted(self, jobs: list[Job]) -> list[Job]:
         """Those that somebody still waits for."""
@@ -146,7 +145,6 @@ class Queue:
             if job.index == 0:
                 job.call.queue_seconds = wait
             batch.append(job)
-        self._waiting.set(len(self))
         return batch
 
 

@@ -362,8 +362,15 @@ def _split(tensors: Iterable[Tensor], binary: Collection[str]) -> tuple[list[Ten
             head.append(msgspec.structs.replace(tensor, data=None, parameters=parameters))
             tails.append(tail)
         else:
-            head.append(msgspec.structs.replace(tensor, data=[_for_json(each) for each in tensor.elements]))
+            head.append(_in_json(tensor))
     return head, tails
+
+
+def _in_json(tensor: Tensor) -> Tensor:
+    """The tensor with elements that JSON has: itself, where they are such already."""
+    if isinstance(tensor.data, list) and not any(isinstance(each, bytes) for each in tensor.data):
+        return tensor
+    return msgspec.structs.replace(tensor, data=[_for_json(each) for each in tensor.elements])
 
 
 def _join(message: Struct, tails: list[bytes | memoryview]) -> tuple[bytes, dict[str, str]]:

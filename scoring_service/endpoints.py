@@ -37,6 +37,7 @@ from scoring_service.siblings import (
 )
 
 NAME = "scorepod"
+JSON_LENGTH, DEADLINE = (name.lower().encode() for name in (contract.JSON_LENGTH_HEADER, contract.DEADLINE_HEADER))
 EXTENSIONS = ["binary_tensor_data", "model_repository", "statistics"]
 # Seconds a request waits before its connection is watched for a client that gives up: most are answered sooner.
 WATCH_AFTER = 0.05
@@ -75,6 +76,12 @@ def siblings_of(request: Request) -> Siblings:
 def settings_of(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
+
+
+def header(request: Request, name: bytes) -> str | None:
+    """A header of the request; name: in lower case. Starlette's own way reads all headers for each."""
+    value: bytes | None = request.scope["headers_by_name"].get(name)
+    return None if value is None else value.decode("latin-1")
 
 
 # Server and models ----------------------------------------------------------------------------------------------------
@@ -288,7 +295,7 @@ class Handling:
 async def infer(request: Request) -> Response:
     expires_at = expiry(request)
     body = await read_body(request, expires_at)
-    json_length = request.headers.get(contract.JSON_LENGTH_HEADER)
+    json_length = header(request, JSON_LENGTH)
     large = len(body) > SMALL_BODY
     asked = await aside(decoded_request, body, json_length, large=large)
     handling = Handling.taken_out_of(asked.parameters)
@@ -448,7 +455,7 @@ def expiry(request: Request) -> float:
 
     Raises BadRequest when what it says makes no sense.
     """
-    said = request.headers.get(contract.DEADLINE_HEADER)
+    said = header(request, DEADLINE)
     seconds = settings_of(request).default_deadline
     if said is not None:
         if not (said.isascii() and said.isdecimal() and len(said) < 12):
@@ -468,9 +475,9 @@ async def read_body(request: Request, expires_at: float) -> bytes:
     Raises TooLarge as soon as it is known to be longer, DeadlineExpired when it does not come in time.
     """
     limit = settings_of(request).max_body
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+    if (header(request, b"content-encoding") or "identity").lower() != "identity":
         raise BadRequest("a compressed body is not understood here; send it without Content-Encoding")
-    if int(request.headers.get("Content-Length", 0)) > limit:  # a number: else the server had refused it
+    if int(header(request, b"content-length") or 0) > limit:  # a number: else the server had refused it
         raise too_large(limit)
     if request.scope.get("body_is_here"):  # so there is nothing to wait for
         message = await request.receive()
