@@ -1,7 +1,6 @@
 """A version's way from the store into memory: verified, loaded, warmed up."""
 
 import asyncio
-import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from scoring_service.contract import ContractError, Manifest, Smoke, decode_requ
 from scoring_service.errors import BadRow, DeviceLost, ServiceError, VersionUnusable
 from scoring_service.memory import Memory
 from scoring_service.rows import rows_of, wanted_outputs
-from scoring_service.runtimes.base import Loader, Row, Runtime, Signature
+from scoring_service.runtimes.base import IMPORTING, Loader, Row, Runtime, Signature
 
 log = structlog.get_logger()
 
@@ -32,10 +31,6 @@ RUNTIMES: Mapping[str, str] = {
 }
 # What runs code of its own: only for pods that were told so.
 SCRIPTS: Mapping[str, str] = {"script": "scoring_service.runtimes.script"}
-
-
-# Versions load in threads of their own, and large libraries do not stand being imported by two at once.
-_importing = threading.Lock()
 
 
 @dataclass(eq=False)
@@ -87,7 +82,7 @@ def loaded(
     try:
         if written:
             store.verify(directory, manifest)
-        with _importing:
+        with IMPORTING:
             load: Loader = import_module(runtimes[manifest.runtime]).load
         with (memory or Memory()).loading(manifest):
             runtime = load(directory, manifest)

@@ -1,5 +1,6 @@
 """What a runtime is: the code that turns a model version on disk into rows scored."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,9 @@ if TYPE_CHECKING:
     from scoring_service.contract import Manifest
     from scoring_service.errors import BadRow
 
+# Held while a runtime's libraries are imported: versions load in threads of their own, and large libraries do not stand
+# being imported by two at once.
+IMPORTING = threading.Lock()
 NO_PARAMETERS: Mapping[str, Any] = MappingProxyType({})
 
 

@@ -21,7 +21,7 @@ from scoring_service.contract import Manifest
 from scoring_service.cpus import cpu_limit
 from scoring_service.errors import BadRow, DeviceLost, OutOfDeviceMemory, VersionUnusable
 from scoring_service.images.device import best_device
-from scoring_service.runtimes.base import Row, RowResult, Signature, TensorSpec
+from scoring_service.runtimes.base import IMPORTING, Row, RowResult, Signature, TensorSpec
 
 # Wherever torch unpickles, it makes tensors and nothing else, whatever its caller asks for.
 os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
@@ -126,11 +126,12 @@ def load(directory: Path, manifest: Manifest) -> TorchModel:
         names = reader.get_all_records()
         if "archive_format" in names:
             check_export(reader, names)
-            program = torch.export.load(path)
-            inputs, outputs = specs_of(program)
-            if device.type != "cpu":
-                program = move_to_device_pass(program, device)
-            network: Any = program.module()
+            with IMPORTING:  # torch imports some hundred modules of its own here
+                program = torch.export.load(path)
+                inputs, outputs = specs_of(program)
+                if device.type != "cpu":
+                    program = move_to_device_pass(program, device)
+                network: Any = program.module()
         else:
             check_script(reader, names)
             network = torch.jit.load(str(path), map_location=device).eval()
