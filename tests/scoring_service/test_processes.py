@@ -16,11 +16,13 @@ from tests.scoring_service.asking import INFER, Asking, Gate, answers, ask, metr
 from tests.scoring_service.conftest import OBEDIENT
 from tests.scoring_service.runtimes.asking import add_script
 
+ONE_BY_ONE = {"SCORING_MAX_ROWS": "1"}  # rows that arrive together are not scored together
+
 
 @pytest.fixture
 def pod(store):
     """A pod of three processes, all of which serve version 1 of the obedient model."""
-    with start_pod(store, "cpu", command=OBEDIENT, SCORING_PROCESSES="3") as pod:
+    with start_pod(store, "cpu", command=OBEDIENT, SCORING_PROCESSES="3", **ONE_BY_ONE) as pod:
         wait_for_all(pod)
         yield pod
 
@@ -64,7 +66,7 @@ def test_whichever_process_is_asked_tells_what_all_have_counted(pod):
         for client in clients:
             assert metric_of(client, pod, 'scoring_rows_total{model="obedient",outcome="scored",priority="normal"') == 6
             [statistics] = client.get(f"{pod.url}/v2/models/obedient/stats").json()["model_stats"]
-            assert (statistics["inference_count"], statistics["execution_count"]) == (6, 3)
+            assert (statistics["inference_count"], statistics["execution_count"]) == (6, 6)
             assert metric_of(client, pod, "scoring_ready 1") == 1
 
 
@@ -135,7 +137,8 @@ def status_or_none(pod: Pod) -> int | None:
 
 
 def test_a_pod_told_to_stop_answers_what_it_has_taken_in(store, gate):
-    with start_pod(store, "cpu", command=OBEDIENT, SCORING_PROCESSES="2", SCORING_NOT_READY_S="1") as pod:
+    env = {"SCORING_PROCESSES": "2", "SCORING_NOT_READY_S": "1", **ONE_BY_ONE}
+    with start_pod(store, "cpu", command=OBEDIENT, **env) as pod:
         pod.wait_until("has both", lambda pod: metric(pod, "scoring_processes") == 2)
         held = keep_all_busy(pod, gate, 2)
         pod.process.send_signal(signal.SIGTERM)
