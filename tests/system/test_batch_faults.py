@@ -9,6 +9,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from pathlib import Path
 from webapp.accounts.models import User
 from webapp.batch import services, uploads
 from webapp.batch.services import Options
+from webapp.keys import services as keys
 from webapp.keys.models import Scope
 from webapp.keys.principal import Principal
 owner, _ = User.objects.get_or_create(email="batches@example.com")
@@ -41,10 +43,11 @@ for name, questions in json.loads(Path(FILE).read_text()).items():
     lines = [json.dumps({"custom_id": f"{name}-{n}", "question": each}) for n, each in enumerate(questions)]
     upload = uploads.store_stream(["\\n".join(lines).encode()], f"{name}.jsonl")
     made[name] = str(services.create(who, upload=upload, options=Options(top_k=1), name=name).pk)
+made["key"] = keys.create(owner, name="client", scopes=["batch"]).secret
 print(json.dumps(made))
 """
 
-HOW_FAR = "SELECT state, count(*) FROM batch_job GROUP BY state"
+HOW_FAR = "SELECT count(*), sum(CASE WHEN state IN ('completed', 'cancelled') THEN 1 ELSE 0 END) FROM batch_job"
 
 READ = """
 import json
@@ -57,8 +60,11 @@ for job in Job.objects.all():
         [row.row, row.id, row.question, [[each.id, each.probability] for each in row.answers], row.error]
         for row in files.results_of(job, queries.done_chunks_of(job))
     ]
-    left = sorted(path.name for path in (files.folder(job) / "results").iterdir())
-    found[job.name] = {"counts": [job.total, job.completed, job.failed], "rows": rows, "files": len(left),
+    left = sorted(path.name for path in (files.folder(job) / "results").glob("*"))
+    name = f"{job.name} again" if job.retry_of_id else job.name
+    assert name not in found, f"{name} was made twice"
+    counts = [job.total, job.completed, job.failed]
+    found[name] = {"state": job.state, "counts": counts, "rows": rows, "files": len(left),
                        "chunks": job.chunks.count(), "attempts": sum(job.chunks.values_list("attempts", flat=True))}
 Path(FILE).write_text(json.dumps(found))
 print("written")
@@ -75,12 +81,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class Site:
-    """A cluster without its pages, and what is done to it. log: what was done, by seconds since the beginning."""
+    """A cluster, and what is done to it. key: of its API; log: what was done, by seconds since the beginning."""
 
     cluster: Cluster
     chance: random.Random
     began: float
     log: list[str]
+    key: str = ""
 
     def note(self, what: str) -> None:
         self.log.append(f"{time.monotonic() - self.began:6.1f} s  {what}")
@@ -98,6 +105,29 @@ class Site:
     def pause(self, least: float, most: float) -> None:
         time.sleep(self.chance.uniform(least, most))
 
+    def post(self, path: str, call: str = "", content: str = "") -> dict:
+        """What the API answers in the end: repeated as a client does, also while a batch has not ended yet.
+
+        call: the Idempotency-Key.
+        """
+        headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/jsonl"}
+        if call:
+            headers["Idempotency-Key"] = call
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                url = f"{self.cluster.url}/api/v1/batches{path}"
+                answer = httpx.post(url, content=content, headers=headers, timeout=10)
+                said = f"{answer.status_code}"
+            except httpx.TransportError as error:
+                answer, said = None, type(error).__name__
+            self.note(f"POST {path}: {said}")
+            if answer is not None and (answer.is_success or (answer.status_code == 409 and path.endswith("/cancel"))):
+                return answer.json()  # a cancel whose answer was lost has nothing left to do
+            assert answer is None or answer.status_code == 409 or answer.status_code >= 500, answer.text
+            assert time.monotonic() < until, f"POST {path} is never answered, in the end {said}"
+            time.sleep(1)
+
 
 def jobs_of(chance: random.Random, count: int) -> dict[str, list[str]]:
     """Questions by the name of their job: many small jobs, and some of two chunks."""
@@ -109,30 +139,55 @@ def jobs_of(chance: random.Random, count: int) -> dict[str, list[str]]:
     }
 
 
+# What a program asks for while all this goes on; a row of `BAD` fails, and would again.
+BAD = "refuse"
+ASKED = {
+    "first": [f"question {n}" for n in range(30)],
+    "stopped": [f"question {n % DISTINCT}" for n in range(600)],
+    "partly": ["question 1", BAD, "question 2", BAD, "question 3"],
+    "last": [f"question {n}" for n in range(250)],
+}
+
+
+def ask_meanwhile(site: Site) -> None:
+    """Has jobs made, one of them cancelled at once, and what failed tried again."""
+    made = {}
+    for name, questions in ASKED.items():
+        lines = [json.dumps({"custom_id": f"{name}-{n}", "question": each}) for n, each in enumerate(questions)]
+        made[name] = site.post(f"?top_k=1&name={name}", f"make-{name}", "\n".join(lines))["id"]
+        if name == "stopped":
+            site.post(f"/{made[name]}/cancel")
+        time.sleep(4)
+    site.post(f"/{made['partly']}/retry", "again-partly")
+
+
 @contextmanager
 def jobs_at_work(cluster: Cluster, count: int, tmp_path: Path) -> Iterator[Site]:
-    """Has so many jobs made; in the end all of them must be as if nothing had happened."""
+    """Has so many jobs made, and some more through the API; in the end all must be as if nothing had happened."""
     chance = random.Random(SEED)
     site = Site(cluster, chance, time.monotonic(), [])
     jobs = jobs_of(chance, count)
     asked, read = tmp_path / "asked.json", tmp_path / "read.json"
     asked.write_text(json.dumps(jobs))
     made = json.loads(site.shell(CREATE, asked))
+    site.key = made.pop("key")
     assert set(made) == set(jobs)
     site.note(f"{count} jobs of {sum(map(len, jobs.values()))} rows are made")
+    all_jobs = count + len(ASKED) + 1  # one is tried again
     try:
-        yield site
-        site.note("the last blow")
-        states: list[tuple[object, ...]] = []
+        with ThreadPoolExecutor(max_workers=1) as client:
+            meanwhile = client.submit(ask_meanwhile, site)
+            yield site
+            site.note("the last blow")
+            meanwhile.result()
+        site.note("the last request")
 
-        def all_complete() -> bool:
-            nonlocal states
-            states = cluster.rows(HOW_FAR)
+        def all_ended() -> bool:
             time.sleep(0.5)
-            return states == [("completed", count)]
+            return cluster.rows(HOW_FAR) == [(all_jobs, all_jobs)]
 
-        wait_until("every job is complete", all_complete, within=PATIENCE)
-        site.note("all complete")
+        wait_until("every job has ended", all_ended, within=PATIENCE)
+        site.note("all have ended")
     except BaseException as error:
         logs = {name: program.log[-3000:] for name, program in cluster.programs.items() if "worker" in name}
         error.add_note("\n".join([*site.log, *(f"--- {name}\n{log}" for name, log in logs.items())]))
@@ -143,16 +198,27 @@ def jobs_at_work(cluster: Cluster, count: int, tmp_path: Path) -> Iterator[Site]
 
 def check(cluster: Cluster, jobs: dict[str, list[str]], found: dict[str, dict]) -> None:
     """Every row once, in its order, with the answer of a direct scoring; and no file is left of what came late."""
-    assert set(found) == set(jobs)
-    answers = direct(cluster, sorted({question for questions in jobs.values() for question in questions}))
+    assert set(found) == {*jobs, *ASKED, "partly again"}
+    rows = {name: [(f"{name}-{n}", each) for n, each in enumerate(of)] for name, of in {**jobs, **ASKED}.items()}
+    done = [tuple(row[1:3]) for row in found["stopped"]["rows"]]
+    assert set(done) <= set(rows["stopped"])
+    rows["stopped"] = done  # nobody knows how far it came
+    rows["partly again"] = [row for row in rows["partly"] if row[1] == BAD]
+    answers = direct(cluster, sorted({question for of in rows.values() for _, question in of} - {BAD}))
     assert all(answer == [question, 1.0] for question, answer in answers.items())
-    for name, questions in jobs.items():
-        job = found[name]
-        assert job["counts"] == [len(questions), len(questions), 0], name
-        assert job["rows"] == [
-            [number, f"{name}-{number}", question, [answers[question]], ""] for number, question in enumerate(questions)
+    for name, of in rows.items():
+        job, bad = found[name], sum(question == BAD for _, question in of)
+        assert job["state"] == ("cancelled" if name == "stopped" else "completed"), name
+        assert job["counts"][1:] == [len(of) - bad, bad], name
+        numbers = [row[0] for row in job["rows"]]
+        assert numbers == (sorted(set(numbers)) if name == "stopped" else list(range(len(of)))), name
+        assert [row[1:4] for row in job["rows"]] == [
+            [row_id, question, [] if question == BAD else [answers[question]]] for row_id, question in of
         ], name
-        assert job["files"] == job["chunks"], name
+        assert [bool(row[4]) for row in job["rows"]] == [question == BAD for _, question in of], name
+        if name != "stopped":
+            assert job["counts"][0] == len(of), name
+            assert job["files"] == job["chunks"], name
     assert sum(job["attempts"] for job in found.values()) > sum(job["chunks"] for job in found.values()), "a blow fell"
 
 
@@ -178,7 +244,7 @@ def test_with_redis_and_postgresql_every_row_is_scored_once(model, tmp_path):
     with a_redis(tmp_path) as redis, a_postgresql() as postgresql:
         env = {"REDIS_URL": redis.url, "DATABASE_URL": postgresql.url, "BATCH_OPEN_JOBS": "1000"}
         with (
-            cluster(tmp_path / "var", model, workers=2, web=False, **env) as running,
+            cluster(tmp_path / "var", model, workers=2, **env) as running,
             jobs_at_work(running, 200, tmp_path) as site,
         ):
             blows = [
@@ -197,7 +263,7 @@ def test_with_redis_and_postgresql_every_row_is_scored_once(model, tmp_path):
 
 def test_on_one_machine_every_row_is_scored_once(model, tmp_path):
     with (
-        cluster(tmp_path / "var", model, workers=2, web=False, BATCH_OPEN_JOBS="1000") as running,
+        cluster(tmp_path / "var", model, workers=2, BATCH_OPEN_JOBS="1000") as running,
         jobs_at_work(running, 40, tmp_path) as site,
     ):
         blows = [*(_kill_worker(name) for name in ("worker", "worker-2", "worker", *PODS)), lose_pods]
