@@ -9,6 +9,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import fields
 from typing import Any, TypeVar
 
 import msgspec
@@ -82,8 +83,12 @@ class Siblings:
     @staticmethod
     async def _ask_one(address: bytes, question: Question) -> bytes:
         sibling = socket.socket(socket.AF_UNIX)
-        sibling.setblocking(False)
-        sibling.connect(address)  # at once, or it fails; uvloop knows no addresses without a file
+        try:
+            sibling.setblocking(False)
+            sibling.connect(address)  # at once, or it fails; uvloop knows no addresses without a file
+        except OSError:
+            sibling.close()
+            raise
         reader, writer = await asyncio.open_unix_connection(sock=sibling)
         try:
             writer.write(msgspec.json.encode(question))
@@ -151,7 +156,7 @@ def version_of_all(told: Sequence[PodVersion], *, everywhere: bool) -> PodVersio
 
 
 def totals_of_all(told: Sequence[Totals]) -> Totals:
-    return Totals(**{name: sum(getattr(each, name) for each in told) for name in Totals.__dataclass_fields__})
+    return Totals(**{field.name: sum(getattr(each, field.name) for each in told) for field in fields(Totals)})
 
 
 def samples_of(collected: Iterable[Metric]) -> list[Samples]:

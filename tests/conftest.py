@@ -145,11 +145,11 @@ def history_may_be_emptied(request: pytest.FixtureRequest) -> Iterator[None]:
     if real:
         from django.db import connection
 
-        from webapp.audit import guards as audit_guards
-        from webapp.registry import guards as registry_guards
+        from webapp.audit.guards import GUARDS as LOG_GUARDS
+        from webapp.registry.guards import GUARDS as HISTORY_GUARDS
 
-        registry_guards.drop(connection)
-        audit_guards.drop(connection)
+        HISTORY_GUARDS.drop(connection)
+        LOG_GUARDS.drop(connection)
 
 
 @pytest.fixture(scope="session", autouse=True)

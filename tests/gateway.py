@@ -3,14 +3,10 @@
 Of it only the name, the certificate, the ports, the processes and the places of logs are others; each must be found.
 """
 
-import os
 import re
-import shutil
-import signal
 import ssl
-import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -20,30 +16,27 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.cluster import wait_until
+from tests.nginx import Nginx
 from tests.product import ROOT
-from tests.servers import PROGRAMS
 
 HOST = "localhost"
 MAIN = """
-daemon off; worker_processes 2; pid {folder}/nginx.pid; error_log {folder}/start.log; {user}
+worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/start.log;
 events {{ worker_connections 512; }}
 http {{
   client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-  include {folder}/site.conf;
+  {site}
 }}
 """
 
 
 @dataclass
-class Gateway:
-    """nginx on two ports of this machine. folder: its configuration, certificates and logs."""
+class Gateway(Nginx):
+    """nginx on two ports of this machine; certificates lie in its folder, too."""
 
-    folder: Path
-    http_port: int
-    https_port: int
-    process: subprocess.Popen[bytes] | None = None
+    http_port: int = field(kw_only=True)
+    https_port: int = field(kw_only=True)
 
     @property
     def url(self) -> str:
@@ -52,11 +45,6 @@ class Gateway:
     @property
     def plain_url(self) -> str:
         return f"http://{HOST}:{self.http_port}"
-
-    @property
-    def logs(self) -> str:
-        """All that it has written, also about requests that failed."""
-        return "".join(path.read_text() for path in sorted(self.folder.glob("*.log")))
 
     def trust(self, **versions: ssl.TLSVersion) -> ssl.SSLContext:
         """What a client needs that trusts our authority. versions: minimum_version and maximum_version, if any."""
@@ -67,40 +55,11 @@ class Gateway:
 
     def start(self, ports: Sequence[int]) -> None:
         """ports: where processes of the site listen, on this machine."""
+        self.folder.mkdir(exist_ok=True)
         make_certificates(self.folder)
-        user = "user root;" if os.getuid() == 0 else ""
-        (self.folder / "nginx.conf").write_text(MAIN.format(folder=self.folder, user=user))
-        self._write(ports)
-        program = shutil.which("nginx", path=PROGRAMS)
-        assert program
-        command = [program, "-p", str(self.folder), "-c", str(self.folder / "nginx.conf")]
-        with (self.folder / "start.log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        wait_until(f"nginx: {self.logs}", lambda: len(self._workers()) == 2)
+        super().start(ports)
 
-    def point_at(self, ports: Sequence[int]) -> None:
-        """Sends new requests to these processes, as a gateway does when the endpoints of its Service change.
-
-        Returns when no old worker of nginx takes connections any more; they end when they have answered.
-        """
-        before = self._workers()
-        self._write(ports)
-        assert self.process
-        self.process.send_signal(signal.SIGHUP)
-        wait_until(f"new workers: {self.logs}", lambda: len(self._workers() - before) == 2)
-        wait_until("the old ones go", lambda: all(map(_is_going, before & self._workers())))
-
-    def stop(self) -> None:
-        if self.process and self.process.poll() is None:
-            self.process.terminate()
-            self.process.wait(20)
-
-    def _workers(self) -> set[str]:
-        assert self.process
-        pid = self.process.pid
-        return set(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-
-    def _write(self, ports: Sequence[int]) -> None:
+    def configuration(self, ports: Sequence[int]) -> str:
         servers = "\n".join(f"server 127.0.0.1:{port} max_fails=0;" for port in ports)
         text = (ROOT / "docs" / "nginx.conf").read_text()
         for found, put in (
@@ -115,15 +74,7 @@ class Gateway:
         ):
             text, count = re.subn(found, put, text)
             assert count, f"docs/nginx.conf has no {found}"
-        (self.folder / "site.conf").write_text(text)
-
-
-def _is_going(worker: str) -> bool:
-    """Whether it takes no more connections, or is gone."""
-    try:
-        return "shutting down" in Path(f"/proc/{worker}/cmdline").read_text()
-    except OSError:
-        return True
+        return MAIN.format(folder=self.folder, site=text)
 
 
 def make_certificates(folder: Path) -> None:

@@ -4,8 +4,6 @@ How long things take, what is asked, and what pods are started with is read from
 learns late of a pod that ends, as load balancers do.
 """
 
-import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -18,7 +16,7 @@ from pathlib import Path
 from tests.cluster import Program, status_of, wait_until
 from tests.k8s import manifests
 from tests.k8s.manifests import Object
-from tests.servers import PROGRAMS
+from tests.nginx import Nginx
 
 STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 COMMON = (
@@ -50,69 +48,20 @@ stream {{
 
 
 @dataclass
-class Nginx:
+class Front(Nginx):
     """What stands in front of pods. form: GATEWAY or SERVICE; port: where it listens."""
 
-    folder: Path
-    port: int
-    form: str
-    process: subprocess.Popen[bytes] | None = None
+    port: int = field(kw_only=True)
+    form: str = field(kw_only=True)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    @property
-    def log(self) -> str:
-        return (self.folder / "error.log").read_text()
-
-    def start(self, ports: Sequence[int]) -> None:
-        self.folder.mkdir()
-        (self.folder / "error.log").touch()
-        self._write(ports)
-        self.process = subprocess.Popen(command(self.folder), stderr=subprocess.DEVNULL)
-        wait_until("nginx has a worker", self._workers)
-
-    def point_at(self, ports: Sequence[int]) -> None:
-        """Returns when everything new goes to these ports of this machine. What has begun elsewhere goes on there."""
-        assert self.process
-        before = self._workers()
-        self._write(ports)
-        self.process.send_signal(signal.SIGHUP)
-        wait_until(f"a new worker: {self.log}", lambda: self._workers() - before)
-        wait_until("the old one takes nothing more", lambda: all(map(is_going, before & self._workers())))
-
-    def stop(self) -> None:
-        if self.process:
-            self.process.terminate()
-            self.process.wait(20)
-
-    def _write(self, ports: Sequence[int]) -> None:
+    def configuration(self, ports: Sequence[int]) -> str:
         servers = " ".join(f"server 127.0.0.1:{port} max_fails=0;" for port in ports)
         module = f"load_module {STREAM};\n" if self.form == SERVICE else ""
-        text = (COMMON + self.form).format(folder=self.folder, port=self.port, servers=servers)
-        (self.folder / "nginx.conf").write_text(module + text)
-
-    def _workers(self) -> set[str]:
-        assert self.process
-        pid = self.process.pid
-        return set(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-
-
-def command(folder: Path) -> list[str]:
-    """How nginx is started with the nginx.conf of the folder, as its image does."""
-    program = shutil.which("nginx", path=PROGRAMS)
-    assert program
-    as_we_are = "user root;" if os.getuid() == 0 else ""
-    return [program, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", f"daemon off; {as_we_are}"]
-
-
-def is_going(worker: str) -> bool:
-    """Whether a worker of nginx takes no more connections, or is gone."""
-    try:
-        return "shutting down" in Path(f"/proc/{worker}/cmdline").read_text()
-    except OSError:
-        return True
+        return module + (COMMON + self.form).format(folder=self.folder, port=self.port, servers=servers)
 
 
 @dataclass(frozen=True)
@@ -163,7 +112,7 @@ class Deployment:
     """
 
     rules: Rules
-    front: Nginx
+    front: Front
     late: float
     make: Callable[[], Pod]
     pods: list[Pod] = field(default_factory=list)

@@ -2,10 +2,14 @@
 
 import copy
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import nn
+
+from scoring_service.errors import DeviceLost, OutOfDeviceMemory
 
 _WORTHWHILE = 0.95  # of float32's time; less of a gain is within what timings scatter
 _TIMED_RUNS = 3
@@ -31,6 +35,23 @@ class Choice:
 def best_device() -> torch.device:
     """The first GPU where there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def device_errors() -> Iterator[None]:
+    """Turns what torch raises into our tree: out of memory, which a smaller batch may cure, and a lost device."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        raise OutOfDeviceMemory("there was not enough memory for so many rows at once") from error
+    except torch.AcceleratorError as error:
+        raise DeviceLost(f"the device reports an error that sticks: {error}") from error
+    except RuntimeError as error:
+        if "can't allocate memory" in str(error):  # torch has no class of its own for the CPU
+            raise OutOfDeviceMemory("there was not enough memory for so many rows at once") from error
+        raise
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:

@@ -7,8 +7,7 @@ function of its own. So an archive is looked over first: it holds nothing but we
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,8 @@ from torch.export.passes import move_to_device_pass
 from scoring_service import tensors
 from scoring_service.contract import Manifest
 from scoring_service.cpus import cpu_limit
-from scoring_service.errors import BadRow, DeviceLost, OutOfDeviceMemory, VersionUnusable
-from scoring_service.images.device import best_device
+from scoring_service.errors import BadRow, VersionUnusable
+from scoring_service.images.device import best_device, device_errors
 from scoring_service.runtimes.base import IMPORTING, Row, RowResult, Signature, TensorSpec
 
 # Wherever torch unpickles, it makes tensors and nothing else, whatever its caller asks for.
@@ -96,22 +95,6 @@ class TorchModel:
 
 def as_array(tensor: torch.Tensor) -> tensors.Array:
     return np.asarray((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).cpu().numpy())
-
-
-@contextmanager
-def device_errors() -> Iterator[None]:
-    """Turns what torch raises into our tree: out of memory, which a smaller batch may cure, and a lost device."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        torch.cuda.empty_cache()
-        raise OutOfDeviceMemory("there was not enough memory for so many rows at once") from error
-    except torch.AcceleratorError as error:
-        raise DeviceLost(f"The device reports an error that sticks: {error}") from error
-    except RuntimeError as error:
-        if "can't allocate memory" in str(error):  # torch has no class of its own for the CPU
-            raise OutOfDeviceMemory("there was not enough memory for so many rows at once") from error
-        raise
 
 
 def load(directory: Path, manifest: Manifest) -> TorchModel:

@@ -1,8 +1,7 @@
 """Image classifiers: any architecture of torchvision or timm, with its weights and labels, on a GPU or the CPU."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,10 @@ from torch import nn
 
 from scoring_service.contract import Manifest
 from scoring_service.cpus import cpu_limit
-from scoring_service.errors import BadRow, DeviceLost, OutOfDeviceMemory, VersionUnusable
+from scoring_service.errors import BadRow, OutOfDeviceMemory, VersionUnusable
 from scoring_service.images.architectures import Library, UnusableWeights, build, fit, fold_batch_norms, read_weights
 from scoring_service.images.decoding import decode
-from scoring_service.images.device import Choice, NoUsableNumbers, best_device, choose_precision
+from scoring_service.images.device import Choice, NoUsableNumbers, best_device, choose_precision, device_errors
 from scoring_service.images.labels import Label, read_labels
 from scoring_service.images.preprocessing import Preprocessing
 from scoring_service.runtimes.base import Row, RowResult, Signature, TensorSpec
@@ -104,7 +103,7 @@ class ImageClassifier:
 
     def _prepare(self, rows: Sequence[Row]) -> list[tuple[torch.Tensor, int] | BadRow]:
         """For each row what the network is to see, uint8 (3, height, width), and how many labels are wanted."""
-        with _device_errors():  # too many large pictures at once: fewer rows may do
+        with device_errors():  # too many large pictures at once: fewer rows may do
             if len(rows) == 1:
                 return [self._prepared(rows[0])]
             return list(self._decoders.map(self._prepared, rows))
@@ -123,7 +122,7 @@ class ImageClassifier:
 
     def _best(self, pixels: torch.Tensor, k: int) -> tuple[list[list[float]], list[list[int]]]:
         """The k highest probabilities of each picture and the positions of their labels, best first."""
-        with torch.inference_mode(), _device_errors():
+        with torch.inference_mode(), device_errors():
             network_input = self._preprocessing.normalised(pixels.to(self._device)).to(
                 self._dtype, memory_format=torch.channels_last
             )
@@ -154,7 +153,7 @@ def load(directory: Path, manifest: Manifest) -> ImageClassifier:
         network = build(parameters.library, parameters.architecture, classes=len(labels))
         network = fit(network, read_weights(directory / within(parameters.weights)))
         smoke = _smoke_pictures(directory, manifest, parameters.preprocessing)
-        with torch.no_grad(), _device_errors():
+        with torch.no_grad(), device_errors():
             network = fold_batch_norms(network).to(device).to(memory_format=torch.channels_last)
             network, choice = choose_precision(network, smoke.to(device, memory_format=torch.channels_last))
     except (UnusableWeights, NoUsableNumbers, BadRow, msgspec.MsgspecError, OSError, OutOfDeviceMemory) as error:
@@ -184,20 +183,3 @@ def _smoke_pictures(directory: Path, manifest: Manifest, preprocessing: Preproce
         return torch.empty(0, 3, *preprocessing.crop)
     pixels = [preprocessing.pixels(decode(file, enough=preprocessing.enough)) for file in files]
     return preprocessing.normalised(torch.stack(pixels))
-
-
-@contextmanager
-def _device_errors() -> Iterator[None]:
-    """Turns what torch raises into our tree: out of memory, which a smaller batch may cure, and a lost device."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        raise OutOfDeviceMemory("There was not enough memory for so many pictures at once.") from error
-    except torch.AcceleratorError as error:
-        raise DeviceLost(f"The device reports an error that sticks: {error}") from error
-    except RuntimeError as error:
-        if "can't allocate memory" in str(error):  # torch has no class of its own for the CPU
-            raise OutOfDeviceMemory("There was not enough memory for so many pictures at once.") from error
-        raise

@@ -125,7 +125,8 @@ def test_a_process_that_hangs_fails_liveness(pod):
         alive = {status_or_none(pod) for _ in range(4)}
     finally:
         os.kill(hanging, signal.SIGCONT)
-    assert alive == {503, None}
+    assert 503 in alive
+    assert alive <= {503, None}, "nobody is told that all is well"
     pod.wait_until("is alive again", lambda pod: CLIENT.get(f"{pod.url}/v2/health/live").status_code == 200)
 
 

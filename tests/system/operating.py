@@ -7,7 +7,7 @@ import ssl
 import threading
 import time
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,6 +143,23 @@ class Asked:
     said: str
 
 
+@contextmanager
+def at_it(keep_on: Callable[[threading.Event], None], threads: int) -> Iterator[None]:
+    """So many threads do it while the block runs, and for a moment before and after; they end at the event."""
+    stop = threading.Event()
+    running = [threading.Thread(target=keep_on, args=(stop,)) for _ in range(threads)]
+    for thread in running:
+        thread.start()
+    try:
+        time.sleep(0.5)
+        yield
+        time.sleep(0.5)
+    finally:
+        stop.set()
+        for thread in running:
+            thread.join()
+
+
 @dataclass
 class Traffic:
     """Callers who ask again and again, each with the next of the keys.
@@ -171,10 +188,9 @@ class Traffic:
     @contextmanager
     def flowing(self) -> Iterator[None]:
         """Callers ask while the block runs, and for a moment before and after."""
-        stop = threading.Event()
         turns = itertools.count()  # the next number of a count is taken by one thread only
 
-        def keep_asking() -> None:
+        def keep_asking(stop: threading.Event) -> None:
             limits = httpx.Limits(max_keepalive_connections=None if self.kept else 0)
             tls = True if self.tls is None else self.tls
             with httpx.Client(base_url=self.url, timeout=30, trust_env=False, verify=tls, limits=limits) as http:
@@ -184,17 +200,8 @@ class Traffic:
                     self.asked.append(self._ask(http, turn % len(self.keys), question))
                     time.sleep(self.pace)
 
-        threads = [threading.Thread(target=keep_asking) for _ in range(CALLERS)]
-        for thread in threads:
-            thread.start()
-        try:
-            time.sleep(0.5)
+        with at_it(keep_asking, CALLERS):
             yield
-            time.sleep(0.5)
-        finally:
-            stop.set()
-            for thread in threads:
-                thread.join()
 
     def _ask(self, http: httpx.Client, caller: int, question: str) -> Asked:
         began = time.monotonic()

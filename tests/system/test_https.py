@@ -66,8 +66,8 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     folder = tmp_path_factory.mktemp("https")
     answers = {question: [["js-020", 0.9]] for question in (*QUESTIONS, UNSPEAKABLE)}
     obedient.write(folder, MODEL, parameters={"answers": answers})
-    (folder / "nginx").mkdir()
-    nginx = Gateway(folder / "nginx", *free_ports(2))
+    http_port, https_port = free_ports(2)
+    nginx = Gateway(folder / "nginx", http_port=http_port, https_port=https_port)
     https = {"PUBLIC_URL": nginx.url, "TRUSTED_PROXY_COUNT": "1", "EMAIL_VERIFICATION": "optional"}
     with ExitStack() as stack:
         limits = {"RATE_LIMIT_BAD_KEYS": str(BAD_KEYS)}

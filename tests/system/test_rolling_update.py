@@ -20,10 +20,11 @@ import pytest
 
 from tests.cluster import OBEDIENT, Cluster, Program, cluster, wait_until
 from tests.k8s import manifests
+from tests.nginx import command
 from tests.product import free_ports
-from tests.rollout import GATEWAY, SERVICE, Deployment, Nginx, Pod, Rules, command
+from tests.rollout import GATEWAY, SERVICE, Deployment, Front, Pod, Rules
 from tests.scoring_service import obedient
-from tests.system.operating import QUESTIONS, Traffic, make_keys
+from tests.system.operating import QUESTIONS, Traffic, at_it, make_keys
 from tests.system.site_client import sign_in
 
 MODEL, SLOW = "faq-javascript", "takes-its-time"
@@ -57,9 +58,7 @@ class Callers:
 
     @contextmanager
     def flowing(self) -> Iterator[None]:
-        stop = threading.Event()
-
-        def keep_on() -> None:
+        def keep_on(stop: threading.Event) -> None:
             while not stop.wait(self.pace):
                 try:
                     answer = self.what()
@@ -71,17 +70,8 @@ class Callers:
                     else:
                         self.failed.append(f"{answer.status_code} {answer.text[:200]}")
 
-        threads = [threading.Thread(target=keep_on) for _ in range(self.threads)]
-        for thread in threads:
-            thread.start()
-        try:
-            time.sleep(0.5)
+        with at_it(keep_on, self.threads):
             yield
-            time.sleep(0.5)
-        finally:
-            stop.set()
-            for thread in threads:
-                thread.join()
 
 
 # The site -------------------------------------------------------------------------------------------------------------
@@ -115,7 +105,7 @@ def web_pod(site: Cluster, objects: list[manifests.Object], env: Mapping[str, st
 def webs(objects, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, Deployment]]:
     """Two pods of the site behind a gateway, with scoring pods and a worker."""
     folder = tmp_path_factory.mktemp("webs")
-    gateway = Nginx(folder / "gateway", free_ports(1)[0], GATEWAY)
+    gateway = Front(folder / "gateway", port=free_ports(1)[0], form=GATEWAY)
     proxies = {"PUBLIC_URL": gateway.url, "TRUSTED_PROXY_COUNT": "1"}
     with cluster(folder / "var", model, web=False, **proxies) as site:
         rules = Rules.of(objects, "web", "web")
@@ -214,7 +204,7 @@ def scoring_pod(site: Cluster, env: Mapping[str, str]) -> Pod:
 def pods(objects, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, Deployment]]:
     """Two scoring pods behind their Service, and a site that asks them there."""
     folder = tmp_path_factory.mktemp("pods")
-    service = Nginx(folder / "service", free_ports(1)[0], SERVICE)
+    service = Front(folder / "service", port=free_ports(1)[0], form=SERVICE)
     with cluster(folder / "var", model, SCORING_CPU_URL=service.url) as site:
         site.kill("pod-1", "pod-2", "balancer")  # others take their place
         obedient.write(site.store, SLOW)

@@ -1,9 +1,6 @@
-"""What the database itself refuses, whoever asks: to alter the security log, or to delete what is not old.
+"""What the database itself refuses, whoever asks: to alter the security log, or to delete what is not old."""
 
-They are triggers, put in place by migration 0002 and again after each `migrate` (apps.py); doing so twice does no harm.
-"""
-
-from django.db.backends.base.base import BaseDatabaseWrapper
+from webapp.guards import Guards
 
 KEPT_DAYS = 90  # at least, whatever AUDIT_KEPT_DAYS says
 REFUSED = f"The security log cannot be altered, and nothing deleted from it before {KEPT_DAYS} days."
@@ -35,24 +32,6 @@ CREATE OR REPLACE TRIGGER security_event_not_deleted BEFORE DELETE ON audit_secu
 CREATE OR REPLACE TRIGGER security_event_not_truncated BEFORE TRUNCATE ON audit_securityevent
     FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse();
 """
+_POSTGRESQL_DROP = "DROP FUNCTION IF EXISTS audit_refuse() CASCADE"
 
-
-def install(connection: BaseDatabaseWrapper) -> None:
-    """Puts the triggers in place, in their present form."""
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute(_POSTGRESQL)
-            return
-        for name, statement in _SQLITE.items():
-            cursor.execute(f"DROP TRIGGER IF EXISTS {name}")
-            cursor.execute(statement)
-
-
-def drop(connection: BaseDatabaseWrapper) -> None:
-    """Takes them away: for going back behind migration 0002, and for tests that empty their database."""
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute("DROP FUNCTION IF EXISTS audit_refuse() CASCADE")
-            return
-        for name in _SQLITE:
-            cursor.execute(f"DROP TRIGGER IF EXISTS {name}")
+GUARDS = Guards("audit", "0002_guards", sqlite=_SQLITE, postgresql=_POSTGRESQL, dropped_by=_POSTGRESQL_DROP)

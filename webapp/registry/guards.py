@@ -1,10 +1,6 @@
-"""What the database itself refuses, whoever asks: to alter the history, and to let a version serve unchecked.
+"""What the database itself refuses, whoever asks: to alter the history, and to let a version serve unchecked."""
 
-They are triggers, which SQLite loses when a later migration rebuilds a table. So they are put in place by migration
-0002 and again after each `migrate` (apps.py); doing so twice does no harm.
-"""
-
-from django.db.backends.base.base import BaseDatabaseWrapper
+from webapp.guards import Guards
 
 HISTORY = "The history of a model cannot be altered or deleted."
 UNCHECKED = "Only a version that has passed its check may serve."
@@ -56,23 +52,4 @@ DROP FUNCTION IF EXISTS registry_refuse_history() CASCADE;
 DROP FUNCTION IF EXISTS registry_refuse_unchecked() CASCADE;
 """
 
-
-def install(connection: BaseDatabaseWrapper) -> None:
-    """Puts the triggers in place, in their present form."""
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute(_POSTGRESQL)
-            return
-        for name, statement in _SQLITE.items():
-            cursor.execute(f"DROP TRIGGER IF EXISTS {name}")
-            cursor.execute(statement)
-
-
-def drop(connection: BaseDatabaseWrapper) -> None:
-    """Takes them away: for going back behind migration 0002, and for tests that empty their database."""
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute(_POSTGRESQL_DROP)
-            return
-        for name in _SQLITE:
-            cursor.execute(f"DROP TRIGGER IF EXISTS {name}")
+GUARDS = Guards("registry", "0002_guards", sqlite=_SQLITE, postgresql=_POSTGRESQL, dropped_by=_POSTGRESQL_DROP)

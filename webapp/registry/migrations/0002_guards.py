@@ -1,14 +1,14 @@
 from django.db import migrations
 
-from webapp.registry import guards
+from webapp.registry.guards import GUARDS
 
 
 def install(_apps, schema_editor):
-    guards.install(schema_editor.connection)
+    GUARDS.install(schema_editor.connection)
 
 
 def drop(_apps, schema_editor):
-    guards.drop(schema_editor.connection)
+    GUARDS.drop(schema_editor.connection)
 
 
 class Migration(migrations.Migration):
