@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 
 from tests.factories import make_collection
+from tests.webapp.batch.browsing import NEW, sent, words
 from webapp.accounts.models import User
 from webapp.batch import files, queries, scoring, services, shifts, uploads
 from webapp.batch.models import Job
@@ -79,3 +81,15 @@ def after(job: Job) -> Job:
 def lose_messages(settings):
     """Call it to have every task forgotten that waits for a worker."""
     return lambda: shutil.rmtree(settings.BROKER_DIR, ignore_errors=True)
+
+
+@pytest.fixture
+def draft(owner_client, collection):
+    """Call it with a file to have it uploaded; it returns the draft."""
+
+    def make(file: SimpleUploadedFile | None = None) -> Job:
+        answer = owner_client.post(NEW, {"file": file or sent()})
+        assert answer.status_code == 302, words(answer)
+        return Job.objects.get(pk=answer["Location"].split("/")[2])
+
+    return make
