@@ -70,9 +70,19 @@ class ContractError(ValueError):
     """A message that breaks the protocol; says which part and how."""
 
 
+def studied(kind: type[T]) -> type[T]:
+    """Has msgspec study the type at once.
+
+    It would at the first message, and crash the process if other threads have a message of the type meanwhile.
+    """
+    msgspec.json.Decoder(kind)
+    return kind
+
+
 # Messages -------------------------------------------------------------------------------------------------------------
 
 
+@studied
 class Tensor(Struct, kw_only=True, omit_defaults=True):
     """One named tensor. In `data` lies what the shape promises, or nothing while its bytes follow the JSON."""
 
@@ -88,11 +98,13 @@ class Tensor(Struct, kw_only=True, omit_defaults=True):
         return _unpack(self, self.data) if isinstance(self.data, memoryview) else self.data or []
 
 
+@studied
 class RequestedOutput(Struct, omit_defaults=True):
     name: str
     parameters: dict[str, Any] = {}
 
 
+@studied
 class InferRequest(Struct, kw_only=True, omit_defaults=True):
     inputs: list[Tensor]
     id: str = ""
@@ -106,6 +118,7 @@ class InferRequest(Struct, kw_only=True, omit_defaults=True):
         return bool(asked.parameters.get("binary_data", everything)) if asked else everything
 
 
+@studied
 class InferResponse(Struct, kw_only=True, omit_defaults=True):
     model_name: str
     outputs: list[Tensor]
@@ -129,6 +142,7 @@ class InferResponse(Struct, kw_only=True, omit_defaults=True):
         return decode_json(said, dict[int, str])
 
 
+@studied
 class TensorMetadata(Struct, kw_only=True, omit_defaults=True):
     name: str
     datatype: str
@@ -136,6 +150,7 @@ class TensorMetadata(Struct, kw_only=True, omit_defaults=True):
     parameters: dict[str, Any] = {}
 
 
+@studied
 class ModelMetadata(Struct, kw_only=True):
     name: str
     versions: list[str]
@@ -145,12 +160,14 @@ class ModelMetadata(Struct, kw_only=True):
     parameters: dict[str, Any] = {}
 
 
+@studied
 class ServerMetadata(Struct):
     name: str
     version: str
     extensions: list[str]
 
 
+@studied
 class IndexEntry(Struct, kw_only=True):
     """One version in the repository index. state: READY, LOADING or UNAVAILABLE; reason: why not READY."""
 
@@ -160,6 +177,7 @@ class IndexEntry(Struct, kw_only=True):
     reason: str = ""
 
 
+@studied
 class ErrorBody(Struct):
     error: str
 
@@ -167,6 +185,7 @@ class ErrorBody(Struct):
 # What a pod says of itself -----------------------------------------------------------------------------------------
 
 
+@studied
 class PodVersion(Struct, kw_only=True):
     """One version on one pod. state and reason as in the repository index.
 
@@ -183,6 +202,7 @@ class PodVersion(Struct, kw_only=True):
     load_seconds: float | None = None
 
 
+@studied
 class PodState(Struct, kw_only=True):
     """`GET /v2/pod`: what one pod serves right now. reason: why it is not ready. Sizes in bytes, None: no limit."""
 
@@ -206,11 +226,13 @@ class PodState(Struct, kw_only=True):
 # <store>/<model>/evaluation.zip            of an image classifier: pictures, and labels.csv with header file,label_id
 
 
+@studied
 class File(Struct, frozen=True):
     sha256: str
     size: int  # bytes
 
 
+@studied
 class Smoke(Struct, frozen=True, omit_defaults=True):
     """What the version must be able to score: a text, a file of the version, or a file with a whole request as JSON."""
 
@@ -219,6 +241,7 @@ class Smoke(Struct, frozen=True, omit_defaults=True):
     request: str | None = None
 
 
+@studied
 class TrainingData(Struct, frozen=True, omit_defaults=True):
     """What a version was trained on. sha256: of the snapshot; file: its path in the version's folder, if kept there."""
 
@@ -228,6 +251,7 @@ class TrainingData(Struct, frozen=True, omit_defaults=True):
     file: str | None = None
 
 
+@studied
 class Manifest(Struct, frozen=True, kw_only=True):
     """What a version is. docs/architecture.md describes the store around it."""
 
@@ -250,6 +274,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     smoke: list[Smoke] = []
 
 
+@studied
 class EvaluationQuestion(Struct, frozen=True):
     """A question, and the id of the entry that answers it; None: no entry does."""
 
@@ -257,6 +282,7 @@ class EvaluationQuestion(Struct, frozen=True):
     faq_id: str | None
 
 
+@studied
 class Challenger(Struct, frozen=True):
     """The version that answers `percent` (1 to 50) of the requests that name none."""
 
@@ -264,6 +290,7 @@ class Challenger(Struct, frozen=True):
     percent: Annotated[float, Meta(ge=0, le=100)]
 
 
+@studied
 class Routing(Struct, frozen=True, omit_defaults=True):
     """Which versions of a model pods load, and what each is for.
 

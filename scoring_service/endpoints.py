@@ -57,6 +57,7 @@ class Json(Response):
         return msgspec.json.encode(content)
 
 
+@contract.studied
 class IndexOptions(Struct):
     """What a client may say when it asks for the index. ready: only what can be asked."""
 

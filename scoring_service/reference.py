@@ -35,6 +35,7 @@ POD_ID = uuid.uuid4().hex
 TOP_K = 3  # categories for each picture
 
 
+@contract.studied
 class Asked(Struct):
     """A question as the reference's clients send it. Whatever else they send is passed over unread."""
 

@@ -18,7 +18,7 @@ from prometheus_client import generate_latest
 from prometheus_client.core import Metric
 
 from scoring_service.batching import Totals
-from scoring_service.contract import PodState, PodVersion
+from scoring_service.contract import PodState, PodVersion, studied
 from scoring_service.errors import NotReady
 from scoring_service.processes import SERVING, Room
 
@@ -30,6 +30,7 @@ MOST = frozenset({"scoring_version_unusable", "scoring_version_load_seconds"})
 T = TypeVar("T")
 
 
+@studied
 class Question(Struct, frozen=True):
     """what: "alive", "state", "samples", or "totals" of a version."""
 
@@ -38,6 +39,7 @@ class Question(Struct, frozen=True):
     version: str = ""
 
 
+@studied
 class Samples(Struct, frozen=True):
     """A metric of one process. values: name of the series, its labels, its value."""
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
-from scoring_service.contract import DATATYPES, Manifest, Tensor
+from scoring_service.contract import DATATYPES, Manifest, Tensor, studied
 from scoring_service.errors import BadRow, VersionUnusable, WrongAnswer
 from scoring_service.runtimes.base import Row, RowResult, Signature, TensorSpec
 from scoring_service.store import within
@@ -30,6 +30,7 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
 NAMES: Mapping[np.dtype[Any], str] = {dtype: name for name, dtype in DTYPES.items() if name != "BF16"}
 
 
+@studied
 class Declared(Struct, forbid_unknown_fields=True):
     """An input or output in a manifest's parameters `inputs` or `outputs`. The fields are those of TensorSpec."""
 

@@ -7,12 +7,14 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from scoring_service.contract import studied
 from scoring_service.faq import text
 
 Text = Annotated[str, Meta(min_length=1, max_length=text.MAX_CHARACTERS)]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
+@studied
 class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An original question with its answer.
 
@@ -29,6 +31,7 @@ class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     test_phrasings: tuple[Text, ...] = ()
 
 
+@studied
 class _Line(Struct, kw_only=True):
     """Any of the three kinds of line."""
 
@@ -43,6 +46,7 @@ class _Line(Struct, kw_only=True):
     unanswerable: Text | UnsetType = UNSET
 
 
+@studied
 class Collection(Struct, frozen=True):
     """entries: at least one, ids unique; unanswerable: questions that none of them answers."""
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from msgspec import Struct
 from scipy.sparse import csr_array
 
+from scoring_service.contract import studied
 from scoring_service.faq.bm25 import Field
 from scoring_service.faq.classifier import Classifier
 from scoring_service.faq.index import FIELDS, Index
@@ -25,6 +26,7 @@ from scoring_service.faq.reranker import Logistic, Reranker, Trees
 from scoring_service.faq.vocabulary import Vocabulary
 
 
+@studied
 class StoredEntry(Struct, frozen=True):
     """texts: the question, then its phrasings."""
 
@@ -34,6 +36,7 @@ class StoredEntry(Struct, frozen=True):
     answer: str
 
 
+@studied
 class _Vocabulary(Struct):
     words: list[str]
     grams: list[str]
@@ -41,6 +44,7 @@ class _Vocabulary(Struct):
     unknown_idf: dict[str, float]  # of each field
 
 
+@studied
 class _Reranker(Struct):
     logistic: dict[str, Any]
     slope: float

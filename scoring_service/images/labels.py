@@ -5,9 +5,12 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from scoring_service.contract import studied
+
 FILE = "labels.json"
 
 
+@studied
 class Label(Struct, frozen=True):
     """label_id: the stable name programs compare ("n01440764", a WordNet id). label: for people ("tench")."""
 

@@ -8,9 +8,12 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as transform
 
+from scoring_service.contract import studied
+
 _LONGEST_TO_SHORTEST = 8
 
 
+@studied
 class Preprocessing(Struct, frozen=True, kw_only=True):
     """The steps from a decoded picture to a network's input, as torchvision's and timm's weights state them.
 

@@ -11,7 +11,7 @@ import torch
 from msgspec import Struct
 from torch import nn
 
-from scoring_service.contract import Manifest
+from scoring_service.contract import Manifest, studied
 from scoring_service.cpus import cpu_limit
 from scoring_service.errors import BadRow, OutOfDeviceMemory, VersionUnusable
 from scoring_service.images.architectures import Library, UnusableWeights, build, fit, fold_batch_norms, read_weights
@@ -27,6 +27,7 @@ DEFAULT_TOP_K = 5
 log = structlog.get_logger()
 
 
+@studied
 class Parameters(Struct, frozen=True, kw_only=True):
     """What a manifest's `parameters` hold for this runtime.
 

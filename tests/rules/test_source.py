@@ -72,6 +72,18 @@ def test_the_contract_needs_only_msgspec():
     assert {name.split(".")[0] for name in modules} - set(sys.stdlib_module_names) == {"msgspec"}
 
 
+def test_each_type_of_a_message_is_studied_before_there_are_threads():
+    """msgspec would crash a process whose threads have their first message of a type at the same time."""
+    types = {
+        node.name: {ast.unparse(each).rpartition(".")[2] for each in node.decorator_list}
+        for path in (ROOT / "scoring_service").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef) and "Struct" in map(ast.unparse, node.bases)
+    }
+    assert "PodState" in types
+    assert [name for name, decorators in types.items() if "studied" not in decorators] == []
+
+
 @pytest.mark.parametrize("module", ["webapp/settings.py", "scoring_service/settings.py"])
 def test_every_setting_is_described_in_the_operations_page(module):
     source = (ROOT / module).read_text(encoding="utf-8")

@@ -66,6 +66,9 @@ class Reading(msgspec.Struct, frozen=True, omit_defaults=True):
         return kept
 
 
+msgspec.json.Decoder(Reading)  # has msgspec study the type before there are threads, which it must
+
+
 def reading_of(job: Job) -> Reading:
     return msgspec.convert(job.reading, Reading)
 

@@ -378,8 +378,11 @@ def _probability(value: Any) -> float:
     return probability
 
 
+TERMS = msgspec.json.Decoder(Terms)
+
+
 def _terms(text: str) -> Terms:
-    return msgspec.json.decode(text, type=Terms)
+    return TERMS.decode(text)
 
 
 def _tensor(about: TensorMetadata) -> dict[str, Any]:
