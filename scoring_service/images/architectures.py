@@ -1,6 +1,7 @@
 """Networks by name, their weights from files that hold numbers only, and what makes them faster to run."""
 
 import pickle
+import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,9 @@ from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import get_model
 from torchvision.models.resnet import BasicBlock, ResNet
+
+# Tracing swaps methods of all modules and puts them back, which two at once would do in the wrong order.
+_tracing = threading.Lock()
 
 Library = Literal["torchvision", "timm"]
 
@@ -101,13 +105,34 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     return state
 
 
+class _Tracer(fx.Tracer):
+    """Leaves other threads alone: while it traces, calls of all modules come by here, those of networks at work too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = threading.get_ident()
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if threading.get_ident() != self._thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        if threading.get_ident() != self._thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+
 def fold_batch_norms(network: nn.Module) -> nn.Module:
     """The same function with each batch norm multiplied into the convolution before it; needs evaluation mode.
 
     A network that torch.fx cannot follow (its code branches on values) comes back as it is.
     """
     try:
-        traced = fx.symbolic_trace(network)
+        with _tracing:
+            traced = fx.GraphModule(network, _Tracer().trace(network))
     except (TypeError, ValueError, RuntimeError, AttributeError, fx.proxy.TraceError):
         return network
     modules = dict(traced.named_modules())

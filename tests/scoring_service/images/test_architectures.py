@@ -1,11 +1,13 @@
 """Networks by name, with weights from files that cannot run code."""
 
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import safetensors.torch
 import torch
-from torch import nn
+from torch import fx, nn
 
 from scoring_service.images.architectures import UnusableWeights, build, fit, fold_batch_norms, read_weights
 
@@ -122,3 +124,26 @@ def test_weights_that_do_not_fit_are_refused_by_name(change, reason):
 def test_an_unknown_architecture_is_refused_by_name(library):
     with pytest.raises(UnusableWeights, match=f"{library} cannot build 'resnet153'"):
         build(library, "resnet153", classes=10)
+
+
+def test_networks_at_work_in_other_threads_do_not_notice_that_one_is_folded():
+    busy = build("torchvision", "resnet10", classes=3).eval()
+    pictures = torch.rand(1, 3, 32, 32)
+    done = threading.Event()
+
+    def work() -> int:
+        calls = 0
+        while not done.is_set() or calls == 0:
+            assert busy(pictures).shape == (1, 3)
+            calls += 1
+        return calls
+
+    def fold() -> bool:
+        return isinstance(fold_batch_norms(build("torchvision", "resnet18", classes=3).eval()), fx.GraphModule)
+
+    with ThreadPoolExecutor(3) as threads, torch.no_grad():
+        working = threads.submit(work)
+        folded = [each.result() for each in [threads.submit(fold) for _ in range(8)]]
+        done.set()
+        assert working.result() > 0
+    assert folded == [True] * 8
