@@ -46,6 +46,21 @@ class Preprocessing(Struct, frozen=True, kw_only=True):
         pixels: torch.Tensor = transform.pil_to_tensor(cut)
         return pixels
 
+    def seen(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """Which part of a picture of that size `pixels` shows: left, top, right and bottom, in shares of its sides.
+
+        Below 0 and above 1 where the network sees an empty margin.
+        """
+        within_width, within_height = _middle(width, height)
+        if len(self.resize) == 1:
+            scale = self.resize[0] / min(within_width, within_height)
+            resized_width, resized_height = scale * within_width, scale * within_height
+        else:
+            resized_height, resized_width = self.resize
+        across = self.crop[1] / resized_width * within_width / width
+        down = self.crop[0] / resized_height * within_height / height
+        return (1 - across) / 2, (1 - down) / 2, (1 + across) / 2, (1 + down) / 2
+
     def normalised(self, pixels: torch.Tensor) -> torch.Tensor:
         """float32 (n, 3, height, width), in units of `std` from `mean`, from uint8 of the same shape."""
         mean = torch.tensor(self.mean, device=pixels.device).view(1, 3, 1, 1)
@@ -60,8 +75,14 @@ def _without_far_ends(picture: Image.Image) -> Image.Image:
     middle.
     """
     width, height = picture.size
-    longest = _LONGEST_TO_SHORTEST * min(width, height)
-    if max(width, height) <= longest:
+    within_width, within_height = _middle(width, height)
+    if (within_width, within_height) == (width, height):
         return picture
-    left, top = max(0, width - longest) // 2, max(0, height - longest) // 2
-    return picture.crop((left, top, left + min(width, longest), top + min(height, longest)))
+    left, top = (width - within_width) // 2, (height - within_height) // 2
+    return picture.crop((left, top, left + within_width, top + within_height))
+
+
+def _middle(width: int, height: int) -> tuple[int, int]:
+    """Width and height of what is looked at, of a picture of that size."""
+    longest = _LONGEST_TO_SHORTEST * min(width, height)
+    return min(width, longest), min(height, longest)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,21 @@ from scoring_service.errors import BadRow, OutOfDeviceMemory, VersionUnusable
 from scoring_service.images.architectures import Library, UnusableWeights, build, fit, fold_batch_norms, read_weights
 from scoring_service.images.decoding import decode
 from scoring_service.images.device import Choice, NoUsableNumbers, best_device, choose_precision, device_errors
+from scoring_service.images.explaining import Explainer, explainer_of, overlay
 from scoring_service.images.labels import Label, read_labels
 from scoring_service.images.preprocessing import Preprocessing
 from scoring_service.runtimes.base import Row, RowResult, Signature, TensorSpec
 from scoring_service.store import within
 
 DEFAULT_TOP_K = 5
+
+INPUTS = (TensorSpec("image", "BYTES", (-1,), encoding="base64"),)
+OUTPUTS = (
+    TensorSpec("label", "BYTES", (-1, -1)),
+    TensorSpec("label_id", "BYTES", (-1, -1)),
+    TensorSpec("probability", "FP32", (-1, -1)),
+)
+HEATMAP = TensorSpec("heatmap", "BYTES", (-1,), encoding="base64", optional=True)
 
 log = structlog.get_logger()
 
@@ -40,17 +50,22 @@ class Parameters(Struct, frozen=True, kw_only=True):
     weights: str = "weights.safetensors"
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A row's picture, ready for the network.
+
+    pixels: uint8 (3, height, width). labels: how many are wanted. size: width and height of the picture as decoded.
+    explain: whether a heatmap is wanted.
+    """
+
+    pixels: torch.Tensor
+    labels: int
+    size: tuple[int, int]
+    explain: bool
+
+
 class ImageClassifier:
     """A network, where it runs and what its outputs are called."""
-
-    signature = Signature(
-        inputs=(TensorSpec("image", "BYTES", (-1,), encoding="base64"),),
-        outputs=(
-            TensorSpec("label", "BYTES", (-1, -1)),
-            TensorSpec("label_id", "BYTES", (-1, -1)),
-            TensorSpec("probability", "FP32", (-1, -1)),
-        ),
-    )
 
     def __init__(
         self,
@@ -61,35 +76,32 @@ class ImageClassifier:
         device: torch.device,
         choice: Choice,
         decoding_threads: int,
+        explainer: Explainer | None,
     ) -> None:
-        """`network`: on `device`, in the chosen precision, evaluation mode, with one output for each of `labels`."""
+        """network: on `device`, in the chosen precision, evaluation mode, with one output for each of `labels`.
+
+        explainer: of the same network; without one there is no output `heatmap`.
+        """
         self._network = network
         self._labels = labels
         self._preprocessing = preprocessing
         self._device = device
         self._dtype = choice.dtype
         self._decoders = ThreadPoolExecutor(decoding_threads, thread_name_prefix="decode")
+        self._explainer = explainer
+        self.signature = Signature(INPUTS, (*OUTPUTS, HEATMAP) if explainer else OUTPUTS)
         self.parameters: dict[str, Any] = {"precision": choice.name, "device": device.type}
 
     def score(self, rows: Sequence[Row]) -> list[RowResult | BadRow]:
         """The most probable labels of each picture, best first; a BadRow where a file is no picture we can read.
 
-        Request parameter `top_k`: labels wanted a picture, 5 if not given, 0 for all.
+        Request parameter `top_k`: labels wanted a picture, 5 if not given, 0 for all. Output `heatmap`: where the best
+        label was seen, as a PNG to lay over the picture.
         """
         prepared = self._prepare(rows)
-        good = [one for one in prepared if not isinstance(one, BadRow)]
-        if not good:
-            return [one for one in prepared if isinstance(one, BadRow)]
-        probabilities, indices = self._best(torch.stack([pixels for pixels, _ in good]), max(k for _, k in good))
-        scored = iter(zip(probabilities, indices, strict=True))
-        results: list[RowResult | BadRow] = []
-        for one in prepared:
-            if isinstance(one, BadRow):
-                results.append(one)
-                continue
-            values, positions = next(scored)
-            results.append(self._named(values[: one[1]], positions[: one[1]]))
-        return results
+        good = [one for one in prepared if isinstance(one, Prepared)]
+        scored = iter(self._scored(good))
+        return [next(scored) if isinstance(one, Prepared) else one for one in prepared]
 
     def light(self, rows: Sequence[Row]) -> bool:
         """Never: torch is fastest on the thread that built the network."""
@@ -99,37 +111,56 @@ class ImageClassifier:
         """Ends the decoding threads and gives the network's memory back."""
         self._decoders.shutdown()
         self._network = nn.Identity()
+        self._explainer = None
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _prepare(self, rows: Sequence[Row]) -> list[tuple[torch.Tensor, int] | BadRow]:
-        """For each row what the network is to see, uint8 (3, height, width), and how many labels are wanted."""
+    def _prepare(self, rows: Sequence[Row]) -> list[Prepared | BadRow]:
         with device_errors():  # too many large pictures at once: fewer rows may do
             if len(rows) == 1:
                 return [self._prepared(rows[0])]
             return list(self._decoders.map(self._prepared, rows))
 
-    def _prepared(self, row: Row) -> tuple[torch.Tensor, int] | BadRow:
+    def _prepared(self, row: Row) -> Prepared | BadRow:
         try:
             wanted = self._wanted(row.parameters.get("top_k", DEFAULT_TOP_K))
-            return self._preprocessing.pixels(decode(row.inputs[0], enough=self._preprocessing.enough)), wanted
+            picture = decode(row.inputs[0], enough=self._preprocessing.enough)
         except BadRow as error:
             return error
+        return Prepared(self._preprocessing.pixels(picture), wanted, picture.size, HEATMAP.name in row.outputs)
 
     def _wanted(self, top_k: object) -> int:
         if not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 0:
             raise BadRow(f"top_k must be a whole number, 0 or more (0 means all labels), not {top_k!r}.")
         return min(top_k or len(self._labels), len(self._labels))
 
-    def _best(self, pixels: torch.Tensor, k: int) -> tuple[list[list[float]], list[list[int]]]:
-        """The k highest probabilities of each picture and the positions of their labels, best first."""
-        with torch.inference_mode(), device_errors():
-            network_input = self._preprocessing.normalised(pixels.to(self._device)).to(
-                self._dtype, memory_format=torch.channels_last
-            )
-            probabilities = self._network(network_input).float().softmax(1)
-            values, positions = probabilities.topk(k)
-            return values.tolist(), positions.tolist()
+    def _scored(self, pictures: Sequence[Prepared]) -> list[RowResult]:
+        """What the network says of each, in one call."""
+        if not pictures:
+            return []
+        with torch.no_grad(), device_errors():
+            batch = torch.stack([picture.pixels for picture in pictures]).to(self._device)
+            batch = self._preprocessing.normalised(batch).to(self._dtype, memory_format=torch.channels_last)
+            logits, heat = self._seen(batch, explain=any(picture.explain for picture in pictures))
+            best = logits.float().softmax(1).topk(max(picture.labels for picture in pictures))
+            probabilities, positions = best.values.tolist(), best.indices.tolist()
+        results = [
+            self._named(values[: picture.labels], places[: picture.labels])
+            for picture, values, places in zip(pictures, probabilities, positions, strict=True)
+        ]
+        if heat is not None:
+            for picture, result, own in zip(pictures, results, heat, strict=True):
+                if picture.explain:
+                    result["heatmap"] = [overlay(own, picture.size, self._preprocessing.seen(*picture.size))]
+        return results
+
+    def _seen(self, batch: torch.Tensor, *, explain: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Logits, and where they come from if that is wanted."""
+        if explain and self._explainer:
+            logits, heat = self._explainer(batch)
+            return logits, heat.cpu()
+        with torch.inference_mode():
+            return self._network(batch), None
 
     def _named(self, probabilities: list[float], positions: list[int]) -> RowResult:
         labels = [self._labels[position] for position in positions]
@@ -157,6 +188,8 @@ def load(directory: Path, manifest: Manifest) -> ImageClassifier:
         with torch.no_grad(), device_errors():
             network = fold_batch_norms(network).to(device).to(memory_format=torch.channels_last)
             network, choice = choose_precision(network, smoke.to(device, memory_format=torch.channels_last))
+            blank = torch.zeros(1, 3, *parameters.preprocessing.crop, device=device, dtype=choice.dtype)
+            explainer = explainer_of(network, blank.to(memory_format=torch.channels_last))
     except (UnusableWeights, NoUsableNumbers, BadRow, msgspec.MsgspecError, OSError, OutOfDeviceMemory) as error:
         raise VersionUnusable(str(error)) from error
     log.info(
@@ -174,6 +207,7 @@ def load(directory: Path, manifest: Manifest) -> ImageClassifier:
         device=device,
         choice=choice,
         decoding_threads=cpus,
+        explainer=explainer,
     )
 
 

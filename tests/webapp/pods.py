@@ -32,6 +32,7 @@ SIGNATURES = {
         "outputs": [
             {"name": "label_id", "datatype": "BYTES", "shape": [-1, -1]},
             {"name": "probability", "datatype": "FP32", "shape": [-1, -1]},
+            {"name": "heatmap", "datatype": "BYTES", "shape": [-1], "parameters": {"optional": True}},
         ],
     },
 }
@@ -47,10 +48,12 @@ class Pods(httpx.BaseTransport):
         self.faq: list[tuple[str, str, float, dict[str, list[str]]]] = []
         self.by_question: dict[str, list[tuple[str, str, float, dict[str, list[str]]]]] = {}  # instead of those
         self.refused: dict[str | bytes, str] = {}  # a question or picture that cannot be scored, and why
-        # label, label_id, probability
+        # label, label_id, probability; and what goes over each picture
         self.labels = [("Samoyed", "n02111889", 0.9), ("white wolf", "n02114548", 0.05)]
+        self.heatmap = b"\x89PNG heat"
         # By pool. Each as the version that answers describes it (version, state and reason say otherwise); `others` are
-        # its further versions, as the index has them: {"version": "2", "state": "READY"}.
+        # its further versions, as the index has them: {"version": "2", "state": "READY"}; `tensors` are instead of
+        # SIGNATURES.
         self.models: dict[str, list[dict[str, Any]]] = {
             "cpu": [{"name": "faq-javascript", "kind": "faq", "title": "JavaScript FAQ", "sample": True}],
             "gpu": [{"name": "resnet152", "kind": "image", "title": "ResNet-152", "sample": False}],
@@ -109,7 +112,8 @@ class Pods(httpx.BaseTransport):
         if answering["state"] != "READY":
             return refusal(503, answering["reason"] or f"{model} version {answering['version']} is being loaded")
         versions = [answering["version"], *sorted(each["version"] for each in others if each["state"] == "READY")]
-        about = {"name": model, "versions": versions, "platform": "test", **SIGNATURES[pool]}
+        tensors = known.get("tensors", SIGNATURES[pool])
+        about = {"name": model, "versions": versions, "platform": "test", **tensors}
         return httpx.Response(200, json={**about, "parameters": {"description": "", "metrics": {}, **known}})
 
     def _state(self, pool: str) -> dict[str, Any]:
@@ -153,13 +157,16 @@ class Pods(httpx.BaseTransport):
             "label": [each[0] for each in best],
             "label_id": [each[1] for each in best],
             "probability": [each[2] for each in best],
+            "heatmap": [self.heatmap] * rows,
         }
         return self._infer_answer(model, version, asked, columns, {"precision": "fp32"})
 
     def _infer_answer(
         self, model: str, version: str, asked: InferRequest, columns: dict[str, list[Any]], parameters: dict[str, Any]
     ) -> httpx.Response:
-        names = [output.name for output in asked.outputs] or [name for name in columns if name != "terms"]
+        names = [output.name for output in asked.outputs] or [
+            name for name in columns if name not in {"terms", "heatmap"}
+        ]
         reasons = self._refused_rows(asked)
         rows = len(asked.inputs[0].data or ()) - len(reasons)
         if asked.parameters.get("row_errors"):
@@ -167,7 +174,7 @@ class Pods(httpx.BaseTransport):
         outputs = [
             Tensor(
                 name=name,
-                shape=[rows, len(columns[name]) // max(rows, 1)],
+                shape=[rows] if name == "heatmap" else [rows, len(columns[name]) // max(rows, 1)],
                 datatype="FP32" if name == "probability" else "BYTES",
                 data=columns[name],
             )

@@ -446,6 +446,8 @@ class ClassifyOrLaterView(LaterView, ClassifyView):
         pictures = uploads_in(request.FILES)
         asked = {**request.query_params.dict(), **request.POST.dict()}
         ask = parse(ClassifyAskSerializer, asked).validated_data
+        if ask.pop("explain"):
+            raise InvalidInput("The results of batches have no such thing; leave it out.", field="explain")
         names = list(numbered(picture.filename for picture in pictures))
         upload = uploads.store_stream(_zipped(names, pictures), "pictures.zip")
         return upload, Options(kind=Job.Kind.IMAGE.value, **ask), ", ".join(names)

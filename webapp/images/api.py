@@ -53,7 +53,8 @@ class ClassifyView(ApiView):
         summary="Classify one to eight pictures",
         description=(
             "Send a form with the pictures, or one picture as the raw body. A file that cannot be classified has its "
-            "`error` and spoils no other; when none can, the answer is a problem."
+            "`error` and spoils no other; when none can, the answer is a problem. With `explain` each result has a "
+            "`heatmap` of what spoke for its first category (Grad-CAM)."
         ),
         parameters=[
             OpenApiParameter(
@@ -70,6 +71,11 @@ class ClassifyView(ApiView):
                 "top_k",
                 {"type": "integer", "minimum": 1, "maximum": 50, "default": 5},
                 description="Categories." + OF_A_BODY,
+            ),
+            OpenApiParameter(
+                "explain",
+                {"type": "boolean", "default": False},
+                description="Show where the first category was seen; not every model can." + OF_A_BODY,
             ),
         ],
         request={"multipart/form-data": ClassifyFormSerializer, "image/*": OpenApiTypes.BINARY},

@@ -52,3 +52,9 @@ def check_picture(upload: Upload) -> None:
             "Make the picture smaller.",
             field=upload.field,
         )
+
+
+def media_type(data: bytes) -> str:
+    """That of a picture which passed `check_picture`, such as "image/jpeg"."""
+    with Image.open(BytesIO(data), formats=FORMATS) as picture:
+        return Image.MIME[picture.format or ""]

@@ -15,6 +15,9 @@ class ClassifyAskSerializer(serializers.Serializer[Any]):
         help_text="The version that answers, needs the scope `models:pin`; by default the one that serves.",
     )
     top_k = serializers.IntegerField(min_value=1, max_value=50, default=5, help_text="Categories for each picture.")
+    explain = serializers.BooleanField(
+        default=False, help_text="Show where the first category was seen; not every model can."
+    )
 
 
 class ClassifyFormSerializer(ClassifyAskSerializer):
@@ -49,11 +52,20 @@ class CardSerializer(serializers.Serializer[Any]):
     version = serializers.CharField(help_text="Which version answered or failed; may be empty beside an `error`.")
     predictions = PredictionSerializer(many=True, allow_null=True, help_text="Most probable first; null: see `error`.")
     error = FileProblemSerializer(allow_null=True, help_text="Why this file has no predictions.")
+    heatmap = serializers.CharField(
+        required=False,
+        help_text=(
+            "Only when `explain` was asked for: a PNG in base64 to lay over the picture, the deeper red and the more "
+            "opaque the more that part spoke for the first category."
+        ),
+    )
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
         shown: dict[str, Any] = super().to_representation(instance)
         if instance.failure:
             shown["predictions"] = None
+        if instance.heatmap is None:
+            del shown["heatmap"]
         return shown
 
 

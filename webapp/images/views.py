@@ -9,7 +9,7 @@ from webapp.images.services import Card
 from webapp.images.uploads import uploads_in
 from webapp.keys import limits
 from webapp.keys.principal import principal_of
-from webapp.partials import render_page
+from webapp.partials import render_page, wants_part
 from webapp.scoring.answers import ModelInfo
 from webapp.usage.models import ScoringRecord
 
@@ -36,6 +36,7 @@ def classify(request: HttpRequest) -> HttpResponse:
         "max_files": settings.MAX_IMAGES,
         "max_bytes": settings.MAX_IMAGE_BYTES,
         "cards": cards,
+        "with_pictures": not wants_part(request),  # a script has them
         "error": error,
     }
     part = "images/_error.html" if error else "images/_cards.html"
@@ -47,6 +48,13 @@ def _answer(request: HttpRequest, model: ModelInfo) -> list[Card]:
     who = principal_of(request)
     uploads = uploads_in(request.FILES)
     limits.charge(request, who, "images", rows=len(uploads))
-    cards = services.classify(uploads, who=who, source=ScoringRecord.Source.PAGE, model=model.name)
+    cards = services.classify(
+        uploads,
+        who=who,
+        source=ScoringRecord.Source.PAGE,
+        model=model.name,
+        explain="explain" in request.POST,
+        again="again" in request.POST,
+    )
     limits.give_back(request, rows=services.failures_among(cards))
     return cards

@@ -48,18 +48,22 @@ class Prediction:
 
 @dataclass(frozen=True)
 class ImageAnswer:
-    """Categories, most probable first, from one version of a model."""
+    """Categories, most probable first, from one version of a model.
+
+    heatmap: a PNG to lay over the picture, where it shows the first one; None unless asked for.
+    """
 
     predictions: Sequence[Prediction]
     model: str
     version: str
     model_ms: float | None = None
+    heatmap: bytes | None = None
 
 
 @dataclass(frozen=True)
 class ModelInfo:
     """A model of the pods. version: the one that answers, "" while none does. sample: only stands in for a real one.
-    reason: why it is not ready.
+    reason: why it is not ready. explains: whether it can show where it saw what it names.
     """
 
     name: str
@@ -70,6 +74,7 @@ class ModelInfo:
     sample: bool
     ready: bool
     reason: str = ""
+    explains: bool = False
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -5,7 +5,7 @@ FAQ models are served by the CPU pods, image models by the GPU pods (docs/archit
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ from scoring_service.contract import (
     RequestedOutput,
     Tensor,
     TensorMetadata,
+    bytes_of,
     decode_json,
     decode_request,
     decode_response,
@@ -34,7 +35,7 @@ from scoring_service.contract import (
 from webapp import metrics
 from webapp.errors import ScoringError, ScoringRefused, ScoringTimeout, ScoringUnavailable
 from webapp.scoring.answers import FaqAnswer, FaqScore, ImageAnswer, ModelDetails, Models, Prediction, Terms
-from webapp.scoring.listing import ModelList, in_parallel
+from webapp.scoring.listing import HEATMAP, ModelList, in_parallel
 from webapp.scoring.pods import Call, PodPool, readable, refused
 
 INFO_TIMEOUT = 2.0  # seconds
@@ -49,6 +50,7 @@ PROBABILITY = RequestedOutput(name="probability", parameters={"binary_data": Tru
 FAQ_OUTPUTS = [PROBABILITY, RequestedOutput(name="faq_id"), RequestedOutput(name="answer_id")]
 EXPLAINED_OUTPUTS = [*FAQ_OUTPUTS, RequestedOutput(name="terms")]
 IMAGE_OUTPUTS = [PROBABILITY, RequestedOutput(name="label"), RequestedOutput(name="label_id")]
+EXPLAINED_IMAGE_OUTPUTS = [*IMAGE_OUTPUTS, RequestedOutput(name=HEATMAP, parameters={"binary_data": True})]
 
 # What the metrics call the ends of a call.
 OUTCOMES = {
@@ -128,16 +130,18 @@ class ScoringClient:
         *,
         model: str,
         top_k: int = 5,
+        explain: bool = False,
         timeout: float,
         version: str | None = None,
         routing_key: str | None = None,
         pool: str = POOL_OF["image"],
     ) -> ImageAnswer:
-        """What the picture (a file as received) shows, most probable first."""
-        request = _asking("image", [data], IMAGE_OUTPUTS, top_k, routing_key)
+        """What the picture (a file as received) shows, most probable first. explain: and where the first was seen."""
+        outputs = EXPLAINED_IMAGE_OUTPUTS if explain else IMAGE_OUTPUTS
+        request = _asking("image", [data], outputs, top_k, routing_key)
         answer = self._infer(pool, model, request, timeout=timeout, version=version, binary=True)
         with readable(answer.model_version):
-            return _image_answer(answer, _rows_of(answer, IMAGE_OUTPUTS)[0])
+            return _image_answer(answer, _rows_of(answer, outputs)[0])
 
     def classify_many(
         self,
@@ -325,7 +329,7 @@ def _rows_of(answer: InferResponse, outputs: Sequence[RequestedOutput], count: i
         if tensor.shape[0] != count or (values and len(values) % count):
             raise ValueError(f"{output.name} has the shape {tensor.shape} for {count} rows")
         width = len(values) // max(count, 1)
-        read = _probability if output.name == "probability" else text_of
+        read = READERS.get(output.name, text_of)
         for number, row in enumerate(rows):
             row[output.name] = [read(value) for value in values[number * width : (number + 1) * width]]
     return rows
@@ -367,6 +371,7 @@ def _image_answer(answer: InferResponse, row: Row) -> ImageAnswer:
         model=answer.model_name,
         version=answer.model_version,
         model_ms=answer.parameters.get("model_ms"),
+        heatmap=row[HEATMAP][0] if HEATMAP in row else None,
     )
 
 
@@ -378,6 +383,8 @@ def _probability(value: Any) -> float:
     return probability
 
 
+# What is not text.
+READERS: Mapping[str, Callable[[Any], Any]] = {"probability": _probability, HEATMAP: bytes_of}
 TERMS = msgspec.json.Decoder(Terms)
 
 

@@ -19,6 +19,7 @@ TIMEOUT = 2.0  # seconds for a whole list
 FRESH = 2.0  # seconds a list is used again
 STALE = 60.0  # seconds after which a list is too old even while a newer one is on its way
 AT_ONCE = 8  # calls in parallel
+HEATMAP = "heatmap"  # the output of image models that can say where they saw what they name
 
 
 class ModelList:
@@ -105,6 +106,7 @@ class ModelList:
             sample=bool(about.get("sample", False)),
             ready=ready,
             reason="" if ready else entry.reason or "It is being loaded.",
+            explains=any(output.name == HEATMAP for output in metadata.outputs),
             metrics=about.get("metrics") or {},
         )
 

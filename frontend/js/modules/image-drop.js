@@ -1,5 +1,6 @@
 import { eachOf, inOrder, sortOut } from "../lib/uploads.js";
 import { takeDropped } from "./drop.js";
+import { toggle } from "./explain.js";
 import { send } from "./upload.js";
 
 const AT_ONCE = 3; // requests; the pods batch them
@@ -13,6 +14,7 @@ export function mount(page) {
   const sort = page.querySelector("[data-sort]");
   const pendingCard = page.querySelector("[data-pending-card]");
   const announce = page.querySelector("[data-announce]");
+  const files = new WeakMap(); // of the cards with an answer
   let added = 0;
 
   async function take(list) {
@@ -59,6 +61,9 @@ export function mount(page) {
     const result = new DOMParser().parseFromString(html, "text/html").querySelector(".card");
     result.dataset.added = card.dataset.added;
     result.querySelector("[data-picture]").append(...card.querySelector("[data-picture]").childNodes);
+    files.set(result, file);
+    const why = result.querySelector("[data-explain]");
+    if (why) why.hidden = false;
     card.replaceWith(result);
     announce.textContent = result.dataset.summary;
     result.dispatchEvent(new Event("content-added", { bubbles: true }));
@@ -105,6 +110,11 @@ export function mount(page) {
     for (const note of page.querySelectorAll("[data-model-note]")) note.hidden = note.dataset.modelNote !== name;
     history.replaceState(null, "", `?${new URLSearchParams({ model: name })}`);
   }
+
+  page.addEventListener("click", async (event) => {
+    const why = event.target.closest("[data-explain]");
+    if (why) announce.textContent = await toggle(why, form, files.get(why.closest(".card")));
+  });
 
   page.addEventListener("click", async (event) => {
     const sample = event.target.closest("[data-sample]");

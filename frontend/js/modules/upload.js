@@ -4,10 +4,11 @@ const BROKEN = { title: "No answer", detail: "Something went wrong on our side. 
 /**
  * Sends one file with the form's other fields. XMLHttpRequest, for fetch does not tell how much is sent.
  *
- * onProgress: called with the share sent, 0 to 1. Resolves to {html} (the card) or {problem: {title, detail}}.
+ * onProgress: called with the share sent, 0 to 1. fields: further ones, or other values. Resolves to {html} (the card) or {problem: {title, detail}}.
  */
-export function send(form, file, onProgress) {
+export function send(form, file, onProgress, fields = {}) {
   const data = new FormData(form);
+  for (const [name, value] of Object.entries(fields)) data.set(name, value);
   data.delete("files");
   data.append("files", file, file.name);
   const request = new XMLHttpRequest();

@@ -60,7 +60,7 @@ def test_tritonclient_reads_what_the_model_takes_and_gives(client):
     assert client.is_model_ready("digits")
     metadata = client.get_model_metadata("digits")
     assert [(tensor["name"], tensor["datatype"]) for tensor in metadata["inputs"]] == [("image", "BYTES")]
-    assert [tensor["name"] for tensor in metadata["outputs"]] == ["label", "label_id", "probability"]
+    assert [tensor["name"] for tensor in metadata["outputs"]] == ["label", "label_id", "probability", "heatmap"]
     assert metadata["parameters"]["metrics"]["accuracy@1"] >= 0.97
 
 

@@ -401,6 +401,9 @@ class TestLater:
     def test_what_batches_do_not_tell_is_refused(self, client, key, collection):
         answer = self.match(client, key, {"question": "x", "explain": True})
         assert assert_problem(answer, 422, "invalid-input")["errors"][0]["field"] == "explain"
+        pictures = {"files": picture(), "explain": "true"}
+        answer = client.post("/api/v1/images/classify", pictures, headers={**bearer(key), **ASYNC})
+        assert assert_problem(answer, 422, "invalid-input")["errors"][0]["field"] == "explain"
 
 
 def test_an_upload_for_which_there_is_no_room_is_refused_before_it_is_read(send, settings, batch_dir):

@@ -1,5 +1,6 @@
 """POST /api/v1/images/classify."""
 
+import base64
 import threading
 
 import httpx2 as httpx
@@ -54,6 +55,39 @@ def test_a_picture_gets_its_categories_best_first(classify):
         ],
         "request_id": answer["X-Request-ID"],
     }
+
+
+@pytest.mark.parametrize("how", ["in the form", "in the address"])
+def test_explain_shows_where_each_first_category_was_seen(classify, classify_raw, scoring, how):
+    if how == "in the form":
+        answer = classify({"files": [picture(name="a.png"), picture(name="b.png")], "explain": "true"})
+    else:
+        answer = classify_raw(picture().read(), query="?explain=true")
+    results = answer.json()["results"]
+    assert [base64.b64decode(result["heatmap"]) for result in results] == [scoring.heatmap] * len(results)
+    assert results[0]["predictions"][0]["label"] == "Samoyed"
+
+
+def test_a_bad_file_among_explained_ones_has_no_heatmap(classify):
+    bad, good = classify({"files": [TEXT, picture()], "explain": "true"}).json()["results"]
+    assert "heatmap" not in bad
+    assert good["heatmap"]
+
+
+def test_a_model_that_cannot_explain_says_so(classify, scoring):
+    [model] = scoring.models["gpu"]
+    model["tensors"] = {"inputs": [], "outputs": [{"name": "label", "datatype": "BYTES", "shape": [-1, -1]}]}
+    answer = classify({"files": picture(), "explain": "true"})
+    problem = assert_problem(answer, 422, "invalid-input")
+    assert problem["errors"] == [{"field": "explain", "detail": problem["detail"]}]
+    assert "ResNet-152 cannot show where it saw something" in problem["detail"]
+    assert classify({"files": picture()}).status_code == 200
+
+
+def test_a_version_that_cannot_explain_beside_one_that_can_says_so_too(classify, scoring):
+    scoring.answers(refusal(400, "there is no output 'heatmap'; this model has label, label_id, probability"))
+    answer = classify({"files": picture(), "explain": "true"})
+    assert "no output 'heatmap'" in assert_problem(answer, 422, "scoring-refused")["detail"]
 
 
 def test_fields_may_have_any_names(classify):

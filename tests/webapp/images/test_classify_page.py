@@ -1,5 +1,7 @@
 """The images page, whole and in part."""
 
+from base64 import b64encode
+
 import httpx2 as httpx
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -63,6 +65,36 @@ def test_a_script_gets_a_card_for_each_file(owner_client, scoring):
     assert "<html" not in part.text
     assert part.text.count("<article") == 2
     assert part.text.index("a.png") < part.text.index("b.png")
+
+
+def test_without_a_script_the_picture_comes_back_under_where_its_category_was_seen(owner_client, scoring):
+    assert 'name="explain"' in owner_client.get(URL).text
+    sent = picture(form="JPEG")
+    page = owner_client.post(URL, {"files": sent, "explain": "on"})
+    assert f"data:image/png;base64,{b64encode(scoring.heatmap).decode()}" in page.text
+    sent.seek(0)
+    assert f"data:image/jpeg;base64,{b64encode(sent.read()).decode()}" in page.text
+    assert ScoringRecord.objects.count() == 1
+
+
+def test_a_script_that_asks_why_afterwards_gets_the_heat_alone_and_no_second_line_in_the_history(owner_client, scoring):
+    part = owner_client.post(URL, {"files": picture()}, headers=PART)
+    assert "data-explain" in part.text
+    assert "data-heat" not in part.text
+    part = owner_client.post(URL, {"files": picture(), "explain": "on", "again": "on"}, headers=PART)
+    assert part.text.count("data:image/") == 1
+    assert "Where it saw Samoyed" in part.text
+    assert ScoringRecord.objects.count() == 1
+
+
+def test_a_model_that_cannot_show_why_has_no_button_and_says_so(owner_client, scoring):
+    [model] = scoring.models["gpu"]
+    model["tensors"] = {"inputs": [], "outputs": [{"name": "label", "datatype": "BYTES", "shape": [-1, -1]}]}
+    assert 'name="explain"' not in owner_client.get(URL).text
+    assert "data-explain" not in owner_client.post(URL, {"files": picture()}, headers=PART).text
+    page = owner_client.post(URL, {"files": picture(), "explain": "on"})
+    assert page.status_code == 422
+    assert "cannot show where it saw something" in page.text
 
 
 def test_a_bad_file_says_why_in_its_card_and_spoils_no_other(owner_client, scoring):

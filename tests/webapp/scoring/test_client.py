@@ -42,6 +42,14 @@ def test_the_words_that_matched_come_when_asked_for(scoring):
     assert "terms" in [output.name for output in scoring.inferences()[0].outputs]
 
 
+def test_a_heatmap_comes_when_asked_for(scoring):
+    assert classify().heatmap is None
+    scoring.heatmap = bytes(range(256))
+    answer = scoring_client().classify_image(b"picture", model="resnet152", top_k=2, explain=True, timeout=2.0)
+    assert answer.heatmap == scoring.heatmap
+    assert [each.label for each in answer.predictions] == ["Samoyed", "white wolf"]
+
+
 def test_a_picture_travels_as_it_is(scoring):
     data = bytes(range(256))
     answer = classify(data)
