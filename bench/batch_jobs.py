@@ -1,16 +1,18 @@
 """What a batch job gets of a pod, and what people who search meanwhile notice of it.
 
-    python -m bench.batch_jobs [--rows 100000] [--seconds 60] [--out results.json]
+    python -m bench.batch_jobs [--rows 100000] [--seconds 60] [--apart] [--out results.json]
 
 Starts the product as bench.serving does. The pod's own saturation is measured first: rows a second in requests as large
 as those of a batch, by wrk. Then a job of so many questions goes through the API, the worker, and the same pod, half a
 minute after anybody else has asked. At last a person searches on the page, five questions a second: alone, beside a
 process that only keeps a processor busy, and while a job runs. All of it shares this machine; the one that computes
-tells how much of the difference is the machine's.
+tells how much of the difference is the machine's. With --apart the pods have one core to themselves and all else has
+the others: what the worker makes of a pod that it need not share a core with.
 """
 
 import argparse
 import json
+import os
 import re
 import shutil
 import statistics
@@ -43,14 +45,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=100_000, help="questions of the job (default 100,000)")
     parser.add_argument("--seconds", type=int, default=60, help="length of each search (default 60)")
+    parser.add_argument("--apart", action="store_true", help="the pods on a core of their own")
     parser.add_argument("--out", type=Path, help="write the figures as JSON, too")
     options = parser.parse_args()
+    if options.apart and len(os.sched_getaffinity(0)) == 1:
+        sys.exit("--apart needs two cores.")
     if not shutil.which("wrk"):
         sys.exit("This needs wrk: apt-get install wrk")
     with tempfile.TemporaryDirectory(prefix="scorepod-bench-") as folder:
         var = Path(folder)
         prepare_models(var / "models")
-        with product(var) as token:
+        with product(var, options.apart) as token:
+            if options.apart:
+                os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[1:])  # wrk's core, too
             api = httpx.Client(
                 base_url=SITE,
                 headers={"Authorization": f"Bearer {make_key(var, scopes=['faq:read', 'batch'])}"},

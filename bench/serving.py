@@ -96,8 +96,11 @@ class Target:
 
 
 @contextmanager
-def product(var: Path) -> Iterator[str]:
-    """The running product, without rate limits; yields the token of its pods."""
+def product(var: Path, apart: bool = False) -> Iterator[str]:
+    """The running product, without rate limits; yields the token of its pods.
+
+    apart: the pods have the first core to themselves, as on a node of their own, and all else has the others.
+    """
     unlimited = {
         f"RATE_LIMIT_{what}_PER_{who}": "1000000000"
         for what in ("REQUESTS", "FAQ", "IMAGES", "OTHER")
@@ -111,7 +114,10 @@ def product(var: Path) -> Iterator[str]:
     with ExitStack() as stack:
         for service in running:
             log = stack.enter_context((var / f"{service.name}.log").open("w"))
-            process = subprocess.Popen(service.command, cwd=ROOT, env=dict(service.env), stdout=log, stderr=log)
+            cores = core_list(service.name.startswith("scoring")) if apart else []
+            process = subprocess.Popen(
+                [*cores, *service.command], cwd=ROOT, env=dict(service.env), stdout=log, stderr=log
+            )
             stack.callback(process.wait, timeout=60)
             stack.callback(process.terminate)
         until = time.monotonic() + 300
@@ -120,6 +126,12 @@ def product(var: Path) -> Iterator[str]:
                 sys.exit(f"Not ready: {', '.join(waiting)}. Their logs are in {var}.")
             time.sleep(0.2)
         yield made_up["SCORING_TOKEN"]
+
+
+def core_list(first: bool) -> list[str]:
+    """What keeps a command on the first core of this process, or on all others."""
+    mine, *others = sorted(os.sched_getaffinity(0))
+    return ["taskset", "--cpu-list", str(mine) if first else ",".join(map(str, others))]
 
 
 def secret(var: Path, name: str) -> str:

@@ -192,7 +192,9 @@ def services(ports: Mapping[str, int], env: Mapping[str, str]) -> list[Service]:
     pods = [
         Service(
             name=f"scoring-{pool}",
-            command=[sys.executable, "-m", "scoring_service", "serve"],
+            # Who wants the same core is let go first in this order: pages, pods, worker. A batch keeps all cores of a
+            # pod busy for hours, and whoever searches meanwhile needs one for the page.
+            command=[*behind(5), sys.executable, "-m", "scoring_service", "serve"],
             ready_url=f"http://{HOST}:{ports[port]}/v2/health/ready",
             # No load balancer has to notice that this pod goes, so it need not linger.
             env={**env, "SCORING_POOL": pool, "SCORING_PORT": str(ports[port]), "SCORING_NOT_READY_S": "0"},
@@ -207,16 +209,20 @@ def services(ports: Mapping[str, int], env: Mapping[str, str]) -> list[Service]:
     )
     worker = Service(
         name="worker",
-        # Behind the others where they want the same core: nobody waits for it. What the options leave out is talk among
-        # workers; there is one.
+        # What the options leave out is talk among workers; there is one.
         command=[
-            *("nice", "-n", "5"),
+            *behind(10),
             *(sys.executable, "-m", "celery", "--quiet", "--app", "webapp.celery", "worker"),
             *("--without-gossip", "--without-mingle", "--without-heartbeat"),
         ],
         env={"WORKER_BEAT": "on", **env},
     )
     return [web, *pods, worker]
+
+
+def behind(niceness: int) -> list[str]:
+    """What makes a command wait for others that want the same core: the more, the higher (0 to 19)."""
+    return ["nice", "-n", str(niceness)]
 
 
 class Restarting(Process):  # type: ignore[misc]  # honcho ships no types

@@ -194,7 +194,6 @@ DATABASES: dict[str, Any] = {
     )
 }
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
-    DATABASES["default"]["CONN_MAX_AGE"] = 0
     DATABASES["default"]["OPTIONS"] = {
         # A write transaction takes its lock at the start, so two of them queue instead of one failing half way.
         "transaction_mode": "IMMEDIATE",
