@@ -28,10 +28,11 @@ from threadpoolctl import threadpool_limits
 from scoring_service import store
 from scoring_service.errors import BadRow
 from scoring_service.faq import text
-from scoring_service.faq.bm25 import Field
+from scoring_service.faq.bm25 import Field, Fields
 from scoring_service.faq.entries import Collection, Entry
 from scoring_service.faq.evaluation import Outcome, metrics_of
 from scoring_service.faq.registration import register
+from scoring_service.faq.sparse import Cells
 from scoring_service.faq.vocabulary import Vocabulary
 from scoring_service.runtimes.base import Row
 from scoring_service.runtimes.faq import load
@@ -172,11 +173,14 @@ def bm25(task: Task) -> Scored:
     texts = [text.words(each) for entry in entries for each in (entry.question, *entry.phrasings)]
     first = np.cumsum([0] + [1 + len(entry.phrasings) for entry in entries])[:-1]
     vocabulary = Vocabulary.of(texts)
-    field = Field.of([vocabulary.terms(each) for each in texts], len(vocabulary.words))
+    fields = Fields.of([[Field.of([vocabulary.terms(each) for each in texts], len(vocabulary.words))]])
     scores = []
     for at in range(0, len(task.questions), BATCH):
         asked = vocabulary.encode([text.words(question) for question, _ in task.questions[at : at + BATCH]])
-        scores.append(np.maximum.reduceat(field.scores(asked.terms, asked.unknown_terms), first, axis=1))
+        words = (asked.terms.row % 2 == 0).nonzero()[0]
+        terms = Cells(asked.terms.rows // 2, asked.terms.row[words] // 2, asked.terms.column[words])
+        reached, factors = fields.scores(terms, asked.unknown[::2])
+        scores.append(np.maximum.reduceat(reached * factors[0], first, axis=1))
     return ranked(task, np.concatenate(scores), calibrated=False, seconds=time.process_time() - started)
 
 

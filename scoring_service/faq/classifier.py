@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array, hstack
 
-from scoring_service.faq.vocabulary import Floats
+from scoring_service.faq.sparse import Cells, Doubles, Floats, Postings
 
 C = 1.0
 SMALLEST_WEIGHT = 0.02  # what is below is left out: a tenth of the memory at the same accuracy
@@ -22,7 +22,7 @@ _CLASSES_AT_ONCE = 64  # bounds the dense weights that LinearSVC keeps while it 
 class Classifier:
     """weights: float32 (terms, classes), sparse; bias: float32 (classes,)."""
 
-    weights: csr_array
+    weights: Postings
     bias: Floats
 
     @classmethod
@@ -46,9 +46,8 @@ class Classifier:
             kept = np.where(np.abs(weights) < SMALLEST_WEIGHT, 0, weights)[: last - first]
             blocks.append(csr_array(kept.astype(np.float32).T))
             biases.append(bias[: last - first])
-        return cls(csr_array(hstack(blocks)), np.concatenate(biases).astype(np.float32))
+        return cls(Postings.of(csr_array(hstack(blocks))), np.concatenate(biases).astype(np.float32))
 
-    def margins(self, vectors: csr_array) -> Floats:
-        """Signed distance of each text to the border of each class: float32 (texts, classes), above 0 is inside."""
-        result: Floats = (vectors @ self.weights).toarray() + self.bias
-        return result
+    def margins(self, terms: Cells, values: Floats) -> Doubles:
+        """Signed distance of each text to the border of each class: (texts, classes), above 0 is inside."""
+        return self.weights.product(terms, values) + self.bias

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
-import numpy.typing as npt
-from scipy.sparse import csr_array, hstack
 
-from scoring_service.faq.index import Index
-from scoring_service.faq.vocabulary import Encoded, Floats, Words
+from scoring_service.faq.index import ANSWER, ENTRY, TEXT, WHOLE, Index
+from scoring_service.faq.sparse import Doubles, Floats, Numbers, binned, ranges
+from scoring_service.faq.vocabulary import Encoded, Words
 
 CANDIDATES = 20
 
@@ -41,29 +40,36 @@ FEATURES = (
     "known_share",  # idf-weighted share of the question's words that the collection knows
     "length",  # ln(1 + words)
 )
-# What a candidate is found by, and how much its rank there counts.
+_MARGIN = SCORERS.index("margin")
+_BY_ENTRY = ((0, ENTRY), (1, ENTRY), (0, ANSWER), (1, ANSWER), (1, WHOLE))  # words or runs, of what
+# What a candidate is found by, and how much its rank there counts. A collection without a classifier has no margins.
 _RETRIEVERS = {"margin": 2.0, "all_grams": 1.0, "entry_words": 1.0, "closest_words": 1.0}
 _RANK_OFFSET = 10.0
 _RANKED = 50  # places of each retriever that count
 _PINNED = 10.0  # above every fused score
+_TAIL = 1e-3  # of the scores themselves: they order what has equal ranks
 _SHARPNESS = 3.0  # of the softmax over margins
-
-Numbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
     """The best entries of n questions.
 
-    entries: entry numbers (n, k), k = min(20, entries); closest: number of the text of each that is nearest to the
-    question (n, k); features: (n, k, len(FEATURES)), all finite; fused: a score of every entry (n, entries), by which
-    those outside the candidates are ordered.
+    entries: entry numbers (n, k), k = min(20, entries), best first; closest: number of the text of each that is nearest
+    to the question (n, k); features: (n, k, len(FEATURES)), all finite; ranks: what the ranks of every entry count for,
+    (n, entries); found: by what its rank was given, (retrievers, n, entries).
     """
 
     entries: Numbers
     closest: Numbers
     features: Floats
-    fused: Floats
+    ranks: Doubles
+    found: Floats
+
+    def fused(self, row: int) -> Doubles:
+        """A score of every entry for one of the questions, by which those outside the candidates are ordered."""
+        fused: Doubles = self.ranks[row] + _TAIL * np.tanh(self.found[:, row]).sum(axis=0)
+        return fused
 
 
 def candidates_of(
@@ -75,117 +81,140 @@ def candidates_of(
     """
     encoded = index.vocabulary.encode(questions)
     by_text, scores = _scores(index, encoded)
-    fused = _fused(scores)
+    retrievers = {name: weight for name, weight in _RETRIEVERS.items() if name != "margin" or index.classifier}
+    found = scores[[SCORERS.index(name) for name in retrievers]]
+    ranks = _ranks(found, np.array(list(retrievers.values())))
     for row, numbers in pinned.items():
-        fused[row, list(numbers)] += _PINNED
-    entries = np.argsort(-fused, axis=1, kind="stable")[:, :CANDIDATES]
-    rows = np.arange(len(questions))[:, None]
-    leads, best = _leads(scores)
-    share = np.exp(_SHARPNESS * (scores[0] - best[0]))
-    share /= share.sum(axis=1, keepdims=True)
-
+        ranks[row, list(numbers)] += _PINNED
+    entries = _best(ranks, found)
     closest = _closest_texts(by_text, index, entries)
-    gram_cosine = _products(encoded.grams, index.text_grams, closest)
-    word_cosine = _products(encoded.words, index.text_words, closest)
-    shared = _products(_present(encoded.words), index.text_single_words, closest)
-    gram_lead, _ = _leads(gram_cosine[None])
-    weight = encoded.weight[:, None]
-    columns = [
-        *scores[:, rows, entries],
-        *leads[:, rows, entries],
-        share[rows, entries],
-        best[SCORERS.index("margin")],
-        best[SCORERS.index("all_grams")],
-        word_cosine,
-        gram_cosine,
-        gram_lead[0],
-        shared / weight,
-        shared / index.text_weight[closest],
-        encoded.known_weight[:, None] / weight,
-        np.log1p(encoded.length)[:, None],
-    ]
-    features = np.stack(np.broadcast_arrays(*columns), axis=2).astype(np.float32)
-    return Candidates(entries, closest, features, fused)
+    return Candidates(entries, closest, _features(index, encoded, scores, entries, closest), ranks, found)
 
 
 def _scores(index: Index, questions: Encoded) -> tuple[Floats, Floats]:
     """BM25 of every text (n, texts), and each scorer's opinion of every entry (scorers, n, entries)."""
-    fields = index.fields
-    by_text = fields["text"].scores(questions.terms, questions.unknown_terms)
-    vectors = csr_array(hstack([questions.words, questions.grams]))
-    nothing = np.zeros((len(by_text), index.entry_count), np.float32)
-    margins = index.classifier.margins(vectors) if index.classifier else nothing
-    topics = index.latent.scores(vectors) if index.latent else nothing
-    by_entry = [fields[name].scores(questions.terms, questions.unknown_terms) for name in ("entry", "answer")]
-    by_runs = [
-        fields[name].scores(questions.runs, questions.unknown_runs)
-        for name in ("entry_grams", "answer_grams", "all_grams")
-    ]
-    closest = np.maximum.reduceat(by_text, index.first_text, axis=1)
-    return by_text, np.stack([margins, closest, by_entry[0], by_runs[0], by_entry[1], by_runs[1], by_runs[2], topics])
+    size, texts, entries = len(questions.length), index.fields.sizes[TEXT], index.entry_count
+    reached, factors = index.fields.scores(questions.terms, questions.unknown)
+    by_text = (reached[::2, :texts] * factors[TEXT, ::2]).astype(np.float32)
+    scores = np.empty((len(SCORERS), size, entries), dtype=np.float32)
+    scores[0] = index.classifier.margins(questions.known, questions.values) if index.classifier else 0
+    np.maximum.reduceat(by_text, index.first_text, axis=1, out=scores[1])
+    by_entry = reached[:, texts:].reshape(size, 2, 3, entries)
+    for scorer, (kind, document) in enumerate(_BY_ENTRY, start=2):
+        np.multiply(
+            by_entry[:, kind, document - 1], factors[document, kind::2], out=scores[scorer], casting="same_kind"
+        )
+    scores[7] = index.latent.scores(questions.known, questions.values) if index.latent else 0
+    return by_text, scores
 
 
-def _fused(scores: Floats) -> Floats:
-    """One score of every entry from its ranks: reciprocal rank fusion (Cormack, Clarke and Büttcher 2009).
+def _ranks(found: Floats, weights: Doubles) -> Doubles:
+    """What each entry's ranks count for: reciprocal rank fusion (Cormack, Clarke and Büttcher 2009).
 
-    Where a scorer's best fifty end, its score itself puts the rest in order, below every ranked entry.
+    found: scores (retrievers, n, entries); weights: of the retrievers. Returns (n, entries).
     """
-    retrievers = [(scores[SCORERS.index(name)], weight) for name, weight in _RETRIEVERS.items()]
-    fused: Floats = np.tanh([score for score, _ in retrievers]).sum(axis=0) * np.float32(1e-3)
-    ranked = min(_RANKED, fused.shape[1])
-    rows = np.arange(len(fused))[:, None]
-    for score, weight in retrievers:
-        best = np.argpartition(-score, ranked - 1, axis=1)[:, :ranked]
-        best = np.take_along_axis(best, np.argsort(-score[rows, best], axis=1, kind="stable"), axis=1)
-        fused[rows, best] += (weight / (_RANK_OFFSET + np.arange(ranked))).astype(np.float32)
-    return fused
+    size, entries = found.shape[1:]
+    ranked = min(_RANKED, entries)
+    descending = -found.reshape(-1, entries)
+    lists = np.arange(len(descending))[:, None]
+    best = descending.argpartition(ranked - 1, axis=1)[:, :ranked]
+    best = best[lists, descending[lists, best].argsort(axis=1, kind="stable")]
+    best += lists % size * entries
+    gains = (weights[:, None] / (_RANK_OFFSET + np.arange(ranked))).repeat(size, axis=0)
+    return binned(best.ravel(), gains.ravel(), size * entries).reshape(size, entries)
 
 
-def _leads(scores: Floats) -> tuple[Floats, Floats]:
-    """For scores (…, n, entries): by how much each entry leads the best other one, and the best score (…, n, 1)."""
+def _best(ranks: Doubles, found: Floats) -> Numbers:
+    """The candidates by their ranks, equal ones by what they were found by, then by their number: (n, k)."""
+    size, entries = ranks.shape
+    rows = np.arange(size)[:, None]
+    if entries > 2 * CANDIDATES:  # more of equal rank at the border than this leaves room for do not occur
+        pool = (-ranks).argpartition(2 * CANDIDATES, axis=1)[:, : 2 * CANDIDATES]
+        pool.sort(axis=1)
+    else:
+        pool = np.arange(entries)[None].repeat(size, axis=0)
+    fused = ranks[rows, pool] + _TAIL * np.tanh(found[:, rows, pool]).sum(axis=0)
+    best: Numbers = pool[rows, (-fused).argsort(axis=1, kind="stable")[:, :CANDIDATES]]
+    return best
+
+
+def _features(index: Index, questions: Encoded, scores: Floats, entries: Numbers, closest: Numbers) -> Floats:
+    rows = np.arange(len(entries))[:, None]
+    own = scores[:, rows, entries]
+    leads, best = _leads(own, scores)
+    margins = scores[_MARGIN]
+    sharpened = np.exp(_SHARPNESS * (margins - best[_MARGIN]))
+    word_cosine, gram_cosine, shared = _compared(index, questions, closest)
+    weight = questions.weight[:, None]
+    rest = (
+        sharpened[rows, entries] / sharpened.sum(axis=1, keepdims=True),
+        best[_MARGIN],
+        best[SCORERS.index("all_grams")],
+        word_cosine,
+        gram_cosine,
+        _leads(gram_cosine, gram_cosine)[0],
+        shared / weight,
+        shared / index.text_weight[closest],
+        questions.known_weight[:, None] / weight,
+        np.log1p(questions.length)[:, None],
+    )
+    size = len(SCORERS)
+    features = np.empty((*entries.shape, len(FEATURES)), dtype=np.float32)
+    features[:, :, :size] = own.transpose(1, 2, 0)
+    features[:, :, size : 2 * size] = leads.transpose(1, 2, 0)
+    for place, column in enumerate(rest, start=2 * size):
+        features[:, :, place] = column
+    return features
+
+
+def _leads(own: Floats, scores: Floats) -> tuple[Floats, Floats]:
+    """For some of the scores (…, n, entries): by how much each leads the best other one; and the best (…, n, 1)."""
+    flat = scores.reshape(-1, scores.shape[-1])
+    first = flat.argmax(axis=1) + np.arange(len(flat)) * flat.shape[1]
+    best = flat.take(first)
+    flat.put(first, -np.inf)  # for as long as it takes to find the second
+    second = flat.max(axis=1)
+    flat.put(first, best)
     if scores.shape[-1] == 1:
-        return scores, scores
-    top = np.partition(scores, (-2, -1), axis=-1)
-    best, second = top[..., -1:], top[..., -2:-1]
-    leads: Floats = scores - np.where(scores == best, second, best)
-    return leads, best
+        second[:] = 0
+    shape = (*scores.shape[:-1], 1)
+    best, second = best.reshape(shape), second.reshape(shape)
+    return own - np.where(own == best, second, best), best
 
 
 def _closest_texts(by_text: Floats, index: Index, entries: Numbers) -> Numbers:
     """The text with the highest score of each of the entries (n, k); the first one of equals."""
     lengths = index.text_counts[entries].ravel()
-    places = _ranges(index.first_text[entries].ravel(), lengths)
-    pairs = np.repeat(np.arange(entries.size), lengths)
-    values = by_text[pairs // entries.shape[1], places]
-    starts = np.cumsum(lengths) - lengths
-    is_best = values == np.maximum.reduceat(values, starts)[pairs]
-    _, first = np.unique(pairs[is_best], return_index=True)
-    closest: Numbers = places[is_best][first].reshape(entries.shape)
-    return closest
+    places = ranges(index.first_text[entries].ravel(), lengths)
+    pairs = np.arange(entries.size).repeat(lengths)
+    values = by_text.ravel()[places + (pairs // entries.shape[1]) * by_text.shape[1]]
+    is_best = (values == np.maximum.reduceat(values, lengths.cumsum() - lengths)[pairs]).nonzero()[0]
+    closest: Numbers = places[is_best[pairs[is_best].searchsorted(np.arange(entries.size))]]
+    return closest.reshape(entries.shape)
 
 
-def _products(questions: csr_array, texts: csr_array, chosen: Numbers) -> Floats:
-    """Dot product of each question with each of the texts chosen for it: (n, k)."""
-    products = np.empty(chosen.shape, dtype=np.float32)
-    dense = np.zeros(questions.shape[1], dtype=np.float32)
-    for row, numbers in enumerate(chosen):
-        own = slice(questions.indptr[row], questions.indptr[row + 1])
-        dense[questions.indices[own]] = questions.data[own]
-        starts = texts.indptr[numbers]
-        lengths = texts.indptr[numbers + 1] - starts
-        places = _ranges(starts, lengths)
-        summed = np.concatenate(([0], np.cumsum(texts.data[places] * dense[texts.indices[places]], dtype=np.float64)))
-        ends = np.cumsum(lengths)
-        products[row] = summed[ends] - summed[ends - lengths]
-        dense[questions.indices[own]] = 0
-    return products
+def _compared(index: Index, questions: Encoded, chosen: Numbers) -> tuple[Floats, Floats, Floats]:
+    """Each question and each of the texts chosen for it (n, k), compared by what both hold.
 
-
-def _ranges(starts: npt.NDArray[np.integer], lengths: npt.NDArray[np.integer]) -> Numbers:
-    """The numbers start … start + length - 1 of every pair, one after the other."""
-    offsets = np.cumsum(lengths, dtype=np.int64) - lengths
-    return np.arange(int(lengths.sum())) + np.repeat(starts - offsets, lengths)
-
-
-def _present(vectors: csr_array) -> csr_array:
-    return csr_array((np.ones_like(vectors.data), vectors.indices, vectors.indptr), shape=vectors.shape)
+    Returns cosine of the words, cosine of the character runs, and summed idf of the shared single words, (n, k) each.
+    """
+    asked, first_gram = questions.known, index.text_words.shape[1]
+    # The terms of all questions, numbered anew, so that they fit into a dense matrix; 0 is any other term.
+    number_of = np.zeros(first_gram + index.text_grams.shape[1], dtype=np.int32)
+    number_of[asked.column] = np.arange(1, len(asked.column) + 1)
+    dense = np.zeros((asked.rows, len(asked.column) + 1), dtype=np.float32)
+    dense[asked.row, number_of[asked.column]] = questions.values
+    row = (np.arange(chosen.size) // chosen.shape[1]) * dense.shape[1]
+    cosines = []
+    for matrix, numbers in ((index.text_words, number_of[:first_gram]), (index.text_grams, number_of[first_gram:])):
+        starts = matrix.indptr[chosen.ravel()]
+        lengths = matrix.indptr[chosen.ravel() + 1] - starts
+        places = ranges(starts, lengths)
+        columns = matrix.indices[places]
+        firsts = lengths.cumsum() - lengths  # no text is without words and runs
+        both = dense.ravel()[numbers[columns] + row.repeat(lengths)]
+        if matrix is index.text_words:
+            idf = index.vocabulary.single_word_idf[columns] * (both > 0)
+            shared: Floats = np.add.reduceat(idf, firsts).reshape(chosen.shape)
+        cosines.append(np.add.reduceat(both * matrix.data[places], firsts).reshape(chosen.shape))
+    return cosines[0], cosines[1], shared

@@ -3,8 +3,12 @@
 entries.json                        ids, answer ids and texts, for exact matches and for showing what matched
 vocabulary.json                     words and runs of characters, in the order of their numbers
 reranker.json                       weights of the logistic regression, Platt's slope and intercept
-word_idf.npy gram_idf.npy first_text.npy classifier_bias.npy topics*.npy trees_*.npy field_*_idf.npy
+word_idf.npy gram_idf.npy first_text.npy classifier_bias.npy topics*.npy trees_*.npy fields_{weights,unknown}.npy
 <matrix>_{data,indices,indptr}.npy  sparse matrices by rows (CSR)
+<matrix>_heads.npy                  the rows of frequent terms once more, dense
+
+Older versions have files for each searchable field (field_<name>_*.npy) and no heads. They are put together when such a
+version is loaded, in memory that processes do not share.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,11 +22,12 @@ from msgspec import Struct
 from scipy.sparse import csr_array
 
 from scoring_service.contract import studied
-from scoring_service.faq.bm25 import Field
+from scoring_service.faq.bm25 import Field, Fields
 from scoring_service.faq.classifier import Classifier
-from scoring_service.faq.index import FIELDS, Index
+from scoring_service.faq.index import Index
 from scoring_service.faq.latent import Latent
 from scoring_service.faq.reranker import Logistic, Reranker, Trees
+from scoring_service.faq.sparse import Postings
 from scoring_service.faq.vocabulary import Vocabulary
 
 
@@ -41,7 +46,11 @@ class _Vocabulary(Struct):
     words: list[str]
     grams: list[str]
     texts: int
-    unknown_idf: dict[str, float]  # of each field
+    unknown_idf: dict[str, float] | None = None  # of each field, in versions that had files for each
+
+
+_OLD_WORDS = ("text", "entry", "answer")
+_OLD_GRAMS = ("entry_grams", "answer_grams", "all_grams")
 
 
 @studied
@@ -55,27 +64,27 @@ class _Reranker(Struct):
 def write(folder: Path, entries: Sequence[StoredEntry], index: Index, reranker: Reranker) -> None:
     """Writes the matcher's files into an empty folder."""
     vocabulary, trees = index.vocabulary, reranker.trees
-    fields = {name: field.unknown_idf for name, field in index.fields.items()}
     documents = {
         "entries": list(entries),
-        "vocabulary": _Vocabulary(list(vocabulary.words), list(vocabulary.grams), vocabulary.text_count, fields),
+        "vocabulary": _Vocabulary(list(vocabulary.words), list(vocabulary.grams), vocabulary.text_count),
         "reranker": _Reranker(
             reranker.logistic.to_json(), reranker.slope, reranker.intercept, trees.base if trees else None
         ),
     }
     for name, document in documents.items():
         (folder / f"{name}.json").write_bytes(msgspec.json.encode(document))
-    arrays = {
+    arrays: dict[str, npt.NDArray[Any]] = {
         "word_idf": vocabulary.word_idf,
         "gram_idf": vocabulary.gram_idf,
         "first_text": index.first_text,
+        "fields_weights": index.fields.weights,
+        "fields_unknown": index.fields.unknown,
+        **_postings_parts("fields", index.fields.impacts),
         **_parts("text_words", index.text_words),
         **_parts("text_grams", index.text_grams),
     }
-    for name, field in index.fields.items():
-        arrays |= {f"field_{name}_idf": field.idf, **_parts(f"field_{name}", field.impacts)}
     if index.classifier:
-        arrays |= {"classifier_bias": index.classifier.bias, **_parts("classifier", index.classifier.weights)}
+        arrays |= {"classifier_bias": index.classifier.bias, **_postings_parts("classifier", index.classifier.weights)}
     if index.latent:
         latent = index.latent
         arrays |= {"topics_row_of": latent.row_of, "topics": latent.topics, "topics_centres": latent.centres}
@@ -98,25 +107,16 @@ def read(folder: Path) -> tuple[list[StoredEntry], Index, Reranker]:
         _array(folder, "gram_idf"),
         stored.texts,
     )
-    sizes = {"text": (words, texts), "entry": (words, len(entries)), "answer": (words, len(entries))}
-    fields = {
-        name: Field(
-            _matrix(folder, f"field_{name}", sizes.get(name, (grams, len(entries)))),
-            _array(folder, f"field_{name}_idf"),
-            stored.unknown_idf[name],
-        )
-        for name in FIELDS
-    }
     classifier = None
     if (folder / "classifier_bias.npy").exists():
-        weights = _matrix(folder, "classifier", (words + grams, len(entries)))
+        weights = _postings(folder, "classifier", (words + grams, len(entries)))
         classifier = Classifier(weights, _array(folder, "classifier_bias"))
     latent = None
     if (folder / "topics.npy").exists():
         latent = Latent(_array(folder, "topics_row_of"), _array(folder, "topics"), _array(folder, "topics_centres"))
     index = Index(
         vocabulary,
-        fields,
+        _fields(folder, stored, texts, len(entries)),
         _array(folder, "first_text"),
         _matrix(folder, "text_words", (texts, words)),
         _matrix(folder, "text_grams", (texts, grams)),
@@ -142,6 +142,10 @@ def _parts(name: str, matrix: csr_array) -> dict[str, npt.NDArray[Any]]:
     return {f"{name}_{part}": getattr(matrix, part) for part in ("data", "indices", "indptr")}
 
 
+def _postings_parts(name: str, postings: Postings) -> dict[str, npt.NDArray[Any]]:
+    return _parts(name, postings.matrix) | {f"{name}_heads": postings.heads, f"{name}_ends": postings.ends}
+
+
 def _array(folder: Path, name: str) -> npt.NDArray[Any]:
     path = folder / f"{name}.npy"
     mapped = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -152,3 +156,29 @@ def _array(folder: Path, name: str) -> npt.NDArray[Any]:
 def _matrix(folder: Path, name: str, shape: tuple[int, int]) -> csr_array:
     parts = [_array(folder, f"{name}_{part}") for part in ("data", "indices", "indptr")]
     return csr_array((parts[0], parts[1], parts[2]), shape=shape)
+
+
+def _fields(folder: Path, stored: _Vocabulary, texts: int, entries: int) -> Fields:
+    words, grams = len(stored.words), len(stored.grams)
+    sizes = (texts, entries, entries, entries)
+    if stored.unknown_idf is None:
+        impacts = _postings(folder, "fields", (words + grams, sum(sizes)))
+        return Fields(sizes, impacts, _array(folder, "fields_weights"), _array(folder, "fields_unknown"))
+    alone = {
+        name: Field(
+            _matrix(folder, f"field_{name}", (terms, texts if name == "text" else entries)),
+            _array(folder, f"field_{name}_idf"),
+            stored.unknown_idf[name],
+        )
+        for names, terms in ((_OLD_WORDS, words), (_OLD_GRAMS, grams))
+        for name in names
+    }
+    by_words, by_runs = ([alone[name] for name in names] for names in (_OLD_WORDS, _OLD_GRAMS))
+    return Fields.of([[*by_words, None], [None, *by_runs]], sparse=1)
+
+
+def _postings(folder: Path, name: str, shape: tuple[int, int]) -> Postings:
+    matrix = _matrix(folder, name, shape)
+    if not (folder / f"{name}_heads.npy").exists():  # a version written before there were dense rows
+        return Postings.of(matrix)
+    return Postings(matrix, _array(folder, f"{name}_heads"), _array(folder, f"{name}_ends"))

@@ -8,12 +8,13 @@ from itertools import chain
 import numpy as np
 from scipy.sparse import csr_array, hstack, vstack
 
-from scoring_service.faq.bm25 import Field
+from scoring_service.faq.bm25 import Field, Fields
 from scoring_service.faq.classifier import Classifier
 from scoring_service.faq.latent import Latent
-from scoring_service.faq.vocabulary import Floats, Ints, Vocabulary, Words
+from scoring_service.faq.sparse import Floats, Ints
+from scoring_service.faq.vocabulary import Vocabulary, Words
 
-FIELDS = ("text", "entry", "answer", "entry_grams", "answer_grams", "all_grams")
+TEXT, ENTRY, ANSWER, WHOLE = range(4)  # kinds of documents: a text; all texts, the answer, all there is of an entry
 CLASSIFIER_LIMIT = 10_000_000  # entries times texts; some two minutes of training
 
 # An answer is longer than a question; the classifier sees it in overlapping windows of about a question's length.
@@ -32,8 +33,7 @@ class EntryWords:
 class Index:
     """What is known of a collection, as arrays.
 
-    fields: BM25 indexes by name: "text" (a document is one text), "entry", "answer" (a document is one entry), each
-    over words, and "entry_grams", "answer_grams", "all_grams" over character runs.
+    fields: BM25 over words (TEXT, ENTRY, ANSWER) and over character runs (ENTRY, ANSWER, WHOLE).
     first_text: number of each entry's first text; the texts of an entry follow each other.
     text_words, text_grams: TF-IDF vectors of the texts.
     classifier: None where a collection is too small or too large for one class an entry.
@@ -41,7 +41,7 @@ class Index:
     """
 
     vocabulary: Vocabulary
-    fields: dict[str, Field]
+    fields: Fields
     first_text: Ints
     text_words: csr_array
     text_grams: csr_array
@@ -83,34 +83,23 @@ class Index:
         return np.diff(np.append(self.first_text, self.text_words.shape[0])).astype(np.int32)
 
     @cached_property
-    def text_single_words(self) -> csr_array:
-        """The idf of the words of each text, pairs left out: (texts, words)."""
-        words = self.text_words
-        idf = self.vocabulary.single_word_idf[words.indices]
-        return csr_array((idf, words.indices, words.indptr), shape=words.shape)
-
-    @cached_property
     def text_weight(self) -> Floats:
         """Summed idf of the different words of each text: above 0 (texts,)."""
-        return np.asarray(self.text_single_words.sum(axis=1), dtype=np.float32)
+        words = self.text_words
+        owner = np.arange(words.shape[0]).repeat(np.diff(words.indptr))
+        idf = self.vocabulary.single_word_idf[words.indices]
+        return np.bincount(owner, idf, minlength=words.shape[0]).astype(np.float32)
 
 
-def _fields(vocabulary: Vocabulary, entries: Sequence[EntryWords]) -> dict[str, Field]:
+def _fields(vocabulary: Vocabulary, entries: Sequence[EntryWords]) -> Fields:
+    single = [each for entry in entries for each in entry.texts]
     texts = [_joined(entry.texts) for entry in entries]
     answers = [entry.answer for entry in entries]
-    by_words: dict[str, Sequence[Words]] = {
-        "text": [each for entry in entries for each in entry.texts],
-        "entry": texts,
-        "answer": answers,
-    }
     whole = [[*text, *answer] for text, answer in zip(texts, answers, strict=True)]
-    by_runs: dict[str, Sequence[Words]] = {"entry_grams": texts, "answer_grams": answers, "all_grams": whole}
-    fields = {}
-    for name, documents in by_words.items():
-        fields[name] = Field.of([vocabulary.terms(each) for each in documents], len(vocabulary.words))
-    for name, documents in by_runs.items():
-        fields[name] = Field.of([vocabulary.runs(each) for each in documents], len(vocabulary.grams))
-    return fields
+    words, grams = len(vocabulary.words), len(vocabulary.grams)
+    by_words = [Field.of(list(map(vocabulary.terms, each)), words) for each in (single, texts, answers)]
+    by_runs = [Field.of(list(map(vocabulary.runs, each)), grams) for each in (texts, answers, whole)]
+    return Fields.of([[*by_words, None], [None, *by_runs]], sparse=1)
 
 
 def _joined(texts: Sequence[Words]) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
-from scoring_service.faq.vocabulary import Floats, Ints
+from scoring_service.faq.sparse import Cells, Floats, Ints, row_totals
 
 TOPICS = 50
 _ROUNDS = 3  # of the randomised decomposition
@@ -45,9 +45,14 @@ class Latent:
         )
         return cls(row_of, topics, _unit(members @ places))
 
-    def scores(self, vectors: csr_array) -> Floats:
+    def scores(self, terms: Cells, values: Floats) -> Floats:
         """Cosine of each text with the centre of each entry: float32 (texts, entries)."""
-        cosines: Floats = _unit(_projected(vectors, self.row_of, self.topics)) @ self.centres.T
+        rows = self.row_of[terms.column]
+        if terms.rows == 1:
+            projected = (values @ self.topics.take(rows, axis=0))[None]
+        else:
+            projected = row_totals(terms, self.topics.take(rows, axis=0) * values[:, None])
+        cosines: Floats = _unit(projected) @ self.centres.T
         return cosines
 
 

@@ -63,14 +63,14 @@ class Matcher:
             closest = dict(zip(entries.tolist(), candidates.closest[row].tolist(), strict=True))
             entries, probability = entries[order], probability[order]
             if (wanted or len(self.entries)) > len(entries):
-                rest, faint = self._rest(candidates.fused[row], entries, probability[-1])
+                rest, faint = self._rest(candidates.fused(row), entries, probability[-1])
                 entries, probability = np.concatenate([entries, rest]), np.concatenate([probability, faint])
             shown = wanted or None
             matches.append(Matches(entries[:shown], probability[:shown].astype(np.float32), closest))
         return matches
 
     def _rest(
-        self, fused: npt.NDArray[np.float32], seen: npt.NDArray[np.int64], least: float
+        self, fused: npt.NDArray[np.float64], seen: npt.NDArray[np.int64], least: float
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         """The entries outside the candidates in the order of their fused score, and their probabilities."""
         outside = np.setdiff1d(np.arange(len(fused)), seen)

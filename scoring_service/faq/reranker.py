@@ -14,9 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scoring_service.faq.features import FEATURES
-from scoring_service.faq.vocabulary import Floats, Ints
-
-Doubles = npt.NDArray[np.float64]
+from scoring_service.faq.sparse import Doubles, Floats, Ints
 
 _NEWTON_STEPS = 50
 _TOLERANCE = 1e-8

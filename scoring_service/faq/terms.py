@@ -4,7 +4,7 @@ import functools
 from collections.abc import Sequence
 
 from scoring_service.faq import text
-from scoring_service.faq.index import Index
+from scoring_service.faq.index import ENTRY, Index
 from scoring_service.faq.spelling import LEAST_LENGTH, short_runs
 
 _COMMON = 0.25  # a word that this share of the entries has explains nothing
@@ -61,5 +61,4 @@ def _is_common(index: Index, word: str) -> bool:
     number = index.vocabulary.words.get(word)
     if number is None or index.entry_count < _LEAST_ENTRIES:
         return False
-    starts = index.fields["entry"].impacts.indptr
-    return int(starts[number + 1] - starts[number]) > _COMMON * index.entry_count
+    return index.fields.holding(ENTRY, number) > _COMMON * index.entry_count

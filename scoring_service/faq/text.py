@@ -88,8 +88,13 @@ def words(text: str, *, keep_code: bool = False) -> list[str]:
     One character of a script without spaces counts as a word, as do operators ("===") and emoji. Longer words than any
     language writes are cut, so that what is remembered of a word stays small.
     """
-    found: list[str] = _WORD.findall(folded(without_markup(text, keep_code=keep_code)))
-    if all(len(word) <= _LONGEST_WORD for word in found):
+    return words_of_prose(without_markup(text, keep_code=keep_code))
+
+
+def words_of_prose(text: str) -> list[str]:
+    """As `words`, for a text without markup."""
+    found: list[str] = _WORD.findall(folded(text))
+    if max(map(len, found), default=0) <= _LONGEST_WORD:
         return found
     return [word[at : at + _LONGEST_WORD] for word in found for at in range(0, len(word), _LONGEST_WORD)]
 

@@ -22,8 +22,9 @@ from scoring_service.faq.entries import Collection, Entry
 from scoring_service.faq.evaluation import Outcome, best_threshold
 from scoring_service.faq.features import candidates_of
 from scoring_service.faq.index import EntryWords, Index
-from scoring_service.faq.reranker import Doubles, Logistic, Reranker, Trees, fit_logistic
-from scoring_service.faq.vocabulary import Floats, Words
+from scoring_service.faq.reranker import Logistic, Reranker, Trees, fit_logistic
+from scoring_service.faq.sparse import Doubles, Floats
+from scoring_service.faq.vocabulary import Words
 
 FOLDS = 5
 BATCH = 128
@@ -206,8 +207,9 @@ def _seen_by(index: Index, questions: Sequence[Words], answers: npt.NDArray[np.i
         found = candidates_of(index, questions[start : start + BATCH])
         is_right = found.entries == answer[:, None]
         target = np.where(is_right.any(axis=1), is_right.argmax(axis=1), -1)
-        own = found.fused[np.arange(len(answer)), answer][:, None]
-        rank = np.where(answer >= 0, 1 + (found.fused > own).sum(axis=1), 0)
+        fused = np.stack([found.fused(row) for row in range(len(answer))])
+        own = fused[np.arange(len(answer)), answer][:, None]
+        rank = np.where(answer >= 0, 1 + (fused > own).sum(axis=1), 0)
         parts.append(HeldOut(np.full(len(answer), fold), target, rank, found.features))
     return _concatenated(parts)
 

@@ -11,14 +11,14 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from scoring_service.faq import text
+from scoring_service.faq.sparse import Cells, Doubles, Floats, Integers, Ints, Numbers, binned, first_of_each
 from scoring_service.faq.spelling import Spelling
 
-Ints = npt.NDArray[np.int32]
-Floats = npt.NDArray[np.float32]
 Words = Sequence[str]
 
 _CACHED_WORDS = 100_000  # words whose character runs are remembered: some 50 MB at the most
 _LONG = 3  # characters; shorter runs are in too many texts to search by
+_NOTHING = np.zeros(0, dtype=np.int32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,22 +27,21 @@ class Encoded:
 
     Words that the vocabulary does not know are read as known ones spelt alike, and still count as unknown.
 
-    words, grams: TF-IDF vectors, rows of length 1 (0 where nothing is known), (n, words) and (n, grams).
-    terms, runs: 1 for each word (and pair of characters in scripts without spaces) and each run of three or more
-    characters that BM25 looks up, (n, words) and (n, grams). unknown_terms, unknown_runs: how many of them the
-    vocabulary does not hold, (n,). weight: summed idf of the different words, the unknown ones counted as the rarest,
-    (n,); known_weight: of the known ones. length: words, (n,).
+    known: the words and word pairs and, numbered after them, the character runs, (n, words + grams). values: their
+    TF-IDF; the words of a question are together of length 1, and so are its runs. terms: what BM25 looks up, two rows
+    for each question: its words (and pairs of characters in scripts without spaces), and its runs of three or more
+    characters, (2n, words + grams). unknown: how many of them the vocabulary does not hold, (2n,). weight: summed idf
+    of the different words, the unknown ones counted as the rarest, (n,); known_weight: of the known ones. length:
+    words, (n,).
     """
 
-    words: csr_array
-    grams: csr_array
-    terms: csr_array
-    runs: csr_array
-    unknown_terms: Floats
-    unknown_runs: Floats
-    weight: Floats
-    known_weight: Floats
-    length: Floats
+    known: Cells
+    values: Floats
+    terms: Cells
+    unknown: Doubles
+    weight: Doubles
+    known_weight: Doubles
+    length: Doubles
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,40 +73,50 @@ class Vocabulary:
 
     def encode(self, questions: Sequence[Words]) -> Encoded:
         """The questions, given as words, over this vocabulary."""
-        unknown_words = [{word for word in each if word not in self.words} for each in questions]
-        read = [
-            [self.spelling.nearest(word) if word in unknown else word for word in each] if unknown else each
-            for each, unknown in zip(questions, unknown_words, strict=True)
-        ]
-        words, grams = self.word_vectors(read), self.gram_vectors(questions)
-        single = csr_array((self.single_word_idf[words.indices], words.indices, words.indptr), shape=words.shape)
-        known_weight = np.asarray(single.sum(axis=1), dtype=np.float32)
-        known_weight -= [
-            sum(self.single_word_idf[self.words[word]] for word in set(here) - set(each) if word in self.words)
-            for here, each in zip(read, questions, strict=True)
-        ]
-        unknown = np.array([len(each) for each in unknown_words], dtype=np.float32)
+        known = self.words
+        pieces: list[Ints] = []
+        lengths: list[int] = []
+        unknown_terms: list[float] = []
+        guessed = []
+        for each in questions:
+            unknown = {word for word in each if word not in known}
+            read = [self.spelling.nearest(word) if word in unknown else word for word in each] if unknown else each
+            found = [np.array([known[term] for term in word_grams(read) if term in known], dtype=np.int32)]
+            found += map(self._grams_of, each)
+            pieces += found
+            lengths.append(sum(map(len, found)))
+            unknown_terms += (len(unknown), self._unknown_runs(unknown) if unknown else 0)
+            guesses = set(read).difference(each) if unknown else ()
+            guessed.append(sum(float(self.single_word_idf[known[word]]) for word in guesses if word in known))
+        cells, values = self._vectors(np.concatenate(pieces), np.array(lengths, dtype=np.int64))
+        looked_up = self._looked_up[cells.column].nonzero()[0]
+        column = cells.column[looked_up]
+        known_weight = binned(cells.row, self.single_word_idf[cells.column], cells.rows) - np.array(guessed)
+        counts = np.array(unknown_terms, dtype=np.float64)
         return Encoded(
-            words=words,
-            grams=grams,
-            terms=_marked(words, self._is_term),
-            runs=_marked(grams, self._is_long),
-            unknown_terms=unknown,
-            unknown_runs=np.array([self._unknown_runs(each) for each in unknown_words], dtype=np.float32),
-            weight=known_weight + unknown * np.float32(math.log(1 + self.text_count) + 1),
+            known=cells,
+            values=values,
+            terms=Cells(2 * cells.rows, 2 * cells.row[looked_up] + (column >= len(known)), column),
+            unknown=counts,
+            weight=known_weight + counts[::2] * (math.log(1 + self.text_count) + 1),
             known_weight=known_weight,
-            length=np.array([len(each) for each in questions], dtype=np.float32),
+            length=np.array([len(each) for each in questions], dtype=np.float64),
         )
 
     def word_vectors(self, texts: Sequence[Words]) -> csr_array:
         """TF-IDF of words and word pairs, rows of length 1 (0 where no term is known): float32 (texts, words)."""
         known = self.words
         numbers = [[known[term] for term in word_grams(each) if term in known] for each in texts]
-        return _tf_idf(numbers, self.word_idf)
+        lengths = [len(each) for each in numbers]
+        flat = np.fromiter(chain.from_iterable(numbers), dtype=np.int64, count=sum(lengths))
+        return _tf_idf(flat, np.array(lengths, dtype=np.int64), self.word_idf)
 
     def gram_vectors(self, texts: Sequence[Words]) -> csr_array:
         """TF-IDF of character runs within words, rows of length 1 or 0: float32 (texts, grams)."""
-        return _tf_idf([list(chain.from_iterable(map(self._grams_of, each))) for each in texts], self.gram_idf)
+        pieces = [[self._grams_of(word) for word in each] for each in texts]
+        lengths = np.array([sum(map(len, each)) for each in pieces], dtype=np.int64)
+        flat = np.concatenate([_NOTHING, *chain.from_iterable(pieces)]) - len(self.words)
+        return _tf_idf(flat, lengths, self.gram_idf)
 
     def terms(self, words: Words) -> list[int]:
         """Numbers of the known terms BM25 looks up, repeats kept: words, and pairs in scripts without spaces."""
@@ -116,7 +125,9 @@ class Vocabulary:
 
     def runs(self, words: Words) -> list[int]:
         """Numbers of the known runs of three or more characters, repeats kept."""
-        return [number for word in words for number in self._grams_of(word) if self._is_long[number]]
+        found = np.concatenate([_NOTHING, *map(self._grams_of, words)])
+        long: list[int] = (found[self._looked_up[found]] - len(self.words)).tolist()
+        return long
 
     @cached_property
     def spelling(self) -> Spelling:
@@ -124,34 +135,48 @@ class Vocabulary:
 
     @cached_property
     def single_word_idf(self) -> Floats:
-        """The idf of single words, 0 for pairs: float32 (words,)."""
-        single = np.array([" " not in term for term in self.words], dtype=bool)
-        weights: Floats = np.where(single, self.word_idf, np.float32(0))
-        return weights
+        """The idf of single words, 0 for pairs and for runs: float32 (words + grams,)."""
+        single = [" " not in term for term in self.words]
+        return np.concatenate([self.word_idf * single, np.zeros(len(self.grams))]).astype(np.float32)
 
     @cached_property
-    def _is_term(self) -> Floats:
-        return np.array([len(search_terms(term.split(" "))) != 2 for term in self.words], dtype=np.float32)
+    def _looked_up(self) -> npt.NDArray[np.bool_]:
+        """Of each word or pair, and after them each run, whether BM25 looks it up: (words + grams,)."""
+        words = [len(search_terms(term.split(" "))) != 2 for term in self.words]
+        return np.array([*words, *(len(gram) >= _LONG for gram in self.grams)], dtype=np.bool_)
 
     @cached_property
-    def _is_long(self) -> Floats:
-        return np.array([len(gram) >= _LONG for gram in self.grams], dtype=np.float32)
+    def _all_idf(self) -> Floats:
+        return np.concatenate([self.word_idf, self.gram_idf])
+
+    def _vectors(self, numbers: Ints, lengths: Numbers) -> tuple[Cells, Floats]:
+        """TF-IDF of n texts given as the numbers of their words and runs, one text after the other: (n, words + grams).
+
+        The words of a text are together of length 1, and so are its runs.
+        """
+        row, column, counts = _counted(numbers, lengths, len(self._all_idf))
+        values = (1 + np.log(counts)) * self._all_idf[column]
+        part = 2 * row + (column >= len(self.words))
+        values /= np.sqrt(np.bincount(part, values * values))[part]
+        return Cells(len(lengths), row, column), values.astype(np.float32)
 
     def _unknown_runs(self, unknown_words: Iterable[str]) -> int:
         runs = {gram for word in unknown_words for gram in text.character_grams(word) if len(gram) >= _LONG}
         return sum(run not in self.grams for run in runs)
 
-    def _grams_of(self, word: str) -> list[int]:
+    def _grams_of(self, word: str) -> Ints:
+        """Numbers of the known runs of a word, counted on from those of the words."""
         found = self._gram_cache.get(word)
         if found is None:
-            known = self.grams
-            found = [known[gram] for gram in text.character_grams(word) if gram in known]
+            known, first = self.grams, len(self.words)
+            numbers = [known[gram] + first for gram in text.character_grams(word) if gram in known]
+            found = np.array(numbers, dtype=np.int32)
             if len(self._gram_cache) < _CACHED_WORDS:
                 self._gram_cache[word] = found
         return found
 
     @cached_property
-    def _gram_cache(self) -> dict[str, list[int]]:
+    def _gram_cache(self) -> dict[str, Ints]:
         return {}
 
 
@@ -181,20 +206,30 @@ def _idf(counts: list[int], texts: int) -> Floats:
     return (np.log((1 + texts) / (1 + np.array(counts, dtype=np.float64))) + 1).astype(np.float32)
 
 
-def _marked(vectors: csr_array, marks: Floats) -> csr_array:
-    """The matrix with the mark of its column in place of each value."""
-    return csr_array((marks[vectors.indices], vectors.indices, vectors.indptr), shape=vectors.shape)
+def _counted(numbers: Integers, lengths: Numbers, size: int) -> tuple[Numbers, Numbers, Numbers]:
+    """Row, column and count of each different number below `size` of n texts, given one after the other."""
+    if len(lengths) == 1:
+        column = np.sort(numbers).astype(np.int64)
+        starts = first_of_each(column)
+        column = column[starts]
+        row = np.zeros(len(column), dtype=np.int64)
+    else:
+        keys = numbers + (np.arange(len(lengths)) * size).repeat(lengths)
+        keys.sort()
+        starts = first_of_each(keys)
+        row, column = np.divmod(keys[starts], max(size, 1))
+    counts = np.empty_like(starts)
+    counts[:-1] = starts[1:]
+    counts[-1:] = len(numbers)
+    counts -= starts
+    return row, column, counts
 
 
-def _tf_idf(numbers: Sequence[Sequence[int]], idf: Floats) -> csr_array:
-    """Rows of (1 + ln count) * idf, scaled to length 1, from the term numbers of each text."""
-    size = len(idf)
-    lengths = [len(each) for each in numbers]
-    flat = np.fromiter(chain.from_iterable(numbers), dtype=np.int64, count=sum(lengths))
-    keys, counts = np.unique(flat + np.repeat(np.arange(len(numbers)) * size, lengths), return_counts=True)
-    rows, columns = np.divmod(keys, max(size, 1))
-    starts = np.searchsorted(rows, np.arange(len(numbers) + 1))
-    values = ((1 + np.log(counts)) * idf[columns]).astype(np.float32)
-    norms = np.sqrt(np.bincount(rows, weights=values * values, minlength=len(numbers)))
-    values /= norms[rows].astype(np.float32)
-    return csr_array((values, columns.astype(np.int32), starts.astype(np.int32)), shape=(len(numbers), size))
+def _tf_idf(numbers: Integers, lengths: Numbers, idf: Floats) -> csr_array:
+    """Rows of (1 + ln count) * idf, scaled to length 1, from the numbers of n texts' terms, one after the other."""
+    row, column, counts = _counted(numbers, lengths, len(idf))
+    starts = np.searchsorted(row, np.arange(len(lengths) + 1))
+    values = (1 + np.log(counts)) * idf[column]
+    values /= np.sqrt(np.bincount(row, values * values, minlength=len(lengths)))[row]
+    shape = (len(lengths), len(idf))
+    return csr_array((values.astype(np.float32), column.astype(np.int32), starts.astype(np.int32)), shape=shape)

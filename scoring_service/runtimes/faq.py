@@ -98,7 +98,8 @@ def _checked(row: Row) -> tuple[list[str], int] | BadRow:
         return BadRow("The question is empty.")
     if len(question) > text.MAX_CHARACTERS:
         return BadRow(f"The question has {len(question):,} characters; at most {text.MAX_CHARACTERS:,} are allowed.")
-    words = text.words(question)
-    if not words or not text.has_content(text.without_markup(question)):
+    prose = text.without_markup(question)
+    words = text.words_of_prose(prose)
+    if not words or not text.has_content(prose):
         return BadRow("The question has no letters or digits, so there is nothing to compare.")
     return words, top_k

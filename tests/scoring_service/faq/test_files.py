@@ -11,6 +11,7 @@ from scoring_service import store
 from scoring_service.errors import VersionUnusable
 from scoring_service.faq.files import read
 from scoring_service.faq.reranker import Trees
+from scoring_service.runtimes.base import Row
 from scoring_service.runtimes.faq import load
 
 
@@ -29,10 +30,13 @@ def test_a_version_is_arrays_and_json_that_numpy_reads_without_pickle(version):
 
 def test_arrays_are_mapped_not_copied(version):
     _, index, _ = read(version)
-    mapped = index.text_grams.indices
-    while isinstance(mapped.base, np.ndarray):
-        mapped = mapped.base
-    assert isinstance(mapped, np.memmap)
+    searched = index.fields.impacts
+    arrays = [index.text_grams.indices, searched.matrix.data, searched.matrix.indices, searched.heads, searched.ends]
+    for each in arrays:
+        mapped = each
+        while isinstance(mapped.base, np.ndarray):
+            mapped = mapped.base
+        assert isinstance(mapped, np.memmap)
 
 
 @pytest.fixture
@@ -43,7 +47,7 @@ def copy(version, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["entries.json", "vocabulary.json", "reranker.json", "word_idf.npy", "field_text_data.npy"]
+    "name", ["entries.json", "vocabulary.json", "reranker.json", "word_idf.npy", "fields_data.npy"]
 )
 @pytest.mark.parametrize("content", [None, b"", b"{}", b"\x93NUMPY\x01\x00"])
 def test_missing_or_broken_files_are_an_unusable_version_not_a_crash(copy, name, content):
@@ -52,6 +56,36 @@ def test_missing_or_broken_files_are_an_unusable_version_not_a_crash(copy, name,
         (copy / name).write_bytes(content)
     with pytest.raises(VersionUnusable, match="cannot be read"):
         load(copy, store.read_manifest(copy))
+
+
+def as_older_versions_are(folder):
+    """Rewrites the files so that each searchable field has files of its own, and no term a dense row."""
+    _, index, _ = read(folder)
+    words, fields = len(index.vocabulary.words), index.fields
+    starts = np.cumsum([0, *fields.sizes])
+    names = (("text", "entry", "answer"), ("entry_grams", "answer_grams", "all_grams"))
+    vocabulary = msgspec.json.decode((folder / "vocabulary.json").read_bytes())
+    vocabulary["unknown_idf"] = {}
+    for kind, (terms, first) in enumerate(((slice(0, words), 0), (slice(words, None), 1))):
+        for place, name in enumerate(names[kind], start=first):
+            matrix = fields.impacts.matrix[terms, starts[place] : starts[place + 1]].tocsr()
+            for part in ("data", "indices", "indptr"):
+                np.save(folder / f"field_{name}_{part}.npy", getattr(matrix, part))
+            held = np.diff(matrix.indptr) > 0
+            np.save(folder / f"field_{name}_idf.npy", np.where(held, fields.weights[place, terms], np.float32(0)))
+            vocabulary["unknown_idf"][name] = float(fields.unknown[place, kind])
+    (folder / "vocabulary.json").write_bytes(msgspec.json.encode(vocabulary))
+    for path in {*folder.glob("fields_*.npy"), *folder.glob("*_heads.npy"), *folder.glob("*_ends.npy")}:
+        path.unlink()
+
+
+def test_older_versions_answer_as_they_did(copy, runtime):
+    as_older_versions_are(copy)
+    older = load(copy, store.read_manifest(copy))
+    rows = [Row((each,)) for each in ("may I extend my loan", "pasword of the network", "qwertz", "print print")]
+    for given, expected in zip(older.score(rows), runtime.score(rows), strict=True):
+        assert given["faq_id"] == expected["faq_id"]
+        assert given["probability"] == pytest.approx(expected["probability"], abs=1e-6)
 
 
 @pytest.mark.parametrize("threshold", [None, "0.4", -0.1, 1.5, float("nan")])

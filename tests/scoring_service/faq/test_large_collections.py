@@ -7,6 +7,7 @@ import pytest
 
 from tests.scoring_service.faq import library
 from tests.scoring_service.faq.library import ask
+from tests.scoring_service.faq.reference import Reference
 
 SYLLABLES = ("ka", "lo", "mi", "ter", "van", "su", "ple", "gor", "ni", "dax", "ru", "bel", "tho", "zin", "fe", "qua")
 SIZE = 2_500
@@ -46,6 +47,15 @@ def test_the_right_one_of_thousands_is_found(version, things):
         assert ask(runtime, f"I need to repair my {thing}")["faq_id"][0] == f"fix-{thing}"
         assert ask(runtime, f"what food does the {thing} like to eat")["faq_id"][0] == f"feed-{thing}"
         assert f"send-{thing}" in ask(runtime, f"sending my {thing} to a friend", top_k=5)["faq_id"]
+
+
+def test_answers_are_those_of_the_plain_way(version, things):
+    runtime, reference = library.loaded(version), Reference(version)
+    for thing in things[:10]:
+        question = f"buying and repairing an old {thing}"
+        assert ask(runtime, question)["probability"] == pytest.approx(
+            [each for _, each in reference(question)], abs=1e-6
+        )
 
 
 def test_all_of_thousands_can_be_had_in_order(version):
