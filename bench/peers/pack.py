@@ -1,9 +1,10 @@
 """Puts the peers' workloads into a store as scoring scripts, and writes STORE/cases.toml, which a harness may take.
 
-python -m bench.peers.pack WORKLOADS.PY STORE [faq] [image]
+python -m bench.peers.pack WORKLOADS.PY STORE [faq] [tfidf] [image]
 
-Asked as `q`, the question or the picture. Their pods need ALLOW_SCORING_SCRIPTS=1. In cases.toml, {port} stands for the
-port that a pod is to have, and $ in a body for a question or a picture (base64) as a JSON string.
+"faq" and "image" run the peers' own code; "tfidf" gives the answers of "faq" by the matcher's way of multiplying. Asked
+as `q`, the question or the picture. Their pods need ALLOW_SCORING_SCRIPTS=1. In cases.toml, {port} stands for the port
+that a pod is to have, and $ in a body for a question or a picture (base64) as a JSON string.
 """
 
 import json
@@ -15,16 +16,18 @@ from scoring_service import packaging
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 # What is scored in Python alone: a way to another thread and back would cost more than the row.
-LIGHT = {"faq"}
+LIGHT = {"faq", "tfidf"}
+QUESTIONS = (
+    "cpu",
+    [{"name": "q", "datatype": "BYTES", "shape": [-1]}],
+    [
+        {"name": "id", "datatype": "INT64", "shape": [-1, 10]},
+        {"name": "score", "datatype": "FP64", "shape": [-1, 10]},
+    ],
+)
 TENSORS = {
-    "faq": (
-        "cpu",
-        [{"name": "q", "datatype": "BYTES", "shape": [-1]}],
-        [
-            {"name": "id", "datatype": "INT64", "shape": [-1, 10]},
-            {"name": "score", "datatype": "FP64", "shape": [-1, 10]},
-        ],
-    ),
+    "faq": QUESTIONS,
+    "tfidf": QUESTIONS,
     "image": (
         "gpu",
         [{"name": "q", "datatype": "BYTES", "shape": [-1], "encoding": "base64"}],
@@ -37,7 +40,7 @@ TENSORS = {
 
 
 def pack(workloads: Path, store: Path, name: str) -> None:
-    """Adds the workload "faq" or "image" as the model peer-faq or peer-image. workloads: the file that defines both."""
+    """Adds the workload "faq", "tfidf" or "image" as the model peer-NAME. workloads: the file that defines them."""
     pool, inputs, outputs = TENSORS[name]
     packaging.add(
         store,
@@ -65,8 +68,8 @@ def case(store: Path, name: str) -> str:
     return "\n".join(
         [
             "[[case]]",
-            'name = "scorepod"',
-            f'workload = "{name}"',
+            f'name = "scorepod{"-matcher" if name == "tfidf" else ""}"',
+            f'workload = "{"image" if name == "image" else "faq"}"',
             f"cmd = {json.dumps(f'{sys.executable} -m scoring_service serve')}",
             f"env = {{{', '.join(f'{key} = {json.dumps(value)}' for key, value in env.items())}}}",
             'health = "/v2/health/ready"',
