@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
-from tests.browser.test_accessibility import VIEWS, findings
+from tests.browser.test_accessibility import look_over
 from tests.product import Product
 
 MODEL = "/admin/models/faq-javascript/"
@@ -47,18 +47,13 @@ def test_register_check_promote_and_roll_back(admin_page: Page, product: Product
     expect_it_all_in_the_history(page, number)
 
 
-@pytest.mark.parametrize("view", VIEWS)
-def test_the_pages_of_models_are_accessible(admin_page: Page, product: Product, view: str):
+def test_the_pages_of_models_are_accessible(admin_page: Page):
     page = admin_page
-    scheme, width = VIEWS[view]
-    page.emulate_media(color_scheme=scheme)
-    page.set_viewport_size({"width": width, "height": 900})
     champion = version_in_service(page)
     paths = ["/admin/models/", MODEL, f"{MODEL}versions/{champion}/", f"{MODEL}upload", f"{MODEL}settings"]
     for path in [*paths, f"{MODEL}evaluation-set", "/admin/models/digits/"]:
         page.goto(path)
-        assert findings(page) == [], path
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{path} scrolls sideways"
+        look_over(page)
 
 
 def test_the_page_keeps_the_focus_while_it_is_refreshed_and_says_when_its_figures_are_old(
