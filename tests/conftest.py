@@ -7,7 +7,6 @@ is a failure.
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +15,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from tests.environment import SCRATCH
-from tests.product import Product, running
 from tests.servers import PROGRAMS
-from tests.sharing import made_once
 
 # How long an example takes is up to the machine, and to what else it does.
 hypothesis_settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -160,26 +157,3 @@ def static_files() -> None:
 
     django.setup()
     call_command("collectstatic", interactive=False, verbosity=0)
-
-
-@pytest.fixture(scope="session")
-def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    """The whole product with its sample models, started once for all tests; its folder's name has a space.
-
-    Its rate limits are out of the way: they have tests of their own.
-    """
-    limits = {
-        f"RATE_LIMIT_{what}_PER_{who}": "1000000"
-        for what in ("REQUESTS", "FAQ", "IMAGES", "OTHER")
-        for who in ("KEY", "USER")
-    }
-    limits["RATE_LIMIT_BAD_KEYS"] = "1000000"
-    var = tmp_path_factory.mktemp("a folder with spaces") / "var"
-    with ExitStack() as stack:
-        with made_once(tmp_path_factory, "sample models") as models:
-            if models.exists():
-                shutil.copytree(models, var / "models")
-            product = stack.enter_context(running(var, **limits))
-            if not models.exists():
-                shutil.copytree(var / "models", models)
-        yield product

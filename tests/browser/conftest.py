@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.product import Product
+from tests.sharing import the_product
 
 # Chromium of Debian, without the connections it would make by itself.
 ARGUMENTS = [
@@ -19,6 +20,12 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+@pytest.fixture(scope="package")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    with the_product(tmp_path_factory) as product:
+        yield product
 
 
 @pytest.fixture(scope="package")

@@ -1,4 +1,4 @@
-"""A store with the sample image model in it, trained once by the command a user runs."""
+"""A store with the sample image model in it, trained once, by the command that `make run` gives as well."""
 
 import subprocess
 import sys
@@ -9,13 +9,13 @@ import pytest
 
 from scoring_service.runtimes.torchvision import ImageClassifier, load
 from scoring_service.store import read_manifest
-from tests.sharing import made_once
+from tests.sharing import SAMPLE_MODELS, made_once
 
 
 @pytest.fixture(scope="session")
 def digits_store(tmp_path_factory) -> Path:
-    with made_once(tmp_path_factory, "digits") as store:
-        if not store.exists():
+    with made_once(tmp_path_factory, SAMPLE_MODELS) as store:
+        if not (store / "digits").exists():
             command = [sys.executable, "-m", "scoring_service", "train-digits", "--store", str(store)]
             subprocess.run(command, check=True)
     return store
