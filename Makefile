@@ -33,7 +33,7 @@ $(VENV)/.installed: $(REQUIREMENTS)
 run: $(VENV)/.installed  ## Start everything on this machine and print the address and the passwords
 	@$(BIN) -m webapp.embedded
 
-test: $(VENV)/.installed  ## Run the whole test suite, in as many processes as there are cores but four at most
+test: $(VENV)/.installed  ## Run the whole test suite, in a process more than there are cores but four at most
 	@$(BIN) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-images: $(VENV)/.installed  ## Build images and try what is in them (needs buildah and podman)

@@ -76,7 +76,7 @@ GROUPS = (
     Group("tests of examples", place="system/test_examples", program="node", install="apt-get install nodejs"),
 )
 LEFT_OUT = pytest.StashKey[set[Group]]()
-SLOW = ("browser", "system", "postgresql", "monitoring")  # folders
+SLOW = ("postgresql", "system", "browser", "monitoring")  # folders, in this order
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -94,7 +94,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.workeroutput["left_out"] = [GROUPS.index(group) for group in left_out]
     yield
     # Slow ones first, so that processes that share the suite end at about the same time.
-    items.sort(key=lambda item: item.path.relative_to(Path(__file__).parent).parts[0] not in SLOW)
+    items.sort(key=lambda item: [*SLOW, _folder(item)].index(_folder(item)))
+
+
+def _folder(item: pytest.Item) -> str:
+    return item.path.relative_to(Path(__file__).parent).parts[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """How many processes share the suite: one more than there are cores, as many tests wait for what others do."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.hookimpl(optionalhook=True)
