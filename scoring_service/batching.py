@@ -1,16 +1,17 @@
 """Many waiting rows, one model call.
 
 An idle version scores at once; while it is busy, and for a moment after, arrivals gather into the next batch, so
-batching adds no wait of its own under low load. The queue is bounded. Every caller gets exactly one answer or error,
-whatever happens to the others.
+batching adds no wait of its own under low load. Calls and queue are bounded by rows and by the time they are expected
+to take: who would have to wait longer than the target is refused at once (docs/decisions/0014). Every caller gets
+exactly one answer or error, whatever happens to the others.
 
 Rows of low priority wait in a queue of their own, so that they take no place from others, and are scored while no
-others wait, in calls short enough that whoever comes meanwhile waits little (docs/decisions/0008).
+others wait, in calls short enough that whoever comes meanwhile waits little (docs/decisions/0008). Where others never
+stop coming, they get a small part of the model's time.
 """
 
 import asyncio
 import math
-import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -30,19 +31,18 @@ from scoring_service.errors import (
     WrongAnswer,
 )
 from scoring_service.metrics import Metrics
+from scoring_service.pace import CallSize, Pace, RowCost
 from scoring_service.runtimes.base import Row, RowResult
 
+CALL_SHARE = 0.5  # of the target: one may come right after a call has begun, and then waits for it and its own
 GATHER_SHARE = 0.1  # of the last batch's time
 GATHER_MOST = 0.05  # seconds
 
-# How long a call with rows of low priority may take, for whoever comes meanwhile waits for its end: so many times as
-# long as one with a single row, or these seconds; longer after a while in which nobody came.
-LOW_TIMES, LOW_TIMES_ALONE = 3, 8
-LOW_SECONDS = 0.004
 LIGHT_MOST = 0.01  # seconds that the event loop may stand still for a call of the model
 ALONE_AFTER = 30.0  # seconds
-PROBE_EVERY = 32  # low calls at most: then one has a single row, unless a single row has come by itself
-RECENT = 9  # measurements
+# While normal rows never end, low ones get this part of the model's time, in calls with normal ones between them.
+LOW_SHARE = 0.1
+NORMAL_BETWEEN = 2  # calls
 LOOP_TURNS = 4  # of the event loop, from a request that has arrived to its rows in the queue, or from results to answer
 
 
@@ -109,18 +109,23 @@ class Queue:
     def __len__(self) -> int:
         return len(self.jobs)
 
-    def add(self, call: Call) -> None:
-        """Raises Overloaded when there is no room for all its rows now, BadRequest when there never is."""
-        rows = len(call.rows)
+    def has_room_for(self, rows: int) -> bool:
+        """Raises BadRequest for more than it ever has room for."""
         if rows > self.most:
             raise BadRequest(f"{rows} rows{self._called} in one request; this pod takes at most {self.most}")
-        if (
-            len(self) + rows > self.most
-        ):  # rows that nobody waits for would else hold their place until it is their turn
-            self.jobs = deque(self.wanted(list(self.jobs)))
-        if len(self) + rows > self.most:
-            raise Overloaded(f"the queue of {self.most} rows{self._called} is full")
-        self.jobs.extend(Job(call, index) for index in range(rows))
+        return len(self) + rows <= self.most
+
+    def add(self, call: Call) -> None:
+        self.jobs.extend(Job(call, index) for index in range(len(call.rows)))
+
+    def forget_unwanted(self) -> None:
+        """Rows that nobody waits for would else hold their place until it is their turn."""
+        self.jobs = deque(self.wanted(list(self.jobs)))
+
+    @property
+    def full(self) -> str:
+        """What to tell whom there is no room for."""
+        return f"the queue of {self.most} rows{self._called} is full"
 
     def wanted(self, jobs: list[Job]) -> list[Job]:
         """Those that somebody still waits for."""
@@ -148,51 +153,6 @@ class Queue:
         return batch
 
 
-class Pace:
-    """How many rows of low priority one call of the model may have, learned from how long calls take."""
-
-    def __init__(self, max_rows: int) -> None:
-        self._max_rows = max_rows
-        self._single: deque[float] = deque(maxlen=RECENT)  # seconds of calls with one row
-        self._each: deque[float] = deque(maxlen=RECENT)  # seconds a row of low calls
-        self._since_single = 0  # low calls
-        self._probe_after = 0  # so many of them; at first one call has hardly told what the next one will take
-
-    def longest(self, *, alone: bool) -> float:
-        """Seconds that a low call may take. alone: no other rows have come for a while."""
-        single = statistics.median(self._single) if self._single else 0.0
-        return max((LOW_TIMES_ALONE if alone else LOW_TIMES) * single, LOW_SECONDS)
-
-    def rows(self, *, alone: bool) -> int:
-        """For the next low call."""
-        if self._since_single >= self._probe_after or not self._single:
-            return 1
-        # The median, for a call that had to wait for the processor says nothing of the model. A row among others costs
-        # no more than one alone, whatever was measured while the machine was slow: else calls would shrink to one row,
-        # and nothing would ever be measured of larger ones again.
-        single = statistics.median(self._single)
-        each = min(statistics.median(self._each), single) if self._each else single
-        return max(1, min(int(self.longest(alone=alone) / max(each, 1e-9)), self._max_rows))
-
-    def note_normal(self, rows: int, seconds: float) -> None:
-        """A call with normal rows has ended."""
-        if rows == 1:
-            self._single.append(seconds)
-            self._since_single = 0
-            self._probe_after = min(2 * self._probe_after + 1, PROBE_EVERY)
-
-    def note_low(self, rows: int, seconds: float, *, most: int, alone: bool) -> None:
-        """A low call has ended; it might have had `most` rows.
-
-        With fewer it says little of what so many take, unless they took too long already.
-        """
-        self._since_single += 1
-        if rows == 1:
-            self.note_normal(rows, seconds)
-        elif rows == most or seconds > self.longest(alone=alone):
-            self._each.append(seconds / rows)
-
-
 class Batcher:
     """The queues in front of one loaded version. All methods belong to the event loop's thread."""
 
@@ -203,20 +163,28 @@ class Batcher:
         *,
         max_rows: int,
         queue_rows: int,
+        target: float,
         metrics: Metrics,
         labels: tuple[str, str],
         on_device_lost: Callable[[], None],
         light: Callable[[Sequence[Row]], bool] = lambda rows: False,
     ) -> None:
         """score: of the runtime, called only in `executor`, but for `light` rows; labels: model and version, for the
-        metrics.
+        metrics. target: seconds within which normal rows shall be scored.
         """
         self._score = score
         self._executor = executor
-        self._max_rows = max_rows
+        self._target = target
         self._normal = Queue("normal", queue_rows, metrics, labels)
         self._low = Queue("low", queue_rows, metrics, labels)
         self._pace = Pace(max_rows)
+        self._size = CallSize(max_rows, CALL_SHARE * target)
+        self._cost = RowCost()
+        self._ends_at = 0.0  # on the monotonic clock: when the call that runs is expected to end
+        self._last_call_ended = math.inf  # on the monotonic clock, if rows waited already
+        self._looked_over = False  # the queue, since the last call, for rows that nobody waits for
+        self._owed = 0.0  # seconds of the model that low rows have earned by waiting for normal ones
+        self._normal_between = 0  # calls since a low one, while low rows wait
         self._normal_came = -math.inf  # last, on the monotonic clock
         self._arrived = asyncio.Event()
         self._closing = False
@@ -240,22 +208,51 @@ class Batcher:
         """Queues the rows of one request; cancel the call's future when nobody waits for it any more.
 
         expires_at: when the answer becomes worthless, on the monotonic clock. low: whether all others go first.
-        Raises Overloaded when there is no room for all of them now, BadRequest when there never is, NotReady once the
-        version is being unloaded.
+        Raises Overloaded when there is no room for all of them now, or they would wait too long, BadRequest when there
+        never is, NotReady once the version is being unloaded.
         """
         if self._closing:
             raise NotReady("this version is being unloaded")
+        queue = self._low if low else self._normal
+        if not queue.has_room_for(len(rows)):
+            queue.forget_unwanted()
+            if not queue.has_room_for(len(rows)):
+                raise Overloaded(queue.full, self._expected_wait(low=low))
+        if not low and (refusal := self.refusal()):
+            raise refusal
         call = Call(rows, expires_at, asyncio.get_running_loop().create_future(), time.monotonic())
-        if low:
-            self._low.add(call)
-        else:
-            self._normal.add(call)
+        queue.add(call)
+        if not low:
             self._normal_came = call.arrived_at
         if not rows:
             call.future.set_result([])
         if len(self._normal) >= self._enough or low:
             self._arrived.set()
         return call
+
+    def refusal(self) -> Overloaded | None:
+        """What normal rows are told that come now and would not be scored within the target; None when they are let in.
+
+        What goes into one call may always wait, for else the model would.
+        """
+        if len(self._normal) < self._size.rows:
+            return None
+        wait = self._expected_wait()
+        if wait + self._size.rows * self._cost.among(self._size.rows) <= self._target:
+            return None
+        if not self._looked_over:
+            self._looked_over = True
+            self._normal.forget_unwanted()
+            return self.refusal()
+        return Overloaded(f"{len(self._normal)} rows wait, which takes longer than this pod lets anybody wait", wait)
+
+    def _expected_wait(self, *, low: bool = False) -> float:
+        """Seconds until all rows that wait now have been scored; low: those of low priority, too."""
+        seconds = max(0.0, self._ends_at - time.monotonic())
+        seconds += len(self._normal) * self._cost.among(self._size.rows) * (1 + LOW_SHARE if self._low else 1)
+        if low:
+            seconds += len(self._low) * self._cost.among(self._pace.rows(alone=False))
+        return seconds
 
     async def close(self) -> None:
         """Takes nothing more, and returns when all that is queued has its answer."""
@@ -275,18 +272,28 @@ class Batcher:
                 await self._gather()
             else:
                 await self._let_others_in()
-            # Low rows neither join waiting normal ones, which would wait for their results too, nor go before them.
-            if batch := self._normal.take(self._max_rows, self.totals):
+            # Low rows never join waiting normal ones, which would wait for their results too, and hardly ever go before
+            # them.
+            if not self._low_is_due and (batch := self._normal.take(self._size.rows, self.totals)):
                 took = await self._settle_timed(batch, self._normal)
                 self._pace.note_normal(len(batch), took)
+                self._size.note(len(batch), took)
                 self._last_ended, self._last_took = time.monotonic(), took
                 self._expected = len(self._normal) + len(batch)
+                self._owed = self._owed + LOW_SHARE * took if self._low else 0.0
+                self._normal_between = self._normal_between + 1 if self._low else 0
                 continue
+            self._owed, self._normal_between = 0.0, 0
             alone = time.monotonic() - self._normal_came > ALONE_AFTER
             most = self._pace.rows(alone=alone)
             if batch := self._low.take(most, self.totals):
                 took = await self._settle_timed(batch, self._low)
                 self._pace.note_low(len(batch), took, most=most, alone=alone)
+
+    @property
+    def _low_is_due(self) -> bool:
+        """Whether low rows have waited so long for normal ones that it is their turn."""
+        return self._normal_between >= NORMAL_BETWEEN and self._owed >= self._pace.longest(alone=False)
 
     async def _gather(self) -> None:
         """Right after a batch, waits a moment for its callers to ask again, to join those that wait already.
@@ -295,7 +302,7 @@ class Batcher:
         than that moment does not wait at all.
         """
         left = self._last_ended + min(GATHER_SHARE * self._last_took, GATHER_MOST) - time.monotonic()
-        expected = min(self._expected, self._max_rows)
+        expected = min(self._expected, self._size.rows)
         if left <= 0 or len(self._normal) >= expected:
             return
         timer = asyncio.get_running_loop().call_later(left, self._arrived.set)
@@ -316,10 +323,19 @@ class Batcher:
             await asyncio.sleep(0)
 
     async def _settle_timed(self, batch: list[Job], queue: Queue) -> float:
-        """Settles the batch; returns the seconds it took."""
+        """Settles the batch; returns the seconds it took.
+
+        Where rows wait, a call costs more than its own time: what the event loop does between it and the last one, too.
+        """
         began = time.monotonic()
+        self._ends_at = began + len(batch) * self._cost.among(len(batch))
+        before, self._last_call_ended = self._last_call_ended, math.inf
         await self._settle(batch, queue)
-        return time.monotonic() - began
+        ended = time.monotonic()
+        self._cost.note(len(batch), ended - min(began, before))
+        self._last_call_ended = ended if self._normal else math.inf
+        self._looked_over = False
+        return ended - began
 
     async def _settle(self, batch: list[Job], queue: Queue) -> None:
         """Gives each waiting caller its rows' results or an error. Rows whose caller has left are skipped."""

@@ -7,7 +7,7 @@ ServiceError
 ├── NotFound              no such model or version here
 ├── TooLarge              the body is over the limit
 ├── Unavailable           try again later, here or on another pod
-│   ├── Overloaded        the version's queue is full
+│   ├── Overloaded        the version's queue is full, or would take too long; says when it will have been worked off
 │   └── NotReady          nothing is loaded yet, or the pod is going away
 ├── DeadlineExpired       nobody waits for the answer any more
 ├── VersionUnusable       a version in the store cannot be loaded; says why
@@ -16,6 +16,8 @@ ServiceError
 ├── DeviceLost            the device answers no more; only a new process helps
 └── WrongAnswer           a runtime broke its promise (another number of results than rows)
 """
+
+import math
 
 
 class ServiceError(Exception):
@@ -49,7 +51,10 @@ class Unavailable(ServiceError):
 
 
 class Overloaded(Unavailable):
-    pass
+    def __init__(self, message: str, wait: float) -> None:
+        """wait: seconds until those who wait now have been served."""
+        super().__init__(message)
+        self.retry_after = max(1, math.ceil(wait))
 
 
 class NotReady(Unavailable):

@@ -322,6 +322,7 @@ class Router:
             executor,
             max_rows=self.settings.max_rows,
             queue_rows=self.settings.queue_rows,
+            target=self.settings.target_p99,
             metrics=self.metrics,
             labels=(model, version),
             on_device_lost=self._lose_device,

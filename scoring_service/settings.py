@@ -10,6 +10,7 @@ from scoring_service.cpus import cpu_limit
 from scoring_service.memory import container_limit
 
 MOST_BY_DEFAULT = 4  # processes
+TARGET_P99_MS = {"cpu": 1000, "gpu": 5000}  # a large network on a CPU takes half a second for some pictures
 
 
 class BadSetting(ValueError):
@@ -28,6 +29,7 @@ class Settings:
     processes: int  # that answer requests
     max_rows: int  # rows in one model call
     queue_rows: int  # rows waiting for one version; more are refused
+    target_p99: float  # within which nearly all are to be answered; who would wait longer is refused
     max_body: int
     scoring_scripts: bool  # whether versions that run code of their own are loaded
     memory: int | None  # that the pod may use; None: as much as there is
@@ -55,6 +57,7 @@ class Settings:
             processes=number(env, "SCORING_PROCESSES", default_processes(pool), 1, 64),
             max_rows=number(env, "SCORING_MAX_ROWS", 32, 1, 4096),
             queue_rows=number(env, "SCORING_QUEUE_ROWS", 1024, 1, 1_000_000),
+            target_p99=number(env, "SCORING_TARGET_P99_MS", TARGET_P99_MS[pool], 1, 3_600_000) / 1000,
             max_body=number(env, "SCORING_MAX_BODY_MB", 100, 1, 4096) * 2**20,
             scoring_scripts=scoring_scripts_allowed(env),
             memory=number(env, "SCORING_MEMORY_MB", None, 64, 2**24) * 2**20

@@ -1,6 +1,7 @@
 """The batcher on its own: arrivals, departures, failures and shutdown in every order hypothesis thinks of."""
 
 import asyncio
+import itertools
 import statistics
 import threading
 import time
@@ -10,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoring_service.batching import Batcher, Pace
+from scoring_service.batching import Batcher
 from scoring_service.errors import BadRow, DeadlineExpired, NotReady, OutOfDeviceMemory, Overloaded, ServiceError
 from scoring_service.metrics import Metrics
+from scoring_service.pace import CallSize, Pace, RowCost
 from scoring_service.runtimes.base import Row
 
 ENOUGH = 30.0  # seconds
@@ -42,12 +44,13 @@ class Model:
         return results[:-1] if any(text.startswith("miscount") for text in texts) else results
 
 
-def batcher_for(model, executor, *, max_rows=4, queue_rows=12, light=False) -> Batcher:
+def batcher_for(model, executor, *, max_rows=4, queue_rows=12, target=ENOUGH, light=False) -> Batcher:
     return Batcher(
         model,
         executor,
         max_rows=max_rows,
         queue_rows=queue_rows,
+        target=target,
         metrics=Metrics(),
         labels=("m", "1"),
         on_device_lost=lambda: None,
@@ -60,60 +63,79 @@ def rows(*texts: str) -> list[Row]:
 
 
 KINDS = st.sampled_from(["good", "good", "good", "bad", "crash", "end", "miscount"])
-CALLS = st.tuples(
-    st.lists(KINDS, max_size=6),
-    st.sampled_from([0.0, ENOUGH, ENOUGH, ENOUGH]),  # seconds until its deadline
-    st.booleans(),  # whether its caller leaves at once
-    st.integers(0, 2),  # turns of the loop before the next call arrives
-    st.booleans(),  # whether it is of low priority
+NUMBER = st.integers(0, 11)  # of a call
+EVENTS = st.one_of(
+    st.tuples(
+        st.just("ask"),
+        st.lists(KINDS, max_size=6),
+        st.sampled_from([0.0, 0.002, ENOUGH, ENOUGH, ENOUGH]),  # seconds until its deadline
+        st.booleans(),  # whether it is of low priority
+    ),
+    st.tuples(st.just("leave"), NUMBER),
+    st.tuples(st.just("give up"), NUMBER),  # as when its deadline passes while the model is at it
+    st.tuples(st.just("turns"), st.integers(1, 5)),  # of the event loop
+    st.tuples(st.just("wait"), st.sampled_from([0.001, 0.003])),  # seconds
+    st.tuples(st.sampled_from(["hold", "let go", "close"])),
 )
 
 
 @given(
-    calls=st.lists(CALLS, max_size=12),
+    events=st.lists(EVENTS, max_size=30),
     max_rows=st.integers(1, 5),
     fits=st.integers(1, 5),
-    model_is=st.sampled_from(["free", "held", "light"]),
-    closes_after=st.integers(0, 12),
+    target=st.sampled_from([1e-6, 0.001, ENOUGH]),
+    light=st.booleans(),
 )
-def test_every_caller_gets_its_own_rows_or_one_error_whatever_the_others_do(
-    calls, max_rows, fits, model_is, closes_after
-):
-    """model_is: held, busy until all calls have arrived; light, called on the event loop's thread.
+def test_every_caller_gets_its_own_rows_or_one_error_whatever_the_others_do(events, max_rows, fits, target, light):
+    """Callers come, leave and give up, the model is busy, fails and has no memory, and the version is unloaded, in any
+    order.
 
-    closes_after: so many calls come before it is unloaded.
+    light: the model is called on the event loop's thread, and so never held.
     """
 
     async def play() -> None:
         model = Model(fits)
         with ThreadPoolExecutor(1) as executor:
-            batcher = batcher_for(model, executor, max_rows=max_rows, light=model_is == "light")
-            if model_is == "held":
-                model.go_on.clear()
+            batcher = batcher_for(model, executor, max_rows=max_rows, target=target, light=light)
             closing = None
-            waiting, refusals = [], []
-            for number, (kinds, seconds, leaves, turns, low) in enumerate(calls):
-                if number == closes_after:
-                    closing = asyncio.create_task(batcher.close())
-                    await asyncio.sleep(0)
-                texts = [f"{kind} {number}.{row} {'low' if low else ''}" for row, kind in enumerate(kinds)]
-                try:
-                    call = batcher.submit(rows(*texts), time.monotonic() + seconds, low=low)
-                except (Overloaded, NotReady) as error:
-                    refusals.append((type(error), closing is not None))
-                    continue
-                if leaves:
-                    call.future.cancel()
-                else:
-                    waiting.append((texts, seconds, call.future))
-                for _ in range(turns):
-                    await asyncio.sleep(0)
+            calls: list[tuple[list[str], float, asyncio.Future]] = []
+            gone, given_up = set(), set()
+            for event, *told in events:
+                match event, *told:
+                    case "ask", kinds, seconds, low:
+                        texts = [f"{kind} {len(calls)}.{row} {'low' if low else ''}" for row, kind in enumerate(kinds)]
+                        try:
+                            call = batcher.submit(rows(*texts), time.monotonic() + seconds, low=low)
+                        except Overloaded:
+                            assert not closing
+                        except NotReady:
+                            assert closing
+                        else:
+                            calls.append((texts, seconds, call.future))
+                    case "leave", number if number < len(calls) and calls[number][2].cancel():
+                        gone.add(number)
+                    case "give up", number if number < len(calls) and not calls[number][2].done():
+                        calls[number][2].set_exception(DeadlineExpired())
+                        given_up.add(number)
+                    case "turns", turns:
+                        for _ in range(turns):
+                            await asyncio.sleep(0)
+                    case "wait", seconds:
+                        await asyncio.sleep(seconds)
+                    case ("hold",) if not light:
+                        model.go_on.clear()
+                    case ("let go",):
+                        model.go_on.set()
+                    case ("close",) if not closing:
+                        closing = asyncio.create_task(batcher.close())
+                        await asyncio.sleep(0)
             model.go_on.set()
             await asyncio.wait_for(closing or batcher.close(), ENOUGH)
-            assert set(refusals) <= {(Overloaded, False), (NotReady, True)}
-            for texts, seconds, future in waiting:
+            for number, (texts, seconds, future) in enumerate(calls):
                 assert future.done(), "closing leaves nobody waiting"
-                check(texts, seconds, future)
+                assert future.cancelled() == (number in gone)
+                if number not in gone:
+                    check(texts, future, may_expire=seconds < ENOUGH or number in given_up)
         scored = [text for batch in model.batches for text in batch]
         assert len(scored) == len(set(scored)), "no row is scored twice"
         assert all(len(batch) <= min(max_rows, fits) for batch in model.batches)
@@ -122,13 +144,13 @@ def test_every_caller_gets_its_own_rows_or_one_error_whatever_the_others_do(
     asyncio.run(play())
 
 
-def check(texts, seconds, future) -> None:
+def check(texts, future, *, may_expire: bool) -> None:
     error = future.exception()
     if error is None:
         answers = [str(each) if isinstance(each, BadRow) else each["text"][0] for each in future.result()]
         assert answers == texts
     elif isinstance(error, DeadlineExpired):
-        assert seconds == 0
+        assert may_expire
     else:
         assert isinstance(error, ServiceError)
 
@@ -253,6 +275,139 @@ def test_a_normal_request_that_is_being_read_when_a_low_call_ends_goes_before_th
         return model.batches
 
     assert asyncio.run(play()) == [["low 0"], ["normal"], ["low 1"]]
+
+
+class Slow(Model):
+    """Takes so many seconds a row."""
+
+    def __init__(self, row: float) -> None:
+        super().__init__()
+        self.row = row
+
+    def __call__(self, rows):
+        time.sleep(self.row * len(rows))
+        return super().__call__(rows)
+
+
+def test_low_rows_are_scored_in_turn_where_normal_ones_never_stop():
+    async def play() -> list[list[str]]:
+        model = Slow(0.001)
+        with ThreadPoolExecutor(1) as executor:
+            batcher = batcher_for(model, executor, max_rows=1)
+            low = batcher.submit(rows("low", "low", "low"), time.monotonic() + ENOUGH, low=True)
+
+            async def keep_asking() -> None:
+                while not low.future.done():
+                    await batcher.submit(rows("normal"), time.monotonic() + ENOUGH).future
+
+            await asyncio.wait_for(asyncio.gather(*(keep_asking() for _ in range(3))), ENOUGH)
+            await batcher.close()
+        return model.batches
+
+    batches = asyncio.run(play())
+    low_calls = [number for number, batch in enumerate(batches) if batch == ["low"]]
+    assert len(low_calls) == 3
+    assert all(after - before > 2 for before, after in itertools.pairwise(low_calls)), "normal ones go in between"
+
+
+def sizes_until_steady(row: float, target: float, max_rows: int) -> list[int]:
+    """How many rows each call of a model has that takes so many seconds a row, when many wait."""
+
+    async def play() -> list[int]:
+        model = Slow(row)
+        with ThreadPoolExecutor(1) as executor:
+            batcher = batcher_for(model, executor, max_rows=max_rows, queue_rows=1000, target=target)
+            await batcher.submit(rows("good") * 10 * max_rows, time.monotonic() + ENOUGH).future
+            await batcher.close()
+        return [len(batch) for batch in model.batches]
+
+    return asyncio.run(play())
+
+
+def test_calls_have_as_few_rows_as_take_half_of_the_target():
+    sizes = sizes_until_steady(row=0.010, target=0.080, max_rows=32)
+    assert sizes[0] == 32, "nothing is known yet"
+    assert max(sizes[5:]) <= 4
+    assert sum(sizes) == 320
+
+
+def test_calls_are_as_large_as_they_may_be_where_there_is_time():
+    assert sizes_until_steady(row=0.0, target=ENOUGH, max_rows=32) == [32] * 10
+
+
+def call_size_after(*seconds: float, max_rows: int = 32, longest: float = 0.1) -> int:
+    """How many rows a call may have after calls that were full and took so long each."""
+    size = CallSize(max_rows, longest)
+    for each in seconds:
+        size.note(size.rows, each)
+    return size.rows
+
+
+def test_one_call_that_took_long_by_chance_costs_half_at_most_and_is_made_up_for():
+    assert call_size_after(5.0) == 16
+    assert call_size_after(5.0, *[0.01] * 15) == 31
+    assert call_size_after(5.0, *[0.01] * 20) == 32
+    assert call_size_after(0.11) == 29
+
+
+def test_a_call_always_has_a_row():
+    assert call_size_after(*[5.0] * 20) == 1
+
+
+def test_a_row_costs_what_it_did_in_calls_of_its_size_else_in_smaller_ones():
+    cost = RowCost()
+    assert cost.among(32) == 0.0
+    cost.note(1, 0.010)
+    assert cost.among(32) == 0.010
+    cost.note(32, 0.064)
+    cost.note(32, 0.064)
+    cost.note(32, 5.0)
+    assert cost.among(32) == 0.002, "the usual one"
+    assert cost.among(8) == 0.010
+
+
+def asked_while_busy(model: Model, *, asks: int, learned: int = 5, **settings) -> list[int | list[str]]:
+    """The answer to each of the rows that come one by one while the model is held, or what Retry-After it was refused.
+
+    learned: so many rows were scored before.
+    """
+
+    async def play() -> list[int | list[str]]:
+        with ThreadPoolExecutor(1) as executor:
+            batcher = batcher_for(model, executor, queue_rows=1000, **settings)
+            for _ in range(learned):
+                await batcher.submit(rows("before"), time.monotonic() + ENOUGH).future
+            model.go_on.clear()
+            outcomes = [batcher.submit(rows("held"), time.monotonic() + ENOUGH).future]
+            await asyncio.sleep(0.01)
+            for number in range(asks):
+                try:
+                    outcomes.append(batcher.submit(rows(f"{number}"), time.monotonic() + ENOUGH).future)
+                except Overloaded as error:
+                    outcomes.append(error.retry_after)
+            model.go_on.set()
+            told = [each if isinstance(each, int) else await each for each in outcomes[1:]]
+            await batcher.close()
+        return [each if isinstance(each, int) else each[0]["text"] for each in told]
+
+    return asyncio.run(play())
+
+
+def test_whoever_would_wait_longer_than_the_target_is_refused_and_all_others_are_answered():
+    outcomes = asked_while_busy(Slow(0.100), asks=30, max_rows=1, target=2.0)
+    let_in = [each for each in outcomes if isinstance(each, list)]
+    assert let_in == [[f"{number}"] for number in range(len(let_in))], "who came first"
+    assert 1 <= len(let_in) <= 19
+    assert set(outcomes[len(let_in) :]) <= {1, 2}, "seconds, in which those let in are scored"
+
+
+def test_what_goes_into_one_call_may_always_wait():
+    outcomes = asked_while_busy(Slow(0.010), asks=6, max_rows=4, target=1e-6)
+    assert outcomes == [["0"], 1, 1, 1, 1, 1], "a call has one row by then"
+
+
+def test_nobody_is_refused_by_guesswork():
+    assert all(isinstance(each, list) for each in asked_while_busy(Model(), asks=20, learned=0, target=1e-6))
 
 
 def low_calls(
