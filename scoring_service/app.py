@@ -2,13 +2,16 @@
 
 import asyncio
 import hmac
+import math
 import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from datetime import UTC, datetime
+from typing import Any
 
+import msgspec
 import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -19,7 +22,7 @@ from starlette.types import Lifespan, Message, Receive, Scope, Send
 from scoring_service import endpoints, reference, tracing
 from scoring_service.contract import REQUEST_ID_HEADER, VERSION_HEADER, ContractError, ErrorBody
 from scoring_service.endpoints import Json
-from scoring_service.errors import NotAuthorized, NotReady, ServiceError, status_of
+from scoring_service.errors import NotAuthorized, NotReady, Overloaded, ServiceError, status_of
 from scoring_service.loading import RUNTIMES, SCRIPTS
 from scoring_service.logging import RequestLog
 from scoring_service.memory import Memory
@@ -36,6 +39,7 @@ REQUEST_ID, VERSION, TRACE = (name.lower().encode() for name in (REQUEST_ID_HEAD
 PLAIN = re.compile(rb"[A-Za-z0-9._:-]{1,100}")  # a request id as the site lets it through, too
 OPEN_TO_ALL = ("/v2/health/", "/metrics")
 CLIENT_GONE = 499  # nobody reads it; for logs and metrics, as nginx counts it
+CLOSE = b"connection: close\r\n"
 NO_SPAN = nullcontext()
 
 
@@ -122,6 +126,9 @@ class Pod(Starlette):
         self.token = settings.token.encode()
         self.request_log = RequestLog(settings.log_format)
         self.in_flight = 0
+        self.waits_for: dict[
+            Any, None
+        ] = {}  # connections in which it is the client's turn, since the longest time first
         metrics.in_flight.set_function(lambda: self.in_flight)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -135,8 +142,7 @@ class Pod(Starlette):
         request_id = said if PLAIN.fullmatch(said) else secrets.token_hex(16).encode()
         # For all log lines of the request. Its task has a context of its own, so nothing needs to be taken back.
         structlog.contextvars.bind_contextvars(request_id=request_id.decode())
-        opened_at = scope.get("connection_opened_at", began)
-        close = began - opened_at > self.settings.connection_age or self.state.stopping
+        close = self.ends_connection(scope)
         status = 0
 
         async def send_with_headers(message: Message) -> None:
@@ -193,6 +199,51 @@ class Pod(Starlette):
         if not tracing.on() or path.startswith(OPEN_TO_ALL):
             return NO_SPAN
         return tracing.request_span(headers.get(TRACE, b"").decode("latin-1"), request_id.decode())
+
+    def ends_connection(self, scope: Scope) -> bool:
+        """Whether the connection shall end with the answer: it has grown old, or the pod is stopping."""
+        opened_at: float = scope.get("connection_opened_at", math.inf)
+        stopping: bool = self.state.stopping
+        return stopping or time.monotonic() - opened_at > self.settings.connection_age
+
+    def refusal(self, scope: Scope) -> Overloaded | None:
+        """Why an inference of which only the head has been read is refused, unless it is of low priority.
+
+        None while there is room for it, or where its body decides. Sets what `refused` wants to know.
+        """
+        scope["app"] = self
+        headers = scope["headers_by_name"] = dict(scope["headers"])
+        if tracing.on() or not endpoints.is_inference(scope) or not self.may_pass(scope["path"], headers):
+            return None
+        return endpoints.refusal_of(scope)
+
+    def refused(self, scope: Scope, error: Overloaded, began: float, *, close: bool) -> bytes:
+        """The whole answer to a request that was refused by its head; it is logged and counted as any other.
+
+        began: when its head was there, on the monotonic clock. close: whether its connection ends.
+        """
+        said = scope["headers_by_name"].get(REQUEST_ID, b"")
+        request_id = said if PLAIN.fullmatch(said) else secrets.token_hex(16).encode()
+        body = msgspec.json.encode(ErrorBody(str(error)))
+        version = endpoints.version_noted(scope) or ""
+        seconds = time.monotonic() - began
+        self.metrics.count_request(scope["route"].path, "POST", 503, seconds)
+        milliseconds = round(seconds * 1000, 2)
+        self.request_log.write("POST", scope["path"], 503, milliseconds, version, request_id=request_id.decode())
+        return (
+            b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: %d\r\ncontent-type: application/json\r\n"
+            b"retry-after: %d\r\n%s: %s\r\n%s: %s\r\n%s\r\n%s"
+            % (
+                len(body),
+                error.retry_after,
+                REQUEST_ID,
+                request_id,
+                VERSION,
+                version.encode(),
+                CLOSE if close else b"",
+                body,
+            )
+        )
 
     def may_pass(self, path: str, headers: Mapping[bytes, bytes]) -> bool:
         if not self.token or path.startswith(OPEN_TO_ALL):

@@ -334,6 +334,7 @@ class Batcher:
         ended = time.monotonic()
         self._cost.note(len(batch), ended - min(began, before))
         self._last_call_ended = ended if self._normal else math.inf
+        self._ends_at = 0.0
         self._looked_over = False
         return ended - began
 

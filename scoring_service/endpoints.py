@@ -19,7 +19,7 @@ from starlette.types import Scope
 from scoring_service import contract, tracing
 from scoring_service.batching import Call, Totals
 from scoring_service.contract import InferRequest, InferResponse
-from scoring_service.errors import BadRequest, BadRow, DeadlineExpired, NotReady, TooLarge
+from scoring_service.errors import BadRequest, BadRow, DeadlineExpired, NotReady, Overloaded, TooLarge
 from scoring_service.loading import Version
 from scoring_service.routing import Router
 from scoring_service.rows import all_good, row_named, rows_of, size_of, stack, wanted_outputs
@@ -297,6 +297,8 @@ async def infer(request: Request) -> Response:
     expires_at = expiry(request)
     body = await read_body(request, expires_at)
     json_length = header(request, JSON_LENGTH)
+    if (refusal := refusal_of(request.scope)) and not may_be_low(body, json_length):
+        raise refusal
     large = len(body) > SMALL_BODY
     asked = await aside(decoded_request, body, json_length, large=large)
     handling = Handling.taken_out_of(asked.parameters)
@@ -331,6 +333,23 @@ def is_inference(scope: Scope) -> bool:
         return False
     scope.update(route=route, path_params=path_params)
     return True
+
+
+def refusal_of(scope: Scope) -> Overloaded | None:
+    """Why an inference is refused, unless it is of low priority; None while there is room, or its body decides."""
+    router: Router = scope["app"].state.router
+    refusing = router.refusing(**scope["path_params"])
+    if not refusing:
+        return None
+    version, refusal = refusing
+    scope["state"]["model_version"] = version.manifest.version
+    return refusal
+
+
+def may_be_low(body: bytes | bytearray, json_length: str | None) -> bool:
+    """Whether what is there of the body may say that its rows are of low priority; it is not decoded for that."""
+    length = int(json_length) if json_length and json_length.isdecimal() else len(body)
+    return body.find(b'"priority"', 0, length) >= 0
 
 
 async def prepare(

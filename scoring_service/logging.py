@@ -8,6 +8,7 @@ import traceback
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
+import msgspec
 import structlog
 from structlog.typing import ExcInfo
 
@@ -36,9 +37,13 @@ class RequestLog:
         self._console = structlog.get_logger() if log_format == "console" else None
         self._lines: list[str] = []
 
-    def write(self, method: str, path: str, status: int, milliseconds: float, version: str) -> None:
-        """version: that answered; empty where none did."""
+    def write(
+        self, method: str, path: str, status: int, milliseconds: float, version: str, *, request_id: str = ""
+    ) -> None:
+        """version: that answered; empty where none did. request_id: empty where it is in the context."""
         event: dict[str, Any] = {"method": method, "path": path, "status": status, "ms": milliseconds}
+        if request_id:
+            event["request_id"] = request_id
         if version:
             event["version"] = version
         if self._console:
@@ -48,7 +53,8 @@ class RequestLog:
         event |= {"event": "request", **structlog.contextvars.get_contextvars(), "level": "info", "time": now}
         if not self._lines:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._lines.append(json.dumps(event))
+        line = msgspec.json.encode(event)
+        self._lines.append(line.decode() if line.isascii() else json.dumps(event))  # some characters end lines, too
 
     def _flush(self) -> None:
         sys.stderr.write("\n".join([*self._lines, ""]))

@@ -19,7 +19,7 @@ import structlog
 from scoring_service import store
 from scoring_service.batching import Batcher
 from scoring_service.contract import Challenger, PodVersion, Routing
-from scoring_service.errors import DeviceLost, NoRoom, NotFound, NotReady, ServiceError, VersionUnusable
+from scoring_service.errors import DeviceLost, NoRoom, NotFound, NotReady, Overloaded, ServiceError, VersionUnusable
 from scoring_service.loading import RUNTIMES, Version, load_version
 from scoring_service.memory import Memory
 from scoring_service.metrics import Metrics
@@ -102,6 +102,17 @@ class Router:
             if found and within_share(model, challenger, routing_key or uuid.uuid4().hex):
                 return found
         return self.version_for(model)
+
+    def refusing(self, model: str, version: str | None = None) -> tuple[Version, Overloaded] | None:
+        """The version that normal rows would be given to, and its refusal; None where it does not refuse them now, or
+        where the request itself decides which version it is.
+        """
+        wanted = self.wanted.get(model)
+        if version is None and wanted and wanted.routing.challenger:
+            return None
+        found = self.loaded.get((model, version or self.answering.get(model, "")))
+        refusal = found.batcher.refusal() if found else None
+        return (found, refusal) if found and refusal else None
 
     def default_model(self, kind: str) -> str:
         """The first model of the kind that is not a sample, else the first sample. Raises NotFound or NotReady."""

@@ -1,25 +1,21 @@
-"""Runs the application on uvicorn: connections with an age and an end, and a shutdown that loses no request."""
+"""Runs the application on uvicorn, with a shutdown that loses no request."""
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import sys
 import threading
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
-from typing import Any
 
-import msgspec
 import structlog
 import uvicorn
 from starlette.applications import Starlette
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from scoring_service import tracing
-from scoring_service.contract import ErrorBody
+from scoring_service.connections import PodProtocol
 from scoring_service.processes import Room
 from scoring_service.settings import Settings
 
@@ -29,100 +25,6 @@ log = structlog.get_logger()
 # several threads, each of which would wait so long for one that loads a version.
 SWITCH = 0.001
 LAST_WAIT = 5.0  # seconds after the drain for models to end their call and let go of what they hold
-
-
-class Corked(asyncio.Transport):
-    """A transport whose writes of one turn of the event loop leave as one: the head of an answer with its body.
-
-    Each write of its own would be a call of the system and a packet.
-    """
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__()
-        self._transport = transport
-        self._loop = loop
-        self._held: list[bytes | bytearray | memoryview] = []
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        if not self._held:
-            self._loop.call_soon(self._flush)
-        self._held.append(data)
-
-    def _flush(self) -> None:
-        if self._held and not self._transport.is_closing():
-            self._transport.write(b"".join(self._held))
-        self._held.clear()
-
-    def close(self) -> None:
-        self._flush()
-        self._transport.close()
-
-    def is_closing(self) -> bool:
-        return self._transport.is_closing()
-
-    def pause_reading(self) -> None:
-        self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        self._transport.resume_reading()
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self._transport.get_extra_info(name, default)
-
-
-class PodProtocol(HttpToolsProtocol):
-    """Tells the application when its connection was opened, and whether a request's body is here as a whole.
-
-    A connection on which the head of a request is too long in coming is closed. What is not HTTP gets its answer in
-    the form of all our errors.
-    """
-
-    when_lost: Callable[[], None] | None = None
-    head_timer: asyncio.TimerHandle | None = None  # runs while a request's head is awaited
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        super().connection_made(Corked(transport, self.loop))
-        self.opened_at = time.monotonic()
-        self.await_head()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.stop_awaiting_head()
-        super().connection_lost(exc)
-        if self.when_lost:
-            self.when_lost()
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.await_head()
-
-    def on_url(self, url: bytes) -> None:
-        super().on_url(url)
-        self.scope["connection_opened_at"] = self.opened_at  # type: ignore[typeddict-unknown-key]  # a key of our own
-
-    def on_message_complete(self) -> None:
-        self.scope["body_is_here"] = True  # type: ignore[typeddict-unknown-key]  # a key of our own
-        super().on_message_complete()
-
-    def on_headers_complete(self) -> None:
-        self.stop_awaiting_head()
-        super().on_headers_complete()
-
-    def await_head(self) -> None:
-        self.stop_awaiting_head()
-        app = self.config.app
-        assert isinstance(app, Starlette)
-        self.head_timer = self.loop.call_later(app.state.settings.head_timeout, self.transport.close)
-
-    def stop_awaiting_head(self) -> None:
-        if self.head_timer:
-            self.head_timer.cancel()
-            self.head_timer = None
-
-    def send_400_response(self, msg: str) -> None:
-        body = msgspec.json.encode(ErrorBody(msg))
-        head = f"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-        self.transport.write(f"{head}Connection: close\r\n\r\n".encode() + body)
-        self.transport.close()
 
 
 class PodServer(uvicorn.Server):
@@ -243,6 +145,8 @@ def serve(app: Starlette, settings: Settings, room: Room | None = None) -> int:
         timeout_graceful_shutdown=int(settings.drain),
     )
     server = InsideServer(config, app, settings, room) if room else PodServer(config, app, settings)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # the soft one is often 1024, whatever the machine can do
     tracing.start(settings.traces_endpoint, f"scorepod-scoring-{settings.pool}")
     sys.setswitchinterval(SWITCH)
     server.run()

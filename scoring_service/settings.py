@@ -38,6 +38,8 @@ class Settings:
     not_ready: float  # between the signal to stop and closing the door, so that load balancers notice
     drain: float  # for the requests inside, after that
     head_timeout: float  # for a connection's first byte, and from a request's first byte to the end of its headers
+    send_timeout: float  # for a client to take some of its answer
+    max_connections: int  # of one process
     connection_age: float  # an older keep-alive connection is closed after its next answer
     log_format: Literal["json", "console"]
     traces_endpoint: str  # where spans go; empty: traces are off
@@ -68,6 +70,8 @@ class Settings:
             not_ready=number(env, "SCORING_NOT_READY_S", 5, 0, 600),
             drain=number(env, "SCORING_DRAIN_S", 30, 0, 3600),
             head_timeout=number(env, "SCORING_HEAD_TIMEOUT_S", 20, 1, 600),
+            send_timeout=number(env, "SCORING_SEND_TIMEOUT_S", 20, 1, 600),
+            max_connections=number(env, "SCORING_MAX_CONNECTIONS", 1000, 1, 100_000),
             connection_age=number(env, "SCORING_CONNECTION_AGE_S", 300, 1, 86_400),
             log_format="json" if choice(env, "LOG_FORMAT", ("json", "console"), "json") == "json" else "console",
             traces_endpoint=env.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""),

@@ -1,0 +1,145 @@
+"""A pod for a benchmark, alone on this machine, and what its processes use."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2 as httpx
+
+from bench.serving import MODELS, TOP_K, prepare_models
+from bench.workloads import pictures, questions
+from scoring_service import packaging
+from scoring_service.contract import InferRequest, Tensor, encode_request
+
+ROOT = Path(__file__).resolve().parents[1]
+POOLS = {"faq": "cpu", "images": "gpu", "sleep": "cpu"}
+# A model whose speed is known and which takes no CPU: 20 ms a call and 2 ms a row, 3 calls of 32 rows in 0.25 s.
+SLEEPS = """import time
+
+
+def run(rows):
+    time.sleep(0.020 + 0.002 * len(rows))
+    return rows
+"""
+
+
+@dataclass(frozen=True)
+class Pod:
+    process: subprocess.Popen[bytes]
+    port: int
+    cold_start: float  # seconds from the start of its process until it was ready
+
+    @property
+    def pids(self) -> list[int]:
+        """Its processes, the one that was started first."""
+        found = [self.process.pid]
+        for pid in found:  # grows meanwhile
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                found += [int(child) for child in (task / "children").read_text().split()]
+        return found
+
+    def use(self) -> dict[str, float]:
+        """Memory in MB, descriptors and threads of all its processes now; CPU time in seconds so far."""
+        used = dict.fromkeys(("pss_mb", "private_mb", "descriptors", "threads", "cpu_s"), 0.0)
+        for pid in self.pids:
+            process = Path(f"/proc/{pid}")
+            memory = dict(
+                line.split()[:2] for line in (process / "smaps_rollup").read_text().splitlines()[1:] if "kB" in line
+            )
+            used["pss_mb"] += int(memory["Pss:"]) / 1024
+            used["private_mb"] += (int(memory["Private_Clean:"]) + int(memory["Private_Dirty:"])) / 1024
+            used["descriptors"] += len(list((process / "fd").iterdir()))
+            used["threads"] += len(list((process / "task").iterdir()))
+            times = (process / "stat").read_text().rpartition(")")[2].split()
+            used["cpu_s"] += (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
+        return used
+
+
+@contextmanager
+def running_pod(store: Path, pool: str, log: Path, **env: str) -> Iterator[Pod]:
+    """A pod that is ready; it is told to stop on the way out. env: settings besides those it needs."""
+    port = free_port()
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SCORING_")}
+    needed = {"MODEL_STORE": str(store), "SCORING_POOL": pool, "SCORING_PORT": str(port), "SCORING_NOT_READY_S": "0"}
+    began = time.monotonic()
+    with log.open("wb") as file:
+        command = [sys.executable, "-m", "scoring_service", "serve"]
+        process = subprocess.Popen(command, cwd=ROOT, env={**inherited, **needed, **env}, stdout=file, stderr=file)
+    try:
+        wait_until_ready(process, port, log)
+        yield Pod(process, port, time.monotonic() - began)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+def wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    until = time.monotonic() + 300
+    with httpx.Client(trust_env=False, verify=False, limits=httpx.Limits(max_keepalive_connections=0)) as client:
+        while True:
+            try:
+                if client.get(f"http://127.0.0.1:{port}/v2/health/ready").status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            if process.poll() is not None or time.monotonic() > until:
+                sys.exit(f"The pod did not become ready:\n{log.read_text()[-2000:]}")
+            time.sleep(0.005)
+
+
+def prepare_store(store: Path, subjects: list[str]) -> None:
+    if {"faq", "images"} & {*subjects}:
+        prepare_models(store)
+    if "sleep" in subjects:
+        script = store.parent / "sleeps.py"
+        script.write_text(SLEEPS)
+        text = {"name": "text", "datatype": "BYTES", "shape": [-1]}
+        packaging.add(
+            store,
+            "sleep",
+            script,
+            runtime="script",
+            title="Sleeps",
+            pool="cpu",
+            parameters={"inputs": [text], "outputs": [text]},
+            scripts=True,
+        )
+
+
+def requests_for(subject: str) -> list[bytes]:
+    """Requests with one row each, as they go over a connection."""
+    inputs = {"faq": questions, "images": pictures, "sleep": lambda: ["hello"]}[subject]()
+    name = {"faq": "question", "images": "image", "sleep": "text"}[subject]
+    parameters = {} if subject == "sleep" else {"top_k": TOP_K}
+    written = []
+    for each in inputs:
+        asked = InferRequest(
+            inputs=[Tensor(name=name, shape=[1], datatype="BYTES", data=[each])], parameters=parameters
+        )
+        body, headers = encode_request(asked, binary=subject == "images")
+        lines = [
+            f"POST /v2/models/{MODELS.get(subject, subject)}/infer HTTP/1.1",
+            "Host: pod",
+            f"Content-Length: {len(body)}",
+            *(f"{key}: {value}" for key, value in headers.items()),
+        ]
+        written.append("\r\n".join([*lines, "", ""]).encode() + body)
+    return written
+
+
+def write_json(path: Path | None, figures: object) -> None:
+    if path:
+        path.write_text(json.dumps(figures, indent=1) + "\n")
