@@ -168,9 +168,10 @@ class Batcher:
         labels: tuple[str, str],
         on_device_lost: Callable[[], None],
         light: Callable[[Sequence[Row]], bool] = lambda rows: False,
+        expect: Callable[[Sequence[Row]], None] = lambda rows: None,
     ) -> None:
         """score: of the runtime, called only in `executor`, but for `light` rows; labels: model and version, for the
-        metrics. target: seconds within which normal rows shall be scored.
+        metrics. target: seconds within which normal rows shall be scored. expect: told of rows as they join the queue.
         """
         self._score = score
         self._executor = executor
@@ -190,6 +191,7 @@ class Batcher:
         self._closing = False
         self._enough = 1  # normal rows waiting that wake the worker
         self._light = light
+        self._expect = expect
         self._row_took = math.inf  # seconds, in the last call; before the first one nobody knows
         self._expected = 0  # rows, when the last batch's callers come back
         self._last_ended = self._last_took = 0.0  # on the monotonic clock, and seconds
@@ -226,6 +228,7 @@ class Batcher:
             self._normal_came = call.arrived_at
         if not rows:
             call.future.set_result([])
+        self._expect(rows)
         if len(self._normal) >= self._enough or low:
             self._arrived.set()
         return call

@@ -23,6 +23,7 @@ from scoring_service.errors import DeviceLost, NoRoom, NotFound, NotReady, Overl
 from scoring_service.loading import RUNTIMES, Version, load_version
 from scoring_service.memory import Memory
 from scoring_service.metrics import Metrics
+from scoring_service.runtimes.base import Expectant
 from scoring_service.settings import Settings
 
 log = structlog.get_logger()
@@ -338,6 +339,7 @@ class Router:
             labels=(model, version),
             on_device_lost=self._lose_device,
             light=runtime.light,
+            **({"expect": runtime.expect} if isinstance(runtime, Expectant) else {}),
         )
         return Version(manifest, runtime, batcher, executor, seconds)
 

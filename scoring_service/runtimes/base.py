@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from scoring_service.contract import Manifest
@@ -38,7 +38,7 @@ class Signature:
     outputs: tuple[TensorSpec, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Row:
     """One thing to score.
 
@@ -80,6 +80,15 @@ class Runtime(Protocol):
 
     def close(self) -> None:
         """Gives back what the version holds."""
+        ...
+
+
+@runtime_checkable
+class Expectant(Protocol):
+    """A runtime that can do a part of the work on a row while the row waits for its turn."""
+
+    def expect(self, rows: Sequence[Row]) -> None:
+        """These wait from now on; some may never be scored. Called on the event loop's thread, so it only begins."""
         ...
 
 

@@ -1,7 +1,7 @@
 """Image classifiers: any architecture of torchvision or timm, with its weights and labels, on a GPU or the CPU."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import nn
 from scoring_service.contract import Manifest, studied
 from scoring_service.cpus import cpu_limit
 from scoring_service.errors import BadRow, OutOfDeviceMemory, VersionUnusable
+from scoring_service.images.ahead import Ahead
 from scoring_service.images.architectures import Library, UnusableWeights, build, fit, fold_batch_norms, read_weights
 from scoring_service.images.decoding import decode
 from scoring_service.images.device import Choice, NoUsableNumbers, best_device, choose_precision, device_errors
@@ -25,6 +26,7 @@ from scoring_service.runtimes.base import Row, RowResult, Signature, TensorSpec
 from scoring_service.store import within
 
 DEFAULT_TOP_K = 5
+AHEAD = 64  # pictures ready before it is their turn, 150 kB each of a network for 224 pixels
 
 INPUTS = (TensorSpec("image", "BYTES", (-1,), encoding="base64"),)
 OUTPUTS = (
@@ -87,7 +89,7 @@ class ImageClassifier:
         self._preprocessing = preprocessing
         self._device = device
         self._dtype = choice.dtype
-        self._decoders = ThreadPoolExecutor(decoding_threads, thread_name_prefix="decode")
+        self._ahead = Ahead(self._prepared, threads=decoding_threads, most=AHEAD)
         self._explainer = explainer
         self.signature = Signature(INPUTS, (*OUTPUTS, HEATMAP) if explainer else OUTPUTS)
         self.parameters: dict[str, Any] = {"precision": choice.name, "device": device.type}
@@ -98,10 +100,15 @@ class ImageClassifier:
         Request parameter `top_k`: labels wanted a picture, 5 if not given, 0 for all. Output `heatmap`: where the best
         label was seen, as a PNG to lay over the picture.
         """
-        prepared = self._prepare(rows)
+        with device_errors():  # too many large pictures at once: fewer rows may do
+            prepared = self._ahead.take(rows)
         good = [one for one in prepared if isinstance(one, Prepared)]
         scored = iter(self._scored(good))
         return [next(scored) if isinstance(one, Prepared) else one for one in prepared]
+
+    def expect(self, rows: Sequence[Row]) -> None:
+        """Decodes them before it is their turn; on a GPU while it looks at others."""
+        self._ahead.expect(rows)
 
     def light(self, rows: Sequence[Row]) -> bool:
         """Never: torch is fastest on the thread that built the network."""
@@ -109,17 +116,11 @@ class ImageClassifier:
 
     def close(self) -> None:
         """Ends the decoding threads and gives the network's memory back."""
-        self._decoders.shutdown()
+        self._ahead.close()
         self._network = nn.Identity()
         self._explainer = None
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-
-    def _prepare(self, rows: Sequence[Row]) -> list[Prepared | BadRow]:
-        with device_errors():  # too many large pictures at once: fewer rows may do
-            if len(rows) == 1:
-                return [self._prepared(rows[0])]
-            return list(self._decoders.map(self._prepared, rows))
 
     def _prepared(self, row: Row) -> Prepared | BadRow:
         try:
@@ -141,7 +142,8 @@ class ImageClassifier:
         with torch.no_grad(), device_errors():
             batch = torch.stack([picture.pixels for picture in pictures]).to(self._device)
             batch = self._preprocessing.normalised(batch).to(self._dtype, memory_format=torch.channels_last)
-            logits, heat = self._seen(batch, explain=any(picture.explain for picture in pictures))
+            with self._alone():
+                logits, heat = self._seen(batch, explain=any(picture.explain for picture in pictures))
             best = logits.float().softmax(1).topk(max(picture.labels for picture in pictures))
             probabilities, positions = best.values.tolist(), best.indices.tolist()
         results = [
@@ -153,6 +155,12 @@ class ImageClassifier:
                 if picture.explain:
                     result["heatmap"] = [overlay(own, picture.size, self._preprocessing.seen(*picture.size))]
         return results
+
+    def _alone(self) -> AbstractContextManager[None]:
+        """On a CPU nothing is decoded while the network runs: its threads wait for one another, so all would wait for
+        the one that shares its core.
+        """
+        return self._ahead.paused() if self._device.type == "cpu" else nullcontext()
 
     def _seen(self, batch: torch.Tensor, *, explain: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Logits, and where they come from if that is wanted."""
@@ -189,7 +197,8 @@ def load(directory: Path, manifest: Manifest) -> ImageClassifier:
             network = fold_batch_norms(network).to(device).to(memory_format=torch.channels_last)
             network, choice = choose_precision(network, smoke.to(device, memory_format=torch.channels_last))
             blank = torch.zeros(1, 3, *parameters.preprocessing.crop, device=device, dtype=choice.dtype)
-            explainer = explainer_of(network, blank.to(memory_format=torch.channels_last))
+            blank = blank.to(memory_format=torch.channels_last)
+            explainer = explainer_of(network, blank)
     except (UnusableWeights, NoUsableNumbers, BadRow, msgspec.MsgspecError, OSError, OutOfDeviceMemory) as error:
         raise VersionUnusable(str(error)) from error
     log.info(

@@ -44,7 +44,9 @@ class Model:
         return results[:-1] if any(text.startswith("miscount") for text in texts) else results
 
 
-def batcher_for(model, executor, *, max_rows=4, queue_rows=12, target=ENOUGH, light=False) -> Batcher:
+def batcher_for(
+    model, executor, *, max_rows=4, queue_rows=12, target=ENOUGH, light=False, expect=lambda rows: None
+) -> Batcher:
     return Batcher(
         model,
         executor,
@@ -55,6 +57,7 @@ def batcher_for(model, executor, *, max_rows=4, queue_rows=12, target=ENOUGH, li
         labels=("m", "1"),
         on_device_lost=lambda: None,
         light=lambda rows: light,
+        expect=expect,
     )
 
 
@@ -498,3 +501,21 @@ def test_a_call_that_had_to_wait_for_the_processor_changes_nothing():
     pace.note_normal(1, 5.0)
     pace.note_low(10, 5.0, most=10, alone=False)
     assert pace.rows(alone=False) == 15
+
+
+def test_the_runtime_is_told_of_rows_as_they_join_the_queue_and_of_no_others():
+    async def check(executor: ThreadPoolExecutor) -> None:
+        model, told = Model(), []
+        batcher = batcher_for(model, executor, queue_rows=2, expect=lambda rows: told.append(list(rows)))
+        first, later, refused = rows("a", "b"), rows("c"), rows("d", "e")
+        calls = [batcher.submit(first, time.monotonic() + ENOUGH)]
+        calls.append(batcher.submit(later, time.monotonic() + ENOUGH, low=True))
+        with pytest.raises(Overloaded):
+            batcher.submit(refused, time.monotonic() + ENOUGH)
+        assert told == [first, later]
+        await asyncio.gather(*(call.future for call in calls))
+        assert told == [first, later]
+        await batcher.close()
+
+    with ThreadPoolExecutor(1) as executor:
+        asyncio.run(check(executor))

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from bench.image_decoding import agreement, made
 from scoring_service.errors import BadRow
+from scoring_service.images import digits
 from scoring_service.images.decoding import MAX_BYTES, decode
 
 RED, BLUE, WHITE = (250, 10, 20), (10, 20, 250), (255, 255, 255)
@@ -242,3 +244,12 @@ def test_damage_anywhere_gives_a_picture_or_a_clear_refusal(kind, position, dama
     except BadRow:
         return
     assert picture.mode == "RGB"
+
+
+def test_photos_get_the_same_label_decoded_small_as_in_full(digits_store):
+    files = list(made(200, ((640, 480), (1024, 768))))
+    small = decode(files[0], enough=digits.PREPROCESSING.enough)
+    assert max(small.size) < 512
+    agreeing, count = agreement(digits_store / "digits" / "1", iter(files))
+    assert count == 200
+    assert agreeing >= 0.995 * count
