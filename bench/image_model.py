@@ -6,6 +6,7 @@ The weights are random; speed does not depend on them. Each form runs in turn, s
 """
 
 import argparse
+import copy
 import json
 import time
 from collections.abc import Callable
@@ -15,9 +16,11 @@ import torch
 from torch import nn
 
 from bench.workloads import pictures
+from scoring_service.cpus import cpu_limit
 from scoring_service.images.architectures import build, fold_batch_norms
 from scoring_service.images.decoding import decode
-from scoring_service.images.device import best_device, cpu_limit, has_fast_bfloat16
+from scoring_service.images.device import best_device, has_fast_bfloat16
+from scoring_service.images.fusing import fuse
 from scoring_service.images.imagenet import torchvision_source
 
 BATCHES = (1, 8)
@@ -36,10 +39,12 @@ def main() -> None:
     folded = fold_batch_norms(build("torchvision", options.architecture, classes=1000).eval())
     folded = folded.to(device).to(memory_format=torch.channels_last)
     rows = [measured("float32, as built", eager, torch.float32, torch.contiguous_format, options.seconds)]
-    rows.append(measured("float32, folded", folded, torch.float32, torch.channels_last, options.seconds))
-    if has_fast_bfloat16(device):
-        folded = folded.bfloat16()
-        rows.append(measured("bfloat16, folded", folded, torch.bfloat16, torch.channels_last, options.seconds))
+    for dtype in (torch.float32, *([torch.bfloat16] if has_fast_bfloat16(device) else [])):
+        name, network = str(dtype).removeprefix("torch."), copy.deepcopy(folded).to(dtype)
+        rows.append(measured(f"{name}, folded", network, dtype, torch.channels_last, options.seconds))
+        if device.type == "cpu":
+            fused = fuse(network, torch.rand(max(BATCHES), 3, 224, 224, dtype=dtype))
+            rows.append(measured(f"{name}, fused", fused, dtype, torch.channels_last, options.seconds))
     files = pictures(8)
     preprocessing = torchvision_source(options.architecture).preprocessing
     decoding = rate(
