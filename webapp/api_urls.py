@@ -7,6 +7,7 @@ urlpatterns = [
     path("", include("webapp.keys.api_urls")),
     path("", include("webapp.registry.api_urls")),
     path("", include("webapp.batch.api_urls")),
+    path("", include("webapp.faq.api_urls")),
     path("", include("webapp.usage.api_urls")),
     path("", include("webapp.webhooks.api_urls")),
 ]

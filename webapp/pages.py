@@ -8,6 +8,7 @@ from django.views.decorators.http import require_safe
 
 from webapp import apidocs, guide, openapi, problems
 from webapp.errors import NotFound
+from webapp.faq import queries as collections
 from webapp.guide import Page
 from webapp.keys import queries as keys
 
@@ -15,7 +16,9 @@ from webapp.keys import queries as keys
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
     """What this is, for strangers; people signed in go straight to their work."""
-    return redirect("faq:search") if request.user.is_authenticated else render(request, "home.html")
+    if request.user.is_authenticated:
+        return redirect("faq:search")
+    return render(request, "home.html", {"collections": collections.visible_to(None)})
 
 
 @require_safe

@@ -431,6 +431,8 @@ RATE_LIMITS_PER_USER = {
     "other": env_int("RATE_LIMIT_OTHER_PER_USER", 600),
 }
 RATE_LIMIT_BAD_KEYS = env_int("RATE_LIMIT_BAD_KEYS", 30)  # a minute and network address
+# A minute and network address: questions of people who have not signed in. Each pause in typing asks one.
+RATE_LIMIT_VISITORS = env_int("RATE_LIMIT_VISITORS", 120)
 
 # Of a calendar month; 0: no quota. Requests that score, and the questions and pictures (rows) in them and in batches.
 MONTH_QUOTAS_PER_KEY = {

@@ -424,7 +424,7 @@ class MatchOrLaterView(LaterView, MatchView):
     also_raises = (*MatchView.also_raises, Conflict, FilesError)
 
     def as_upload(self, request: ApiRequest) -> tuple[StoredUpload, Options, str]:
-        ask = parse(MatchAskSerializer, request.data).ask()
+        ask = parse(MatchAskSerializer, request.data).ask(request.auth_principal.user)
         for field, asked in (("explain", ask.explain), ("min_probability", ask.min_probability)):
             if asked:
                 raise InvalidInput("The results of batches have no such thing; leave it out.", field=field)

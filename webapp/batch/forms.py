@@ -8,7 +8,7 @@ from webapp.batch.models import Job
 from webapp.batch.reading import Reading
 from webapp.batch.services import LONGEST_NAME, MOST_TOP_K, Options
 from webapp.errors import ScoringUnavailable
-from webapp.faq.models import Collection
+from webapp.faq.queries import visible_to
 from webapp.images.queries import image_models
 from webapp.registry.models import ScoringModel
 from webapp.registry.queries import pinnable
@@ -106,7 +106,7 @@ class OptionsForm(forms.Form):
             del self.fields["column"]
         if job.kind == Job.Kind.FAQ:
             del self.fields["model"]
-            found = Collection.objects.order_by("-is_default", "pk")
+            found = visible_to(job.owner)
             models = {each.slug: each.model_name for each in found}
             slug = self._offer("collection", [(each.slug, each.name) for each in found], chosen=next(iter(models), ""))
             model = models.get(slug, "")

@@ -302,7 +302,7 @@ def _apply(job: Job, options: Options) -> None:
         raise InvalidInput(f"Ask for 1 to {MOST_TOP_K} answers.", field="top_k")
     if job.kind == Job.Kind.FAQ:
         try:
-            collection = collection_called(options.collection or None)
+            collection = collection_called(options.collection or None, _principal_of(job).user)
         except NotFound as error:
             raise InvalidInput(error.detail, field="collection") from error
         job.collection, job.model = collection.slug, collection.model_name

@@ -1,11 +1,26 @@
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.response import Response
 
-from webapp.errors import AppError, NotFound
-from webapp.faq import services
-from webapp.faq.serializers import MatchAskSerializer, MatchResultSerializer
-from webapp.keys.api import ApiRequest, ApiView, parse
+from webapp.errors import AppError, InvalidInput, NotFound
+from webapp.faq import queries, services
+from webapp.faq.serializers import (
+    CollectionSerializer,
+    CollectionsSerializer,
+    MatchAskSerializer,
+    MatchResultSerializer,
+)
+from webapp.keys.api import (
+    ApiRequest,
+    ApiView,
+    PageAskSerializer,
+    answer_example,
+    in_path,
+    list_example,
+    page_answer,
+    parse,
+)
 from webapp.keys.models import Scope
+from webapp.paging import page_of
 from webapp.scoring.api import SCORING_ERRORS
 from webapp.usage.models import ScoringRecord
 
@@ -39,6 +54,20 @@ RESULT_EXAMPLE = OpenApiExample(
 )
 
 
+COLLECTION = {
+    "slug": "javascript",
+    "name": "JavaScript",
+    "description": "Questions developers ask about JavaScript, with answers.",
+    "language": "en",
+    "visibility": "signed-in",
+    "is_default": True,
+    "model": "faq-javascript",
+    "has_model": True,
+    "entries": 112,
+}
+OF_COLLECTION = in_path("slug", str, "Of the collection.", "javascript")
+
+
 class MatchView(ApiView):
     required_scope = Scope.FAQ.value
     rate_bucket = "faq"
@@ -54,6 +83,45 @@ class MatchView(ApiView):
         examples=[ASK_EXAMPLE, RESULT_EXAMPLE],
     )
     def post(self, request: ApiRequest) -> Response:
-        ask = parse(MatchAskSerializer, request.data).ask()
+        ask = parse(MatchAskSerializer, request.data).ask(request.auth_principal.user)
         result = services.match(ask, who=request.auth_principal, source=ScoringRecord.Source.API)
         return Response(MatchResultSerializer(result).data)
+
+
+class CollectionsView(ApiView):
+    required_scope = Scope.FAQ.value
+    also_raises = (InvalidInput,)
+    etagged = True
+
+    @extend_schema(
+        operation_id="faq_collections",
+        tags=["FAQ"],
+        summary="List the collections",
+        description="Those that you may ask, the newest first.",
+        parameters=[PageAskSerializer],
+        responses={200: CollectionsSerializer},
+        examples=[list_example("One collection", COLLECTION)],
+    )
+    def get(self, request: ApiRequest) -> Response:
+        found = queries.described(queries.visible_to(request.auth_principal.user))
+        page = page_of(found, **self.wishes(PageAskSerializer), by=("pk",))
+        return page_answer(request, page, CollectionsSerializer)
+
+
+class CollectionView(ApiView):
+    required_scope = Scope.FAQ.value
+    also_raises = (NotFound,)
+    etagged = True
+
+    @extend_schema(
+        operation_id="faq_collection",
+        tags=["FAQ"],
+        summary="Read a collection",
+        description="One that you may ask. Any other looks as if there were none.",
+        parameters=[OF_COLLECTION],
+        responses={200: CollectionSerializer},
+        examples=[answer_example("A collection", COLLECTION)],
+    )
+    def get(self, request: ApiRequest, slug: str) -> Response:
+        found = queries.described(queries.visible_to(request.auth_principal.user).filter(slug=slug))
+        return Response(CollectionSerializer(queries.chosen(found, slug)).data)

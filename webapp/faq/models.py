@@ -2,16 +2,49 @@
 
 from typing import ClassVar
 
+from django.contrib.auth.models import Group
+from django.core.validators import RegexValidator
 from django.db import models
+from django.utils.translation import get_language_info
+
+from webapp.registry.models import store_name
+
+language_tag = RegexValidator(
+    r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*\Z", "Write the language as a tag, such as en, de or pt-BR."
+)
 
 
 class Collection(models.Model):
-    """Entries that belong together and are matched by one model of the pods."""
+    """Entries that belong together and are matched by one model of the pods, which is theirs alone."""
 
-    slug = models.SlugField(max_length=60, unique=True)
+    class Visibility(models.TextChoices):
+        SIGNED_IN = "signed-in", "Everybody who is signed in"
+        GROUPS = "groups", "Some groups of people"
+        PUBLIC = "public", "Everybody, also without signing in"
+
+    slug = models.SlugField(max_length=60, unique=True, help_text="The end of its address: /faq/slug/.")
     name = models.CharField(max_length=120)
     description = models.TextField(blank=True)
-    model_name = models.CharField("model", max_length=128, help_text="The model of the scoring pods that matches it.")
+    language = models.CharField(
+        max_length=35, default="en", validators=[language_tag], help_text="Of its entries, as a tag: en, de, pt-BR."
+    )
+    visibility = models.CharField(
+        "who may ask",
+        max_length=10,
+        choices=Visibility,
+        default=Visibility.SIGNED_IN,
+        help_text="Others do not see it.",
+    )
+    groups = models.ManyToManyField(
+        Group, blank=True, related_name="faq_collections", help_text="Who may ask, where that is some groups."
+    )
+    model_name = models.CharField(
+        "model",
+        max_length=128,
+        unique=True,
+        validators=[store_name],
+        help_text="The model of the scoring pods that matches it, and nothing else.",
+    )
     source_digest = models.CharField(max_length=64, blank=True, editable=False)  # SHA-256 of what was last loaded
     is_default = models.BooleanField(default=False, help_text="Searched when a request names no collection.")
 
@@ -25,6 +58,14 @@ class Collection(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def language_name(self) -> str:
+        """The language in English words; the tag itself for one that Django does not know."""
+        try:
+            return str(get_language_info(self.language.lower())["name"])
+        except KeyError:
+            return self.language
 
 
 class Entry(models.Model):

@@ -2,8 +2,11 @@ from typing import Any
 
 from rest_framework import serializers
 
+from webapp.accounts.models import User
+from webapp.faq.models import Collection
 from webapp.faq.queries import collection_called
 from webapp.faq.services import MAX_QUESTION, MatchAsk
+from webapp.keys.api import PageSerializer
 
 
 class QuestionField(serializers.CharField):
@@ -34,10 +37,10 @@ class MatchAskSerializer(serializers.Serializer[Any]):
         help_text="The version that answers, needs the scope `models:pin`; by default the one that serves.",
     )
 
-    def ask(self) -> MatchAsk:
-        """The valid data as a value. Raises NotFound for a collection that does not exist."""
+    def ask(self, person: User) -> MatchAsk:
+        """The valid data as a value. Raises NotFound for a collection that does not exist, or not for the person."""
         values = dict(self.validated_data)
-        return MatchAsk(collection=collection_called(values.pop("collection", None)), **values)
+        return MatchAsk(collection=collection_called(values.pop("collection", None), person), **values)
 
 
 class TermsSerializer(serializers.Serializer[Any]):
@@ -71,3 +74,19 @@ class MatchResultSerializer(serializers.Serializer[Any]):
     matches = MatchSerializer(many=True, source="scored", help_text="Most probable first.")
     duration_ms = serializers.FloatField(help_text="Time the site took, with the model's.")
     request_id = serializers.CharField()
+
+
+class CollectionSerializer(serializers.Serializer[Any]):
+    slug = serializers.SlugField(help_text="What `collection` takes.")
+    name = serializers.CharField()
+    description = serializers.CharField()
+    language = serializers.CharField(help_text="Of its entries, as a tag such as `en` or `pt-BR`.")
+    visibility = serializers.ChoiceField(choices=Collection.Visibility.choices, help_text="Who may ask.")
+    is_default = serializers.BooleanField(help_text="Whether it is searched when a request names none.")
+    model = serializers.CharField(source="model_name", help_text="The model that matches it.")
+    has_model = serializers.BooleanField(help_text="Whether a version of it serves; without, nothing can answer yet.")
+    entries = serializers.IntegerField(source="entry_count", help_text="How many it has.")
+
+
+class CollectionsSerializer(PageSerializer):
+    data = CollectionSerializer(many=True)  # type: ignore[assignment]  # DRF has an attribute of that name

@@ -1,18 +1,22 @@
 """Matches questions with the entries of a collection."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import structlog
 from django.utils.functional import cached_property
 from django.utils.safestring import SafeString
 
-from webapp.errors import ScoringError
+from webapp.errors import InvalidInput, ScoringError, ScoringRefused, ScoringTimeout, ScoringUnavailable
 from webapp.faq.models import Collection, Entry
+from webapp.faq.queries import lacks_model
 from webapp.faq.rendering import answer_html, marked_html
-from webapp.keys.principal import Principal
+from webapp.keys.principal import Principal, Visitor
 from webapp.registry import shadow
+from webapp.registry.models import ScoringModel
 from webapp.registry.pins import require_pinnable
+from webapp.registry.services import Who, create_model
 from webapp.request_ids import current_request_id
 from webapp.scoring.answers import FaqAnswer, Terms
 from webapp.scoring.client import scoring_client
@@ -24,6 +28,9 @@ log = structlog.get_logger(__name__)
 
 MAX_QUESTION = 10_000  # characters
 TIMEOUT = 5.0  # seconds for one question, from the site's side
+NO_MODEL_YET = (
+    "{} has no model yet, so nothing can answer. Somebody who looks after it must train one and put it into service."
+)
 KEPT_IN_HISTORY = 3  # matches with their questions; of the others only the ids, for what may be said of them
 
 
@@ -105,18 +112,18 @@ class MatchResult:
 def match(
     ask: MatchAsk,
     *,
-    who: Principal,
+    who: Principal | Visitor,
     source: ScoringRecord.Source,
     live: bool = False,
     restored: bool = False,
 ) -> MatchResult:
     """The closest entries of the collection for the question. live: asked while somebody types.
 
-    Raises ScoringError; the attempt is in the history either way, unless it only brings a page back (restored). Raises
-    NotAllowed or InvalidInput for a version that may not be asked for.
+    Raises ScoringError; the attempt is in the person's history either way, unless it only brings a page back
+    (restored). Raises NotAllowed or InvalidInput for a version that may not be asked for.
     """
     model = ask.collection.model_name
-    if ask.version:
+    if ask.version and isinstance(who, Principal):
         require_pinnable(model, ask.version, who)
     with usage.recorded(
         who,
@@ -128,15 +135,16 @@ def match(
         restored=restored,
         pinned=bool(ask.version),
     ) as attempt:
-        answer = scoring_client().match_faq(
-            ask.question,
-            model=model,
-            top_k=ask.top_k,
-            explain=ask.explain,
-            timeout=TIMEOUT,
-            version=ask.version or None,
-            routing_key=who.routing_key,
-        )
+        with _saying_what_lacks(ask.collection):
+            answer = scoring_client().match_faq(
+                ask.question,
+                model=model,
+                top_k=ask.top_k,
+                explain=ask.explain,
+                timeout=TIMEOUT,
+                version=ask.version or None,
+                routing_key=who.routing_key,
+            )
         attempt.answered(answer.version, [score.probability for score in answer.scores])
         found = attach_entries(answer, ask.collection)
         attempt.answer = _for_history(found)
@@ -160,15 +168,29 @@ def rank_all(question: str, collection: Collection, *, who: Principal) -> FaqAns
     with usage.recorded(
         who, kind=ScoringRecord.Kind.FAQ, source=ScoringRecord.Source.API, subject=question, model=model
     ) as attempt:
-        answer = scoring_client().match_faq(
-            question, model=model, top_k=0, timeout=TIMEOUT, routing_key=who.routing_key
-        )
+        with _saying_what_lacks(collection):
+            answer = scoring_client().match_faq(
+                question, model=model, top_k=0, timeout=TIMEOUT, routing_key=who.routing_key
+            )
         attempt.answered(answer.version, [score.probability for score in answer.scores])
         attempt.answer = _for_history(
             attach_entries(replace(answer, scores=answer.scores[:KEPT_IN_HISTORY]), collection)
         )
     shadow.offer_faq(question, answer)
     return answer
+
+
+@contextmanager
+def _saying_what_lacks(collection: Collection) -> Iterator[None]:
+    """Pods that fail because the collection has no model yet are no fault of theirs."""
+    try:
+        yield
+    except (ScoringRefused, ScoringTimeout):
+        raise
+    except ScoringError as error:
+        if lacks_model(collection):
+            raise ScoringUnavailable(NO_MODEL_YET.format(collection.name)) from error
+        raise
 
 
 def attach_entries(answer: FaqAnswer, collection: Collection) -> list[Match]:
@@ -207,3 +229,25 @@ def _for_history(matches: Sequence[Match]) -> list[dict[str, object]]:
         for match in matches[:KEPT_IN_HISTORY]
     ]
     return [*best, *({"id": match.id, "probability": match.probability} for match in matches[KEPT_IN_HISTORY:])]
+
+
+# The model of a collection --------------------------------------------------------------------------------------------
+
+
+def require_faq_model(name: str) -> None:
+    """Raises InvalidInput where the registry has something else under that name."""
+    known = ScoringModel.objects.filter(name=name).exclude(kind=ScoringModel.Kind.FAQ).first()
+    if known:
+        raise InvalidInput(f"The model {name} is there already and no FAQ matcher. Name another.", field="model_name")
+
+
+def register_model(collection: Collection, *, by: Who) -> None:
+    """Puts the collection's model into the registry where it is not there: without a version yet, to be trained."""
+    if not ScoringModel.objects.filter(name=collection.model_name).exists():
+        create_model(
+            name=collection.model_name,
+            kind=ScoringModel.Kind.FAQ,
+            pool=ScoringModel.Pool.CPU,
+            title=f"{collection.name} FAQ",
+            by=by,
+        )

@@ -1,17 +1,17 @@
-from django.contrib.auth.decorators import login_required
+from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
 from django.utils.functional import SimpleLazyObject
 from django.utils.http import urlencode
 from django.views.decorators.http import require_http_methods
 
-from webapp.errors import AppError, InvalidInput
+from webapp.accounts.models import User
+from webapp.errors import AppError, InvalidInput, NotFound
 from webapp.faq import queries, services
 from webapp.faq.forms import QuestionForm
 from webapp.faq.models import Collection
 from webapp.faq.services import MatchAsk, MatchResult
 from webapp.keys import limits
-from webapp.keys.principal import principal_of
+from webapp.keys.principal import Visitor, asking
 from webapp.partials import render_page, wants_part
 from webapp.usage.models import ScoringRecord
 
@@ -19,19 +19,31 @@ LONGEST_ADDRESS = 4000  # characters: what servers and proxies take without comp
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@login_required
-def search(request: HttpRequest) -> HttpResponse:
-    """The search page. A question in the address is answered in it; what goes wrong is said in it, with its status.
+def search(request: HttpRequest, slug: str = "") -> HttpResponse:
+    """The search page of a collection; of the default one where the address names none.
 
-    The form posts, for a question may be too long for an address; one that is not gets its address, to be shared.
+    A question in the address is answered in it; what goes wrong is said in it, with its status. The form posts, for a
+    question may be too long for an address; one that is not gets its address, to be shared. A visitor may ask public
+    collections; all others, be there any or not, send them to sign in.
     """
+    person = request.user if isinstance(request.user, User) else None
     given = request.POST if request.method == "POST" else request.GET
     question = given.get("q", "")
+    collections = list(queries.visible_to(person))
+    collection = collections[0] if collections and not slug else None
+    if slug:
+        try:
+            collection = queries.chosen(collections, slug)
+        except NotFound:
+            if person:
+                raise
+    if person is None and collection is None:
+        address = f"{request.path}?{urlencode({'q': question})}" if question else request.path
+        return redirect_to_login(address if len(address) <= LONGEST_ADDRESS else request.path)
     if request.method == "POST" and not wants_part(request):
-        address = f"{reverse('faq:search')}?{urlencode({'q': question})}"
+        address = f"{request.path}?{urlencode({'q': question})}"
         if len(address) <= LONGEST_ADDRESS:
             return HttpResponseRedirect(address)
-    collection = queries.default_collection()
     form = QuestionForm(given if question.strip() else None)
     outcome: MatchResult | None = None
     error: AppError | None = None
@@ -47,14 +59,19 @@ def search(request: HttpRequest) -> HttpResponse:
         "error": error,
         # Most answers to a typing person show no examples: then nothing is read.
         "examples": SimpleLazyObject(lambda: queries.example_questions(collection)) if collection else [],
+        "lacks_model": SimpleLazyObject(lambda: queries.lacks_model(collection)) if collection else False,
         "collection": collection,
+        "collections": collections,
     }
     return render_page(request, "faq/search.html", "faq/_results.html", context, error=error)
 
 
 def _answer(request: HttpRequest, form: QuestionForm, collection: Collection) -> MatchResult:
-    who = principal_of(request)
-    limits.charge(request, who, "faq")
+    who = asking(request)
+    if isinstance(who, Visitor):
+        limits.charge_visitor(request, who)
+    else:
+        limits.charge(request, who, "faq")
     if not form.is_valid():
         raise InvalidInput(str(form.errors["q"][0]), field="q")
     ask = MatchAsk(form.cleaned_data["q"], collection, explain=True)

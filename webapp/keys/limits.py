@@ -33,7 +33,7 @@ from webapp.keys import month_use
 from webapp.keys.counters import Ask, MemoryStore, RedisStore, Store, StoreFailed, Taken, Unseeded
 from webapp.keys.models import ApiKey
 from webapp.keys.month_use import Account, Month, Use, month_of
-from webapp.keys.principal import Principal, principal_of
+from webapp.keys.principal import Principal, Visitor, principal_of
 
 log = structlog.get_logger(__name__)
 V = TypeVar("V", bound=Callable[..., HttpResponseBase])
@@ -43,6 +43,7 @@ MONTH = "month-"  # how the limits of a month begin
 SCORING = ("faq", "images")  # the buckets that count rows, and in the month, too
 EVERY = "requests"  # the bucket of all requests
 BAD_KEYS = "bad-keys"
+VISITORS = "visitors"
 # What the limits of a minute count, in words.
 UNITS = {EVERY: "requests", "faq": "questions", "images": "pictures", "other": "other requests"}
 
@@ -118,6 +119,11 @@ class Exceeded(RateLimited):
             return (
                 f"More than {quota:,} requests in a minute came from your network with keys that do not work. "
                 f"Check the key, and try again in {wait} s."
+            )
+        if limit.kind == VISITORS:
+            return (
+                f"More than {quota:,} questions in a minute came from your network without signing in. Sign in, or "
+                f"try again in {wait} s."
             )
         unit, whose = UNITS[limit.kind], limit.whose
         if not quota:
@@ -233,6 +239,17 @@ def charge_bad_key(request: HttpRequest, network: str) -> None:
     except Exceeded as exceeded:
         _note(request, exceeded.usage)
         raise
+
+
+def charge_visitor(request: HttpRequest, visitor: Visitor) -> None:
+    """Counts a question of somebody who has not signed in against their network; raises Exceeded at too many."""
+    limit = Limit(VISITORS, "", visitor.network, settings.RATE_LIMIT_VISITORS, 1)
+    try:
+        usage = _counter(settings.REDIS_URL).take([limit])
+    except Exceeded as exceeded:
+        _note(request, exceeded.usage)
+        raise
+    _note(request, usage)
 
 
 def headers_of(request: HttpRequest) -> dict[str, str]:

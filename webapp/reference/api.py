@@ -119,7 +119,8 @@ class ScoreView(ApiView):
 
     def _question(self, request: ApiRequest) -> Response:
         question: str = parse(QuestionSerializer, request.data).validated_data["input"]
-        answer = rank_all(question, collection_called(None), who=request.auth_principal)
+        who = request.auth_principal
+        answer = rank_all(question, collection_called(None, who.user), who=who)
         scores = [[score.faq_id, score.answer_id, score.probability] for score in answer.scores]
         return _named(scores, answer.model, [answer.version])
 

@@ -39,9 +39,16 @@ RESULTS = Shown(
 
 
 @register.simple_tag(takes_context=True)
-def faq_calls(context: Context, question: str, key: str = "", *, explain: bool = False) -> list[Call]:
-    """POST /api/v1/faq/match with that question. explain: ask for the matched words too, as the page does."""
-    body = {"question": question} | ({"explain": True} if explain else {})
+def faq_calls(
+    context: Context, question: str, key: str = "", *, explain: bool = False, collection: str = ""
+) -> list[Call]:
+    """POST /api/v1/faq/match with that question. explain: ask for the matched words too, as the page does.
+
+    collection: to search, where that is not the default one.
+    """
+    body: dict[str, object] = {"question": question} | ({"explain": True} if explain else {})
+    if collection:
+        body["collection"] = collection
     return json_calls(_address(context, "api:faq-match"), body, key=key, shown=MATCHES)
 
 

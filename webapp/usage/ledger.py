@@ -17,7 +17,7 @@ from webapp import metrics
 from webapp.accounts.models import User
 from webapp.counting import Accumulator, add_latencies, inserts
 from webapp.keys.models import ApiKey
-from webapp.keys.principal import Principal
+from webapp.keys.principal import Principal, Visitor
 from webapp.usage.latencies import bucket_of, quantile
 from webapp.usage.models import Use
 
@@ -90,7 +90,7 @@ forget = _accumulator.forget
 
 
 def note(
-    who: Principal,
+    who: Principal | Visitor,
     *,
     source: str,
     model: str,
@@ -100,14 +100,15 @@ def note(
     errors: int = 0,
     ms: float | None = None,
 ) -> None:
-    """Counts what was asked. Costs some microseconds.
+    """Counts what was asked; of visitors as that of nobody. Costs some microseconds.
 
     version: "" where none has answered. requests: 0 for a further row of a request that was counted. errors: of the
     rows. ms: how long a row took, seen from the site; None where nobody waited for it.
     """
+    user_id, key_id = (who.user.pk, who.key.pk if who.key else None) if isinstance(who, Principal) else (None, None)
     note_for(
-        who.user.pk,
-        who.key.pk if who.key else None,
+        user_id,
+        key_id,
         source=source,
         model=model,
         version=version,
@@ -115,7 +116,7 @@ def note(
     )
 
 
-def note_for(user_id: int, key_id: int | None, *, source: str, model: str, version: str, counts: Counts) -> None:
+def note_for(user_id: int | None, key_id: int | None, *, source: str, model: str, version: str, counts: Counts) -> None:
     """The same where nobody is there to ask: for the owner of a batch."""
     metrics.rows.labels(source, model, "failed").inc(counts.errors)
     metrics.rows.labels(source, model, "ok").inc(counts.rows - counts.errors)

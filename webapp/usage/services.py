@@ -16,7 +16,7 @@ from django.utils import timezone
 from webapp import problems
 from webapp.accounts.models import User
 from webapp.errors import AppError, ScoringError
-from webapp.keys.principal import Principal
+from webapp.keys.principal import Principal, Visitor
 from webapp.request_ids import current_request_id
 from webapp.usage import ledger, traffic
 from webapp.usage.models import ScoringRecord
@@ -58,11 +58,11 @@ class Attempt:
 
 @contextmanager
 def counted(
-    attempt: Attempt, principal: Principal, *, source: ScoringRecord.Source, pinned: bool = False
+    attempt: Attempt, principal: Principal | Visitor, *, source: ScoringRecord.Source, pinned: bool = False
 ) -> Iterator[None]:
     """Adds what happens inside to the traffic of the version that answered or failed, and to the caller's use.
 
-    pinned: the caller named the version.
+    Of visitors there is one use for all of them. pinned: the caller named the version.
     """
     try:
         yield
@@ -94,7 +94,7 @@ def counted(
 
 @contextmanager
 def recorded(
-    principal: Principal,
+    principal: Principal | Visitor,
     *,
     kind: ScoringRecord.Kind,
     source: ScoringRecord.Source,
@@ -106,14 +106,15 @@ def recorded(
 ) -> Iterator[Attempt]:
     """Puts what happens inside into the history, too, however it ends: answered, or with the problem it raised.
 
-    restored: a page is shown once more, as by Back; what it asks is in the history since it was asked first.
+    A visitor has no history: nothing of what they ask is kept. restored: a page is shown once more, as by Back; what it
+    asks is in the history since it was asked first.
     """
     attempt = Attempt(model)
     try:
         with counted(attempt, principal, source=source, pinned=pinned):
             yield attempt
     finally:
-        if not restored:
+        if isinstance(principal, Principal) and not restored:
             record(
                 principal,
                 kind=kind,
