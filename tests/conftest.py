@@ -154,15 +154,16 @@ def _empty_tables() -> None:
     from django.db import connection, transaction
 
     from webapp.audit.guards import GUARDS as LOG_GUARDS
+    from webapp.faq.guards import GUARDS as FAQ_GUARDS
     from webapp.registry.guards import GUARDS as HISTORY_GUARDS
 
     tables = set(connection.introspection.django_table_names(only_existing=True, include_views=False))
     with transaction.atomic(), connection.cursor() as cursor:
-        for guards in (LOG_GUARDS, HISTORY_GUARDS):
+        for guards in (LOG_GUARDS, HISTORY_GUARDS, FAQ_GUARDS):
             guards.drop(connection)
         for table in tables - {"django_content_type", "auth_permission"}:
             cursor.execute(f'DELETE FROM "{table}"')
-    for guards in (LOG_GUARDS, HISTORY_GUARDS):
+    for guards in (LOG_GUARDS, HISTORY_GUARDS, FAQ_GUARDS):
         guards.install(connection)
 
 

@@ -16,7 +16,6 @@ from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 
 from webapp.accounts import roles
 from webapp.accounts.models import User
-from webapp.accounts.oidc.provider import PROVIDER
 from webapp.errors import NotAllowed
 from webapp.partials import render_page
 from webapp.registry import overview
@@ -66,7 +65,7 @@ class AdminSite(admin.AdminSite):
     }
 
     def has_permission(self, request: HttpRequest) -> bool:
-        return roles.may_enter(request.user) and not self._step_before(request)
+        return roles.may_enter(request.user) and not roles.step_before(request)
 
     def admin_view(self, view: View, cacheable: bool = False) -> View:  # type: ignore[override]  # it is another one
         """The view for those who may enter. The others are led to what they lack, and then back."""
@@ -91,21 +90,9 @@ class AdminSite(admin.AdminSite):
             return redirect_to_login(back_to)
         if not roles.may_enter(request.user):
             raise NotAllowed("You have no role here. An administrator can make you a viewer, operator or admin.")
-        if step := self._step_before(request):
+        if step := roles.step_before(request):
             return redirect(f"{step}?{urlencode({'next': back_to})}")
         return None
-
-    @staticmethod
-    def _step_before(request: HttpRequest) -> str:
-        """The address of the page that has to be passed first; empty when nothing stands before the admin."""
-        user = request.user
-        if not isinstance(user, User):
-            return ""
-        if roles.has_company_roles(user) and not roles.came_with_company(request):
-            return reverse("openid_connect_login", args=[PROVIDER])
-        if not roles.needs_second_factor(user) or roles.gave_a_code(request):
-            return ""
-        return reverse("mfa_reauthenticate" if roles.has_second_factor(user) else "accounts:second-factor")
 
     def logout(self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None) -> HttpResponse:  # type: ignore[override]  # Django's stubs promise a template
         return redirect("account_logout")

@@ -8,6 +8,7 @@ AppError
 ├── NotFound                there is no such thing, or it belongs to somebody else
 ├── Conflict                it cannot be done in the state things are in now
 │   └── StillRunning        the same call is being answered already; says when to come back
+├── PreconditionFailed      what was to be changed is not any more what the client has seen
 ├── IdempotencyKeyReused    an Idempotency-Key that came with another request before
 ├── MethodNotAllowed        the address does not take this method
 ├── NotAcceptable           the client takes no form that we can answer in
@@ -74,6 +75,10 @@ class Conflict(AppError):
 
 
 class StillRunning(Conflict):
+    pass
+
+
+class PreconditionFailed(AppError):
     pass
 
 

@@ -65,6 +65,7 @@ PAGES = [
         "What can be asked, and what holds for every answer.",
         [
             "Calls",
+            "FAQ entries",
             "What every answer carries",
             "Lists",
             "Asking again and again",

@@ -11,6 +11,7 @@ from drf_spectacular.plumbing import ResolvedComponent
 from webapp import deprecation, errors, problems
 from webapp.errors import AppError
 from webapp.keys import idempotency
+from webapp.keys.authentication import scope_of
 
 ALWAYS = (errors.BadRequest, errors.NotSignedIn, errors.NotAcceptable, errors.RateLimited, errors.Unavailable)
 WITH_SCOPE = (errors.NotAllowed,)
@@ -95,7 +96,7 @@ class ApiSchema(AutoSchema):
             if status == "202":
                 response["headers"]["Location"] = LOCATION
         self._add_links(operation)
-        scope = getattr(self.view, "required_scope", None)
+        scope = scope_of(self.view, self.method)
         if scope:
             operation["x-required-scope"] = scope
         kinds = [*ALWAYS, *getattr(self.view, "also_raises", ())]

@@ -90,6 +90,13 @@ STILL_RUNNING = Kind(
     "A request with this `Idempotency-Key` came before and has no answer yet.",
     "Send it again after the seconds in `Retry-After`: you then get the answer of the first.",
 )
+PRECONDITION_FAILED = Kind(
+    "changed-meanwhile",
+    412,
+    "It was changed meanwhile",
+    "Somebody has changed or deleted it since you read it: your `If-Match` names an older version.",
+    "Read it again, see what has changed, put your change on top, and send that with its new `ETag`.",
+)
 IDEMPOTENCY_KEY_REUSED = Kind(
     "idempotency-key-reused",
     422,
@@ -207,6 +214,7 @@ KINDS: dict[type[AppError], Kind] = {
     errors.NotFound: NOT_FOUND,
     errors.Conflict: CONFLICT,
     errors.StillRunning: STILL_RUNNING,
+    errors.PreconditionFailed: PRECONDITION_FAILED,
     errors.IdempotencyKeyReused: IDEMPOTENCY_KEY_REUSED,
     errors.MethodNotAllowed: METHOD,
     errors.NotAcceptable: NOT_ACCEPTABLE,

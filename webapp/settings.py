@@ -456,7 +456,7 @@ CORS_URLS_REGEX = r"^(/api/v1/.*|/score)$"
 CORS_ALLOW_CREDENTIALS = False
 CORS_ALLOW_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 CORS_ALLOW_HEADERS = [
-    *("accept", "authorization", "content-type", "idempotency-key", "if-none-match", "prefer"),
+    *("accept", "authorization", "content-type", "idempotency-key", "if-match", "if-none-match", "prefer"),
     *("x-api-key", "x-request-id"),
 ]
 CORS_EXPOSE_HEADERS = [
@@ -495,6 +495,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "ENUM_NAME_OVERRIDES": {
         "BatchKind": "webapp.batch.models.Job.Kind",
         "DeliveryState": "webapp.webhooks.models.Delivery.State",
+        "EntryState": "webapp.faq.models.Entry.State",
         "EventKind": "webapp.registry.models.Event.Kind",
     },
 }

@@ -26,7 +26,8 @@ def before_call(_context: Any, case: Any, _kwargs: Any) -> None:
         word = "DELETE" if case.method == "DELETE" else case.operation.path.rpartition("/")[2]
         for name, value in (case.path_parameters or {}).items():
             known = KNOWN.get(f"{word} {name}") or KNOWN.get(name)
-            if known and is_uuid(value):  # what is none is meant to be refused
+            # What is no id where one belongs is meant to be refused.
+            if known and (is_uuid(value) or not is_uuid(known)):
                 case.path_parameters[name] = known
     if isinstance(case.body, dict) and case.body.get("url") == EXAMPLE:
         case.body["url"] = NOBODY_LISTENS

@@ -18,7 +18,7 @@ EXAMPLES = 25  # for each operation, beside those that the document itself leads
 
 
 def test_any_request_gets_an_answer_as_documented_and_never_a_5xx(product: Product, tmp_path: Path):
-    scopes = ("faq:read", "images:read", "batch", "webhooks", "models:pin", "keys:read", "admin:read")
+    scopes = ("faq:read", "images:read", "batch", "webhooks", "models:pin", "keys:read", "admin:read", "faq:write")
     key = make_key(product, "conformance", *scopes, person="admin")
     answer_what_the_examples_speak_of(product, key)
     report = tmp_path / "report.ndjson"
@@ -71,7 +71,13 @@ def things_that_are_there(product: Product, key: str) -> dict[str, str]:
         api.post(f"/batches/{cancelled}/cancel").raise_for_status()
         for each in (done, to_delete):
             wait_until(lambda path=f"/batches/{each}": api.get(path).json()["status"] == "completed")
+        entries = "/faq/collections/javascript/entries"
+        entry = {"question": "Is there anything?", "answer": "Yes.", "state": "draft"}
+        there, going = (api.post(entries, json=entry).raise_for_status().json()["id"] for _ in range(2))
     return {
+        "slug": "javascript",
+        "entry_id": there,
+        "DELETE entry_id": going,
         "webhook_id": kept,
         "delivery_id": delivery,
         "batch_id": done,

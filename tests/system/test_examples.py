@@ -20,7 +20,9 @@ from webapp.apidocs import Operation
 from webapp.calls import Call
 from webapp.keys.models import Scope
 
-SCOPES = [scope.value for scope in Scope if scope is not Scope.ADMIN]
+OF_ADMINS = [Scope.ADMIN.value, Scope.FAQ_WRITE.value]
+SCOPES = [scope.value for scope in Scope if scope.value not in OF_ADMINS]
+THERE = {"name": "faq-javascript", "slug": "javascript", "entry_id": "js-020"}  # in the samples
 EXAMPLE, NOBODY_LISTENS = "https://example.com/hooks", "http://127.0.0.1:9/hooks"
 OPERATIONS = [operation for group in apidocs.groups() for operation in group.operations]
 SHOWN = [
@@ -48,7 +50,7 @@ def keys(product: Product) -> dict[str, str]:
     """A key that may do all that people may, and one of an admin."""
     return {
         "demo": make_key(product, "examples", *SCOPES),
-        "admin": make_key(product, "examples", Scope.ADMIN.value, person="admin"),
+        "admin": make_key(product, "examples", *OF_ADMINS, person="admin"),
     }
 
 
@@ -80,7 +82,7 @@ def made(api: httpx.Client) -> dict[str, str]:
     request_id = json.loads(feedback.body.example)["request_id"]
     asked = api.post("/faq/match", json={"question": "copy an object"}, headers={"X-Request-ID": request_id})
     asked.raise_for_status()
-    return {"webhook_id": webhook, "delivery_id": delivery, "batch_id": ended_batch(api), "name": "faq-javascript"}
+    return {"webhook_id": webhook, "delivery_id": delivery, "batch_id": ended_batch(api), **THERE}
 
 
 def ended_batch(api: httpx.Client) -> str:
@@ -129,6 +131,12 @@ def new_webhook(api: httpx.Client) -> str:
     return api.post("/webhooks", json={"url": NOBODY_LISTENS}).raise_for_status().json()["id"]
 
 
+def new_entry(api: httpx.Client, key: str) -> str:
+    entry = {"question": "Is this an example?", "answer": "Yes.", "state": "draft"}
+    headers = {"Authorization": f"Bearer {key}"}
+    return api.post("/faq/collections/javascript/entries", json=entry, headers=headers).raise_for_status().json()["id"]
+
+
 # What an example uses up is made for it: that of change_webhook disables one.
 USED_UP = {
     "batch_delete": ended_batch,
@@ -139,7 +147,9 @@ USED_UP = {
 
 
 @pytest.fixture
-def code_of(product: Product, api: httpx.Client, made: dict[str, str]) -> Callable[[Operation, Call], str]:
+def code_of(
+    product: Product, api: httpx.Client, keys: dict[str, str], made: dict[str, str]
+) -> Callable[[Operation, Call], str]:
     """The code as a reader adapts it: the site's address, and ids of what is there."""
 
     def code(operation: Operation, call: Call) -> str:
@@ -147,6 +157,8 @@ def code_of(product: Product, api: httpx.Client, made: dict[str, str]) -> Callab
         for each in operation.inputs:
             if each.place == "path":
                 known = USED_UP[operation.id](api) if operation.id in USED_UP else made[each.name]
+                if each.name == "entry_id" and operation.method != "GET":
+                    known = new_entry(api, keys["admin"])
                 adapted = adapted.replace(each.value, known)
         return adapted
 
@@ -157,7 +169,7 @@ def code_of(product: Product, api: httpx.Client, made: dict[str, str]) -> Callab
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
 def test_the_code_of_the_reference_runs(code_of, keys, folder, operation: Operation, language: str):
     (call,) = [call for call in operation.calls if call.slug == language]
-    key = keys["admin" if operation.scope == Scope.ADMIN.value else "demo"]
+    key = keys["admin" if operation.scope in OF_ADMINS else "demo"]
     printed = runs(call, code_of(operation, call), folder, {"SCOREPOD_KEY": key})
     assert printed or operation.method == "DELETE"
 

@@ -11,8 +11,10 @@ from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.dispatch import receiver
 from django.http import HttpRequest
+from django.urls import reverse
 
 from webapp.accounts.models import User
+from webapp.accounts.oidc.provider import PROVIDER
 
 # In the session in which the authenticator app was set up, and so a code of it was typed: the person's id, and when.
 SET_UP_HERE = "second_factor_set_up"
@@ -55,6 +57,18 @@ def gave_a_code(request: HttpRequest) -> bool:
     return any(record["method"] == "mfa" and record["at"] > since for record in records) or (
         user_id == request.user.pk and set_up_at > since
     )
+
+
+def step_before(request: HttpRequest) -> str:
+    """The address of the page that has to be passed before the rights of the person are of use; empty for none."""
+    user = request.user
+    if not isinstance(user, User):
+        return ""
+    if has_company_roles(user) and not came_with_company(request):
+        return reverse("openid_connect_login", args=[PROVIDER])
+    if not needs_second_factor(user) or gave_a_code(request):
+        return ""
+    return reverse("mfa_reauthenticate" if has_second_factor(user) else "accounts:second-factor")
 
 
 def came_with_company(request: HttpRequest) -> bool:

@@ -120,8 +120,9 @@ def _ask_questions(attempt: _Attempt, waiting: Sequence[Waiting]) -> None:
         if isinstance(answer, FaqAnswer):
             result.version = answer.version
             result.answers = [
-                Answer(each.faq_id, labels.get(each.faq_id, ""), each.probability, each.answer_id)
+                Answer(each.faq_id, label, each.probability, each.answer_id)
                 for each in answer.scores
+                if (label := labels[each.faq_id]) is not None
             ]
 
 
@@ -321,10 +322,13 @@ class _Labels:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._known: OrderedDict[str, tuple[float, dict[str, str]]] = OrderedDict()  # by collection: since, labels
+        # By collection: since when, and the labels.
+        self._known: OrderedDict[str, tuple[float, dict[str, str | None]]] = OrderedDict()
 
-    def of(self, collection: str, ids: set[str]) -> dict[str, str]:
-        """An id without an entry is left out. What is not known costs one look into the database."""
+    def of(self, collection: str, ids: set[str]) -> dict[str, str | None]:
+        """Of an id without an entry the question is empty, of a draft None. What is not known costs one look into the
+        database.
+        """
         now = time.monotonic()
         with self._lock:
             since, known = self._known.get(collection, (now, {}))
@@ -334,7 +338,10 @@ class _Labels:
         if missing:
             try:
                 found = Entry.objects.filter(collection__slug=collection, external_id__in=missing)
-                labels = dict(found.values_list("external_id", "question"))
+                labels = {
+                    name: question if state == Entry.State.LIVE else None
+                    for name, question, state in found.values_list("external_id", "question", "state")
+                }
             finally:
                 connection.close()  # this thread's, which hardly ever needs one
             known = {**known, **dict.fromkeys(missing, ""), **labels}

@@ -4,10 +4,13 @@ from django import forms
 from django.contrib import admin
 from django.db import transaction
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from webapp.errors import InvalidInput
 from webapp.faq import services
-from webapp.faq.models import Collection, Entry, Phrasing
+from webapp.faq.models import Collection, Entry, Revision
 from webapp.keys.principal import principal_of
 
 
@@ -41,7 +44,18 @@ class CollectionAdmin(admin.ModelAdmin[Collection]):
     list_filter = ("visibility", "language")
     prepopulated_fields = {"slug": ("name",)}
     filter_horizontal = ("groups",)
-    fields = ("name", "slug", "description", "language", "visibility", "groups", "model_name", "is_default")
+    autocomplete_fields = ("editors",)
+    fields = (
+        *("name", "slug", "description", "language", "visibility", "groups", "editors"),
+        *("model_name", "is_default"),
+    )
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[str], list[Any]]:
+        """Entries go with their collection, though nobody deletes them one by one here."""
+        deleted, counts, forbidden, protected = super().get_deleted_objects(objs, request)
+        return deleted, counts, forbidden - {str(Entry._meta.verbose_name)}, protected
 
     @transaction.atomic
     def save_model(self, request: HttpRequest, obj: Collection, form: Any, change: bool) -> None:
@@ -49,15 +63,45 @@ class CollectionAdmin(admin.ModelAdmin[Collection]):
         services.register_model(obj, by=principal_of(request).user)
 
 
-class PhrasingInline(admin.TabularInline[Phrasing, Entry]):
-    model = Phrasing
-    extra = 0
-
-
 @admin.register(Entry)
 class EntryAdmin(admin.ModelAdmin[Entry]):
-    list_display = ("external_id", "question", "collection")
-    list_filter = ("collection",)
+    """To look through the entries of all collections. They are changed on the site, where each change is kept."""
+
+    list_display = ("external_id", "question", "state", "collection", "changed_at", "edit_on_site")
+    list_filter = ("collection", "state")
     list_select_related = ("collection",)
     search_fields = ("external_id", "question", "answer")
-    inlines = (PhrasingInline,)
+    readonly_fields = ("external_id", "version", "created_at", "changed_at", "edit_on_site")
+
+    @admin.display(description="")
+    def edit_on_site(self, entry: Entry) -> SafeString:
+        address = reverse("faq:entry", args=[entry.collection.slug, entry.pk])
+        return format_html('<a href="{}">Edit on the site</a>', address)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Entry | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Entry | None = None) -> bool:
+        return False
+
+
+@admin.register(Revision)
+class RevisionAdmin(admin.ModelAdmin[Revision]):
+    """The history of all entries, as nobody can alter it."""
+
+    list_display = ("at", "kind", "external_id", "version", "collection_id", "actor")
+    list_filter = ("kind",)
+    search_fields = ("external_id", "actor")
+    date_hierarchy = "at"
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Revision | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Revision | None = None) -> bool:
+        return False

@@ -1,7 +1,12 @@
 from django.apps import AppConfig
 
+from webapp.faq.guards import GUARDS
+
 
 class FaqConfig(AppConfig):
     name = "webapp.faq"
     verbose_name = "FAQ"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        GUARDS.put_back_after_migrations(self)

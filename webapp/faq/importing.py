@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-from django.db import transaction
 
-from webapp.faq.models import Collection, Entry, Phrasing
+from webapp.faq import editing
+from webapp.faq.editing import Content
+from webapp.faq.models import Collection
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=120)]
@@ -66,32 +67,17 @@ def digest_of(paths: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-@transaction.atomic
 def replace_entries(collection: Collection, lines: Iterable[EntryLine]) -> None:
-    """Makes the collection hold exactly these entries. An entry that stays keeps its primary key."""
-    wanted = {line.id: line for line in lines}
-    Entry.objects.filter(collection=collection).exclude(external_id__in=wanted).delete()
-    Entry.objects.bulk_create(
-        [
-            Entry(
-                collection=collection,
-                external_id=line.id,
-                answer_id=line.answer_id,
-                question=line.question,
-                answer=line.answer,
-                tags=line.tags,
-            )
-            for line in wanted.values()
-        ],
-        update_conflicts=True,
-        unique_fields=["collection", "external_id"],
-        update_fields=["answer_id", "question", "answer", "tags"],
-    )
-    entries = Entry.objects.filter(collection=collection)
-    Phrasing.objects.filter(entry__in=entries).delete()
-    Phrasing.objects.bulk_create(
-        # dict.fromkeys: the same phrasing twice in a line is one phrasing; a held-out one stays held out.
-        Phrasing(entry=entry, text=text, held_out=text in wanted[entry.external_id].test_phrasings)
-        for entry in entries
-        for text in dict.fromkeys(wanted[entry.external_id].phrasings + wanted[entry.external_id].test_phrasings)
+    """Makes the collection hold exactly these entries, live. An entry that stays keeps its primary key."""
+    editing.replace_all(collection, {line.id: (_content(line), line.answer_id) for line in lines})
+
+
+def _content(line: EntryLine) -> Content:
+    return Content(
+        question=line.question,
+        answer=line.answer,
+        tags=tuple(line.tags),
+        # The same phrasing twice in a line is one phrasing; a held-out one stays held out.
+        phrasings=tuple(dict.fromkeys(text for text in line.phrasings if text not in line.test_phrasings)),
+        test_phrasings=tuple(dict.fromkeys(line.test_phrasings)),
     )

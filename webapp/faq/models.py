@@ -2,9 +2,11 @@
 
 from typing import ClassVar
 
+from django.conf import settings
 from django.contrib.auth.models import Group
 from django.core.validators import RegexValidator
 from django.db import models
+from django.utils import timezone
 from django.utils.translation import get_language_info
 
 from webapp.registry.models import store_name
@@ -38,6 +40,12 @@ class Collection(models.Model):
     groups = models.ManyToManyField(
         Group, blank=True, related_name="faq_collections", help_text="Who may ask, where that is some groups."
     )
+    editors = models.ManyToManyField(
+        settings.AUTH_USER_MODEL,
+        blank=True,
+        related_name="edited_faqs",
+        help_text="Who may change its entries on the site, beside those who may in the admin.",
+    )
     model_name = models.CharField(
         "model",
         max_length=128,
@@ -69,7 +77,14 @@ class Collection(models.Model):
 
 
 class Entry(models.Model):
-    """One original question with its answer. The pods know it by `external_id`."""
+    """One original question with its answer. The pods know it by `external_id`.
+
+    Changes go through editing.py, which keeps each version in the history.
+    """
+
+    class State(models.TextChoices):
+        DRAFT = "draft", "Draft"  # nobody but editors sees it, and no model is trained on it
+        LIVE = "live", "Live"
 
     collection = models.ForeignKey(Collection, models.CASCADE, related_name="entries")
     external_id = models.CharField("id", max_length=120)
@@ -77,10 +92,18 @@ class Entry(models.Model):
     question = models.TextField()
     answer = models.TextField(help_text="Markdown.")
     tags = models.JSONField(default=list, blank=True)  # a list of short strings
+    state = models.CharField(max_length=5, choices=State, default=State.LIVE)
+    version = models.PositiveIntegerField(default=1, editable=False)  # one more with each change
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    changed_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
         ordering: ClassVar[list[str]] = ["collection", "external_id"]
         verbose_name_plural = "entries"
+        indexes: ClassVar[list[models.Index]] = [
+            # The editors' list.
+            models.Index(fields=["collection", "-changed_at", "-id"], name="faq_entries_newest_first"),
+        ]
         constraints: ClassVar[list[models.BaseConstraint]] = [
             # Also the index behind every answer: the scored ids of one collection, looked up at once.
             models.UniqueConstraint(fields=["collection", "external_id"], name="one_faq_entry_per_id"),
@@ -102,3 +125,41 @@ class Phrasing(models.Model):
 
     def __str__(self) -> str:
         return self.text
+
+
+class Revision(models.Model):
+    """What an entry said after a change; after its deletion, what it said last. The database lets nobody alter it.
+
+    Its collection, entry and person are kept as plain values, so that it outlives each of them.
+    """
+
+    class Kind(models.TextChoices):
+        CREATED = "created", "Created"
+        CHANGED = "changed", "Changed"
+        DELETED = "deleted", "Deleted"
+        RESTORED = "restored", "Restored"
+        IMPORTED = "imported", "Loaded from a file"
+
+    collection = models.ForeignKey(Collection, models.DO_NOTHING, db_constraint=False, related_name="revisions")
+    external_id = models.CharField("id", max_length=120)
+    version = models.PositiveIntegerField()
+    kind = models.CharField(max_length=8, choices=Kind)
+    at = models.DateTimeField(default=timezone.now)
+    actor = models.CharField(max_length=254, blank=True)  # e-mail address; empty: a command
+    actor_id = models.BigIntegerField(null=True, blank=True)
+    content = models.JSONField()  # editing.Content, and the answer's id
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["-at", "-pk"]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["collection", "-at", "-id"], name="faq_history_newest_first"),
+        ]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            # Two changes at once cannot both make the same version; also the index behind the history of an entry.
+            models.UniqueConstraint(
+                fields=["collection", "external_id", "version"], name="one_faq_revision_per_version"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.external_id}, version {self.version}"

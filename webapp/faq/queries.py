@@ -4,16 +4,21 @@ A collection that somebody may not see is to them as if there were none.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Value
 
 from webapp.accounts.models import User
 from webapp.errors import NotFound
-from webapp.faq.models import Collection, Phrasing
+from webapp.faq.models import Collection, Entry, Phrasing, Revision
+from webapp.faq.tags import HasTag
+from webapp.paging import Page, page_of
 from webapp.registry.models import Version
 from webapp.registry.queries import without_champion
 
 EXAMPLES = 4
+ON_A_PAGE = 50  # entries; each is a field of the form for many of them
+MOST_WORDS = 8  # of a search
 
 
 def visible_to(person: User | None) -> QuerySet[Collection]:
@@ -29,7 +34,23 @@ def visible_to(person: User | None) -> QuerySet[Collection]:
         return found
     memberships = Collection.groups.through.objects.filter(group__user=person)
     among_them = Q(visibility=Collection.Visibility.GROUPS, pk__in=memberships.values("collection"))
-    return found.filter(~Q(visibility=Collection.Visibility.GROUPS) | among_them)
+    return found.filter(~Q(visibility=Collection.Visibility.GROUPS) | among_them | _edits(person))
+
+
+def edited_by(person: User) -> QuerySet[Collection]:
+    """The collections whose entries the person may change: as one of their editors, or all of them by right.
+
+    A service account may what the person may who is responsible for it.
+    """
+    person = person.responsible or person
+    found = Collection.objects.order_by("-is_default", "pk")
+    if person.may_enter_admin and person.has_perm("faq.change_entry"):
+        return found
+    return found.filter(_edits(person))
+
+
+def _edits(person: User) -> Q:
+    return Q(pk__in=Collection.editors.through.objects.filter(user=person).values("collection"))
 
 
 def chosen(collections: Iterable[Collection], slug: str) -> Collection:
@@ -47,9 +68,10 @@ def collection_called(slug: str | None, person: User | None) -> Collection:
 
 
 def described(collections: QuerySet[Collection]) -> QuerySet[Collection]:
-    """The collections, each with `entry_count` and `has_model`: whether a version of its model serves."""
+    """The collections, each with `entry_count` (live ones) and `has_model`: whether a version of its model serves."""
     serving = Version.objects.filter(model__name=OuterRef("model_name"), role=Version.Role.CHAMPION)
-    return collections.annotate(entry_count=Count("entries"), has_model=Exists(serving))
+    live = Count("entries", filter=Q(entries__state=Entry.State.LIVE))
+    return collections.annotate(entry_count=live, has_model=Exists(serving))
 
 
 def lacks_model(collection: Collection) -> bool:
@@ -62,7 +84,91 @@ def example_questions(collection: Collection) -> list[str]:
 
     Short phrasings that were held out of training, so that the model has not seen them word for word.
     """
-    candidates = Phrasing.objects.filter(entry__collection=collection, held_out=True).order_by("entry_id", "pk")
+    candidates = Phrasing.objects.filter(
+        entry__collection=collection, entry__state=Entry.State.LIVE, held_out=True
+    ).order_by("entry_id", "pk")
     short = [text for text in candidates.values_list("text", flat=True) if 20 <= len(text) <= 60 and "\n" not in text]
     found = [text for text in short if text.endswith("?")] or short
     return found[:: max(1, len(found) // EXAMPLES)][:EXAMPLES]
+
+
+# For editors ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which entries an editor looks for: those with all words of `q` in them, a state, a tag. Empty: any."""
+
+    q: str = ""
+    state: str = ""
+    tag: str = ""
+
+
+def entries_of(collection: Collection, wanted: Wanted) -> QuerySet[Entry]:
+    found = Entry.objects.filter(collection=collection)
+    for word in wanted.q.replace("\0", "").split()[:MOST_WORDS]:
+        asked = Phrasing.objects.filter(entry=OuterRef("pk"), text__icontains=word)
+        here = Q(question__icontains=word) | Q(answer__icontains=word) | Q(external_id__icontains=word)
+        found = found.filter(here | Exists(asked))
+    if wanted.state:
+        found = found.filter(state=wanted.state)
+    if wanted.tag:
+        found = found.filter(HasTag(F("tags"), Value(wanted.tag)))
+    return found
+
+
+def page_of_entries(
+    collection: Collection,
+    wanted: Wanted,
+    *,
+    drafts: bool = True,
+    cursor: str | None = None,
+    limit: int = ON_A_PAGE,
+) -> Page[Entry]:
+    """Those last changed first, each with its phrasings. drafts: whether they are among them.
+
+    Raises InvalidInput for a cursor that was not made here.
+    """
+    found = entries_of(collection, wanted).prefetch_related("phrasings")
+    if not drafts:
+        found = found.filter(state=Entry.State.LIVE)
+    return page_of(found, cursor=cursor, limit=limit, by=("changed_at", "pk"))
+
+
+def entry_of(collection: Collection, pk: int) -> Entry:
+    """Raises NotFound."""
+    found = Entry.objects.filter(collection=collection, pk=pk).prefetch_related("phrasings").first()
+    if found is None:
+        raise NotFound("There is no such entry. It may have been deleted: the history knows.")
+    return found
+
+
+def history_of(collection: Collection, *, external_id: str = "", cursor: str | None = None) -> Page[Revision]:
+    """What happened to the entries, or to one of them, newest first. Raises InvalidInput for a foreign cursor."""
+    found = Revision.objects.filter(collection=collection)
+    if external_id:
+        found = found.filter(external_id=external_id)
+    return page_of(found, cursor=cursor, limit=ON_A_PAGE, by=("at", "pk"))
+
+
+def revision_of(collection: Collection, pk: int) -> Revision:
+    """Raises NotFound."""
+    found = Revision.objects.filter(collection=collection, pk=pk).first()
+    if found is None:
+        raise NotFound("There is no such version in the history of this collection.")
+    return found
+
+
+def revision_behind(entry: Entry) -> Revision | None:
+    """What the history says of the entry's present version: who made it, and when."""
+    return Revision.objects.filter(
+        collection_id=entry.collection_id, external_id=entry.external_id, version=entry.version
+    ).first()
+
+
+def before(revision: Revision) -> Revision | None:
+    """The version of the same entry before it."""
+    earlier = Revision.objects.filter(
+        collection_id=revision.collection_id, external_id=revision.external_id, version__lt=revision.version
+    )
+    return earlier.order_by("-version").first()

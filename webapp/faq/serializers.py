@@ -3,10 +3,12 @@ from typing import Any
 from rest_framework import serializers
 
 from webapp.accounts.models import User
-from webapp.faq.models import Collection
+from webapp.faq import editing
+from webapp.faq.editing import Content
+from webapp.faq.models import Collection, Entry
 from webapp.faq.queries import collection_called
 from webapp.faq.services import MAX_QUESTION, MatchAsk
-from webapp.keys.api import PageSerializer
+from webapp.keys.api import PageAskSerializer, PageSerializer
 
 
 class QuestionField(serializers.CharField):
@@ -85,8 +87,89 @@ class CollectionSerializer(serializers.Serializer[Any]):
     is_default = serializers.BooleanField(help_text="Whether it is searched when a request names none.")
     model = serializers.CharField(source="model_name", help_text="The model that matches it.")
     has_model = serializers.BooleanField(help_text="Whether a version of it serves; without, nothing can answer yet.")
-    entries = serializers.IntegerField(source="entry_count", help_text="How many it has.")
+    entries = serializers.IntegerField(source="entry_count", help_text="How many live ones it has.")
 
 
 class CollectionsSerializer(PageSerializer):
     data = CollectionSerializer(many=True)  # type: ignore[assignment]  # DRF has an attribute of that name
+
+
+class EntryFieldsSerializer(serializers.Serializer[Any]):
+    """What somebody writes of an entry."""
+
+    question = QuestionField()
+    answer = serializers.CharField(max_length=editing.LONGEST_ANSWER, help_text="Markdown.")
+    tags = serializers.ListField(
+        child=serializers.CharField(max_length=editing.LONGEST_TAG), max_length=editing.MOST_TAGS, required=False
+    )
+    phrasings = serializers.ListField(
+        child=QuestionField(),
+        max_length=editing.MOST_PHRASINGS,
+        required=False,
+        help_text="Other ways to ask the same; the model is trained on them.",
+    )
+    test_phrasings = serializers.ListField(
+        child=QuestionField(),
+        max_length=editing.MOST_PHRASINGS,
+        required=False,
+        help_text="Others that it is not trained on, but measured with.",
+    )
+    state = serializers.ChoiceField(
+        choices=Entry.State.choices,
+        required=False,
+        help_text="`live`, unless a new one says otherwise; a `draft` is seen by editors alone.",
+    )
+
+
+class NewEntrySerializer(EntryFieldsSerializer):
+    id = serializers.RegexField(
+        r"^[^/\s\0]+\Z", max_length=120, required=False, help_text="What matches name it by; made up where left out."
+    )
+    answer_id = serializers.CharField(max_length=120, required=False, help_text="By default the same.")
+
+    def content(self) -> Content:
+        """Raises InvalidInput."""
+        return Content.checked(self.validated_data)
+
+
+class EntryChangeSerializer(EntryFieldsSerializer):
+    """What is left out stays as it is."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{**options, "partial": True})
+
+    def content(self, before: Content) -> Content:
+        """Raises InvalidInput."""
+        return Content.checked({**before.as_json(), **self.validated_data})
+
+
+class EntrySerializer(serializers.Serializer[Any]):
+    id = serializers.CharField(source="external_id")
+    answer_id = serializers.CharField()
+    question = serializers.CharField()
+    answer = serializers.CharField(help_text="Markdown.")
+    tags = serializers.ListField(child=serializers.CharField())
+    phrasings = serializers.SerializerMethodField(help_text="Other ways to ask the same.")
+    test_phrasings = serializers.SerializerMethodField(help_text="Those that no model is trained on.")
+    state = serializers.ChoiceField(choices=Entry.State.choices)
+    version = serializers.IntegerField(help_text="One more with each change. Its `ETag` is the same in quotes.")
+    created_at = serializers.DateTimeField()
+    changed_at = serializers.DateTimeField()
+
+    def get_phrasings(self, entry: Entry) -> list[str]:
+        return list(Content.of(entry).phrasings)
+
+    def get_test_phrasings(self, entry: Entry) -> list[str]:
+        return list(Content.of(entry).test_phrasings)
+
+
+class EntriesSerializer(PageSerializer):
+    data = EntrySerializer(many=True)  # type: ignore[assignment]  # DRF has an attribute of that name
+
+
+class EntryWishesSerializer(PageAskSerializer):
+    q = serializers.CharField(required=False, max_length=200, help_text="Words that all are in it.")
+    state = serializers.ChoiceField(
+        choices=Entry.State.choices, required=False, help_text="Drafts are for editors with the scope `faq:write`."
+    )
+    tag = serializers.CharField(required=False, max_length=editing.LONGEST_TAG)

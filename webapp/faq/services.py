@@ -9,7 +9,7 @@ from django.utils.functional import cached_property
 from django.utils.safestring import SafeString
 
 from webapp.errors import InvalidInput, ScoringError, ScoringRefused, ScoringTimeout, ScoringUnavailable
-from webapp.faq.models import Collection, Entry
+from webapp.faq.models import Collection, Entry, Revision
 from webapp.faq.queries import lacks_model
 from webapp.faq.rendering import answer_html, marked_html
 from webapp.keys.principal import Principal, Visitor
@@ -31,6 +31,7 @@ TIMEOUT = 5.0  # seconds for one question, from the site's side
 NO_MODEL_YET = (
     "{} has no model yet, so nothing can answer. Somebody who looks after it must train one and put it into service."
 )
+SPARE = 50  # entries that are asked for besides where some of the best are not shown
 KEPT_IN_HISTORY = 3  # matches with their questions; of the others only the ids, for what may be said of them
 
 
@@ -135,18 +136,13 @@ def match(
         restored=restored,
         pinned=bool(ask.version),
     ) as attempt:
-        with _saying_what_lacks(ask.collection):
-            answer = scoring_client().match_faq(
-                ask.question,
-                model=model,
-                top_k=ask.top_k,
-                explain=ask.explain,
-                timeout=TIMEOUT,
-                version=ask.version or None,
-                routing_key=who.routing_key,
-            )
+        answer = _ask_pods(ask, who, ask.top_k)
         attempt.answered(answer.version, [score.probability for score in answer.scores])
         found = attach_entries(answer, ask.collection)
+        if len(found) < ask.top_k == len(answer.scores):
+            # Drafts and deleted entries, which the model still knows, have taken places.
+            more = _ask_pods(ask, who, ask.top_k + SPARE)
+            found = attach_entries(more, ask.collection)[: ask.top_k]
         attempt.answer = _for_history(found)
     if not ask.version:
         shadow.offer_faq(ask.question, answer)
@@ -162,8 +158,21 @@ def match(
     )
 
 
+def _ask_pods(ask: MatchAsk, who: Principal | Visitor, top_k: int) -> FaqAnswer:
+    with _saying_what_lacks(ask.collection):
+        return scoring_client().match_faq(
+            ask.question,
+            model=ask.collection.model_name,
+            top_k=top_k,
+            explain=ask.explain,
+            timeout=TIMEOUT,
+            version=ask.version or None,
+            routing_key=who.routing_key,
+        )
+
+
 def rank_all(question: str, collection: Collection, *, who: Principal) -> FaqAnswer:
-    """Every original of the collection's model, most probable first, by id alone. Raises ScoringError."""
+    """Every original of the collection's model but drafts, most probable first, by id alone. Raises ScoringError."""
     model = collection.model_name
     with usage.recorded(
         who, kind=ScoringRecord.Kind.FAQ, source=ScoringRecord.Source.API, subject=question, model=model
@@ -177,7 +186,10 @@ def rank_all(question: str, collection: Collection, *, who: Principal) -> FaqAns
             attach_entries(replace(answer, scores=answer.scores[:KEPT_IN_HISTORY]), collection)
         )
     shadow.offer_faq(question, answer)
-    return answer
+    drafts = set(
+        Entry.objects.filter(collection=collection, state=Entry.State.DRAFT).values_list("external_id", flat=True)
+    )
+    return replace(answer, scores=[score for score in answer.scores if score.faq_id not in drafts])
 
 
 @contextmanager
@@ -194,15 +206,16 @@ def _saying_what_lacks(collection: Collection) -> Iterator[None]:
 
 
 def attach_entries(answer: FaqAnswer, collection: Collection) -> list[Match]:
-    """The scored ids with the texts of their entries. An id without an entry is left out and logged.
+    """The scored ids with the texts of their entries. Drafts are left out; so is an id without an entry, and logged.
 
     Raises ScoringError when no id has an entry: the model was trained on something else.
     """
     ids = [score.faq_id for score in answer.scores]
-    entries = {entry.external_id: entry for entry in Entry.objects.filter(collection=collection, external_id__in=ids)}
-    if missing := [faq_id for faq_id in ids if faq_id not in entries]:
+    known = {entry.external_id: entry for entry in Entry.objects.filter(collection=collection, external_id__in=ids)}
+    entries = {name: entry for name, entry in known.items() if entry.state == Entry.State.LIVE}
+    if missing := [faq_id for faq_id in ids if faq_id not in known]:
         log.warning("scored_ids_without_entry", model=answer.model, version=answer.version, ids=missing[:10])
-        if not entries:
+        if not known and not _were_there(collection, missing):
             raise ScoringError(
                 f"The model {answer.model} knows other entries than the collection {collection.name}. "
                 "The people who run this site must load the entries it was trained on."
@@ -221,6 +234,11 @@ def attach_entries(answer: FaqAnswer, collection: Collection) -> list[Match]:
         for score in answer.scores
         if (entry := entries.get(score.faq_id))
     ]
+
+
+def _were_there(collection: Collection, ids: Sequence[str]) -> bool:
+    """Whether entries with these ids have been deleted since the model was trained."""
+    return Revision.objects.filter(collection=collection, external_id__in=ids).exists()
 
 
 def _for_history(matches: Sequence[Match]) -> list[dict[str, object]]:

@@ -62,6 +62,9 @@ def search(request: HttpRequest, slug: str = "") -> HttpResponse:
         "lacks_model": SimpleLazyObject(lambda: queries.lacks_model(collection)) if collection else False,
         "collection": collection,
         "collections": collections,
+        "may_edit": SimpleLazyObject(lambda: queries.edited_by(person).filter(pk=collection.pk).exists())
+        if person and collection
+        else False,
     }
     return render_page(request, "faq/search.html", "faq/_results.html", context, error=error)
 

@@ -34,7 +34,8 @@ class ApiRequest(Request):
 class ApiView(EtagView):
     """A view of the API: key or session, scope, rate limit, problem+json.
 
-    required_scope: what the caller must be allowed; None: nothing but to be known.
+    required_scope: what the caller must be allowed; None: nothing but to be known. write_scope: of what changes
+    something, where that is another.
     also_raises: what the OpenAPI document says can happen beside what can always happen.
     rate_bucket: the limits that each request counts in, beside those of all requests.
     rows: how many questions or pictures each brings; 0 where only its body tells, for `self.charge` once that is read.
@@ -47,6 +48,7 @@ class ApiView(EtagView):
 
     http_method_names = ["get", "post", "put", "patch", "delete", "head"]
     required_scope: str | None = None
+    write_scope: str | None = None
     rate_bucket = "other"
     rows = 1
     idempotent = False

@@ -67,10 +67,19 @@ class HasScope(BasePermission):
 
     def has_permission(self, request: Request, view: "APIView") -> bool:
         principal = api_principal(request)
-        scope: str | None = getattr(view, "required_scope", None)
+        scope = scope_of(view, request.method)
         if scope is not None and scope not in principal.scopes:
             raise NotAllowed(f"This needs a key with the scope `{scope}`.")
         return True
+
+
+def scope_of(view: object, method: str | None) -> str | None:
+    """The scope that the view asks of a request with that method; None: that it is known who asks is enough."""
+    write_scope: str | None = getattr(view, "write_scope", None)
+    if write_scope is not None and method not in {"GET", "HEAD"}:
+        return write_scope
+    required: str | None = getattr(view, "required_scope", None)
+    return required
 
 
 def key_in(request: HttpRequest) -> str | None:

@@ -13,6 +13,7 @@ class Scope(models.TextChoices):
     """What a key may be used for. The value is its public name."""
 
     FAQ = "faq:read", "Match questions"
+    FAQ_WRITE = "faq:write", "Edit FAQ entries, where you may"
     IMAGES = "images:read", "Classify images"
     BATCH = "batch", "Run batch jobs"
     WEBHOOKS = "webhooks", "Look after webhooks"

@@ -68,6 +68,7 @@ def test_what_few_keys_need_is_not_chosen_beforehand(owner_client):
     assert set(form["scopes"].value()) == {"faq:read", "images:read"}
     assert [value for value, _ in form.fields["scopes"].choices] == [
         "faq:read",
+        "faq:write",
         "images:read",
         "batch",
         "webhooks",
