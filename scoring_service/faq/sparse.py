@@ -18,6 +18,7 @@ Doubles = npt.NDArray[np.float64]
 
 _YES = np.ones(1, dtype=np.bool_)
 _FREQUENT = 0.1  # share of the columns: a dense row is then at most five times as large as its postings
+_WIDE = 10_000  # columns from which on copying dense rows together costs more than adding them up one by one
 _HEADS_SIZE = 2**26  # bytes of a matrix's dense rows at the most; where all would be more, the fullest have one
 
 
@@ -64,19 +65,25 @@ class Postings:
 
     def product(self, questions: Cells, values: Floats | None = None) -> Doubles:
         """questions (n, terms) times the matrix: (n, columns). values: of the questions' cells, all 1 where None."""
-        matrix, rows, width = self.matrix, questions.rows, self.matrix.shape[1]
-        starts, ends = matrix.indptr[questions.column], self.ends[questions.column]
+        width = self.matrix.shape[1]
+        starts, ends = self.matrix.indptr[questions.column], self.ends[questions.column]
+        in_heads = (ends < self.matrix.indptr[questions.column + 1]).nonzero()[0]
+        if values is None and width >= _WIDE:
+            return self._from_slices(questions, starts, ends, in_heads)
+        total = self._from_postings(questions, starts, ends, values)
+        total[:, width - self.heads.shape[1] :] += self._from_heads(questions, in_heads, values)
+        return total
+
+    def _from_postings(self, questions: Cells, starts: Ints, ends: Ints, values: Floats | None) -> Doubles:
+        rows, width = questions.rows, self.matrix.shape[1]
         lengths = ends - starts
         places = ranges(starts, lengths)
-        columns, added = matrix.indices[places], matrix.data[places]
+        columns, added = self.matrix.indices[places], self.matrix.data[places]
         if values is not None:
             added = added * values.repeat(lengths)
         if rows > 1:
             columns = columns + (questions.row * width).repeat(lengths)
-        total = binned(columns, added, rows * width).reshape(rows, width)
-        in_heads = (ends < matrix.indptr[questions.column + 1]).nonzero()[0]
-        total[:, width - self.heads.shape[1] :] += self._from_heads(questions, in_heads, values)
-        return total
+        return binned(columns, added, rows * width).reshape(rows, width)
 
     def _from_heads(self, questions: Cells, chosen: Numbers, values: Floats | None) -> Floats:
         numbers = self._head_terms.searchsorted(questions.column[chosen])
@@ -92,10 +99,34 @@ class Postings:
         dense[questions.row[chosen], terms.searchsorted(numbers)] = weights
         return dense @ self.heads[terms]
 
+    def _from_slices(self, questions: Cells, starts: Ints, ends: Ints, in_heads: Numbers) -> Doubles:
+        """The product where columns are many: whole slices and rows are read in their order, nothing is gathered."""
+        total = np.zeros((questions.rows, self.matrix.shape[1]))
+        held = (ends > starts).nonzero()[0]
+        for row, places in enumerate(_by_row(questions, held)):
+            spans = list(map(slice, starts[places].tolist(), ends[places].tolist()))
+            if spans:
+                columns = np.concatenate([self.matrix.indices[span] for span in spans])
+                added = np.concatenate([self.matrix.data[span] for span in spans])
+                total[row] = np.bincount(columns, added, total.shape[1])
+        for row, places in enumerate(_by_row(questions, in_heads)):
+            numbers = self._head_terms.searchsorted(questions.column[places]).tolist()
+            if numbers:
+                summed = self.heads[numbers[0]].copy()
+                for number in numbers[1:]:
+                    summed += self.heads[number]
+                total[row, total.shape[1] - len(summed) :] += summed
+        return total
+
     @cached_property
     def _head_terms(self) -> Numbers:
         terms: Numbers = (self.ends < self.matrix.indptr[1:]).nonzero()[0]
         return terms
+
+
+def _by_row(cells: Cells, places: Numbers) -> list[Numbers]:
+    """The places of the cells of each row; places ascend."""
+    return np.split(places, cells.row[places].searchsorted(np.arange(1, cells.rows)))
 
 
 def row_totals(cells: Cells, vectors: Floats) -> Floats:
