@@ -5,10 +5,10 @@ coefficient): letters left out, doubled or swapped leave most of them in place.
 """
 
 import functools
-from collections import Counter, defaultdict
 from collections.abc import Iterable
+from itertools import chain
 
-from scoring_service.faq import text
+import numpy as np
 
 LEAST_LENGTH = 4  # shorter words are alike by chance
 _ALIKE = 0.6
@@ -19,14 +19,16 @@ class Spelling:
     """Knows the words of a collection."""
 
     def __init__(self, known: Iterable[str]) -> None:
-        self._runs: dict[str, frozenset[str]] = {}
-        self._holding: dict[str, list[str]] = defaultdict(list)
+        self._words = sorted(word for word in known if len(word) >= LEAST_LENGTH)
+        self._number: dict[str, int] = {}  # of each run
         self._found: dict[str, str] = {}
-        for word in known:
-            if len(word) >= LEAST_LENGTH:
-                self._runs[word] = runs = short_runs(word)
-                for run in runs:
-                    self._holding[run].append(word)
+        runs = [[self._number.setdefault(run, len(self._number)) for run in _runs(word)] for word in self._words]
+        self._counts = np.array([len(each) for each in runs], dtype=np.int32)  # runs of each word
+        flat = np.fromiter(chain.from_iterable(runs), dtype=np.int32, count=int(self._counts.sum()))
+        order = flat.argsort(kind="stable")
+        # The words that hold each run, by their numbers, one run after the other.
+        self._holding = np.arange(len(runs), dtype=np.int32).repeat(self._counts)[order]
+        self._ends = np.bincount(flat, minlength=len(self._number)).cumsum()
 
     def nearest(self, word: str) -> str:
         """The known word that an unknown one most likely stands for, or the word itself where none is near."""
@@ -40,16 +42,23 @@ class Spelling:
         return found
 
     def _search(self, word: str) -> str:
-        own = short_runs(word)
-        shared = Counter(other for run in own for other in self._holding.get(run, ()))
-        alike, best = max(
-            ((2 * count / (len(own) + len(self._runs[other])), other) for other, count in shared.items()),
-            default=(0.0, word),
-        )
-        return best if alike >= _ALIKE else word
+        own = _runs(word)
+        numbers = [self._number[run] for run in own if run in self._number]
+        if not numbers:
+            return word
+        holding = [self._holding[self._ends[number - 1] if number else 0 : self._ends[number]] for number in numbers]
+        shared = np.bincount(np.concatenate(holding), minlength=len(self._words))
+        alike = 2 * shared / (len(own) + self._counts)
+        best = len(alike) - 1 - int(alike[::-1].argmax())  # of equals, the last in the alphabet
+        return self._words[best] if alike[best] >= _ALIKE else word
 
 
 @functools.lru_cache(maxsize=16_384)
 def short_runs(word: str) -> frozenset[str]:
     """Pairs and triples of characters, the ends of the word included."""
-    return frozenset(run for run in text.character_grams(word) if len(run) <= 3)
+    return frozenset(_runs(word))
+
+
+def _runs(word: str) -> set[str]:
+    padded = f" {word} "
+    return {padded[start : start + size] for size in (2, 3) for start in range(len(padded) - size + 1)}
