@@ -200,6 +200,12 @@ class Pod(Starlette):
             return NO_SPAN
         return tracing.request_span(headers.get(TRACE, b"").decode("latin-1"), request_id.decode())
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether there may be something to refuse."""
+        router: Router = self.state.router
+        return router.is_crowded
+
     def ends_connection(self, scope: Scope) -> bool:
         """Whether the connection shall end with the answer: it has grown old, or the pod is stopping."""
         opened_at: float = scope.get("connection_opened_at", math.inf)

@@ -233,12 +233,17 @@ class Batcher:
             self._arrived.set()
         return call
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether more normal rows wait than go into one call."""
+        return len(self._normal.jobs) >= self._size.rows
+
     def refusal(self) -> Overloaded | None:
         """What normal rows are told that come now and would not be scored within the target; None when they are let in.
 
         What goes into one call may always wait, for else the model would.
         """
-        if len(self._normal) < self._size.rows:
+        if not self.is_crowded:
             return None
         wait = self._expected_wait()
         if wait + self._size.rows * self._cost.among(self._size.rows) <= self._target:

@@ -216,7 +216,9 @@ class PodProtocol(HttpToolsProtocol):
 
     def refuse_by_head(self) -> bool:
         """Whether there is no room for the request, and it is of a kind of which little has to be read to see that."""
-        if not self.all_answered or self.parser.get_method() != b"POST" or self.parser.should_upgrade():
+        if not self.pod.is_crowded or not self.all_answered:  # nearly always
+            return False
+        if self.parser.get_method() != b"POST" or self.parser.should_upgrade():
             return False
         if self.expect_100_continue or b"%" in self.url:
             return False

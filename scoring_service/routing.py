@@ -104,6 +104,11 @@ class Router:
                 return found
         return self.version_for(model)
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether some version may refuse normal rows now."""
+        return any(version.batcher.is_crowded for version in self.loaded.values())
+
     def refusing(self, model: str, version: str | None = None) -> tuple[Version, Overloaded] | None:
         """The version that normal rows would be given to, and its refusal; None where it does not refuse them now, or
         where the request itself decides which version it is.
