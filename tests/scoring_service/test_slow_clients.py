@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from tests.pods import CLIENT, Pod, start_pod
-from tests.scoring_service.asking import INFER, Asking, answers, ask, metric, question
+from tests.scoring_service.asking import INFER, Asking, answers, ask, metric, question, wait_for_queue
 from tests.scoring_service.conftest import OBEDIENT
 
 BODY = json.dumps(question("hello")).encode()
@@ -165,11 +165,14 @@ def test_for_another_connection_that_goes_which_has_been_silent_for_the_longest_
 
 
 def test_where_all_connections_are_busy_another_one_is_told_so_and_they_are_answered(store, gate):
-    with start_pod(store, "cpu", command=OBEDIENT, SCORING_MAX_CONNECTIONS="2") as pod:
+    few = {"SCORING_MAX_CONNECTIONS": "3"}
+    with start_pod(store, "cpu", command=OBEDIENT, **few) as pod:
         busy = [gate.hold(pod), Asking(pod, "hello")]
-        pod.wait_until("is full", lambda pod: CLIENT.get(f"{pod.url}/v2/health/live").status_code == 503)
-        refused = ask(pod, "too many")
-        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
-        gate.open()
-        assert [each.response.status_code for each in busy] == [200, 200]
-        pod.wait_until("has room again", lambda pod: pod.readiness[0] == 200)
+        wait_for_queue(pod, 1)
+        with connect(pod) as third:
+            third.sendall(HEAD + BODY)
+            refused = CLIENT.get(f"{pod.url}/v2/health/live")
+            gate.open()
+            assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+            assert [each.response.status_code for each in busy] == [200, 200]
+            assert status_of(third) == 200
