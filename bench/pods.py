@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,8 +14,9 @@ from pathlib import Path
 
 import httpx2 as httpx
 
-from bench.serving import MODELS, TOP_K, prepare_models
-from bench.workloads import pictures, questions
+from bench import random_resnet152
+from bench.serving import MODELS, TOP_K
+from bench.workloads import SAMPLE_FAQ, pictures, questions
 from scoring_service import packaging
 from scoring_service.contract import InferRequest, Tensor, encode_request
 
@@ -101,8 +103,18 @@ def wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> 
 
 
 def prepare_store(store: Path, subjects: list[str]) -> None:
-    if {"faq", "images"} & {*subjects}:
-        prepare_models(store)
+    """Puts what is asked for into the store: the sample FAQ, a ResNet-152 of random weights, a script that sleeps."""
+    store.mkdir()
+    if "faq" in subjects:
+        kept = ROOT / "var" / "models" / MODELS["faq"]
+        if kept.exists():  # `make run` has trained it already
+            shutil.copytree(kept, store / MODELS["faq"])
+        else:
+            samples = sorted(str(path) for path in SAMPLE_FAQ.glob("*.jsonl"))
+            command = ["train-faq", "--store", str(store), "--model", MODELS["faq"], "--entries", *samples]
+            subprocess.run([sys.executable, "-m", "scoring_service", *command], cwd=ROOT, check=True)
+    if "images" in subjects:
+        random_resnet152.main(store)
     if "sleep" in subjects:
         script = store.parent / "sleeps.py"
         script.write_text(SLEEPS)
