@@ -110,6 +110,7 @@ RUNS = {
     "usage": ["usage"],
     "webhooks": ["webhooks"],
     "accounts": ["accounts", "audit"],
+    "faq": ["faq"],
 }
 
 

@@ -115,7 +115,7 @@ def _hindrances(wanted: Content) -> Iterator[tuple[str, str]]:
         yield "tags", f"At most {MOST_TAGS} tags; these are {len(wanted.tags)}."
     for tag in wanted.tags:
         if len(tag) > LONGEST_TAG or "," in tag or "\n" in tag:
-            yield "tags", f"“{tag[:LONGEST_TAG]}”: a tag has at most {LONGEST_TAG} characters, and no comma."
+            yield "tags", f"“{tag[:30]}”: a tag has at most {LONGEST_TAG} characters, and no comma."
     for name, texts in (("phrasings", wanted.phrasings), ("test_phrasings", wanted.test_phrasings)):
         if len(texts) > MOST_PHRASINGS:
             yield name, f"At most {MOST_PHRASINGS:,}; these are {len(texts):,}."

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import httpx2 as httpx
 import pytest
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
 from django.utils import timezone
 
 from tests.factories import make_collection
@@ -218,7 +218,8 @@ def test_an_answer_is_worth_more_than_its_place_in_the_history(search, monkeypat
 
 def test_a_search_asks_the_database_few_questions(search, django_assert_max_num_queries):
     search("warm up")
-    with django_assert_max_num_queries(9):
+    most = 10 if connection.vendor == "postgresql" else 9  # one says that the history need not wait for the disk
+    with django_assert_max_num_queries(most):
         search("how to copy", headers=PART, live="1")
 
 
