@@ -1,5 +1,6 @@
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 from django.utils.functional import SimpleLazyObject
 from django.utils.http import urlencode
 from django.views.decorators.http import require_http_methods
@@ -37,6 +38,10 @@ def search(request: HttpRequest, slug: str = "") -> HttpResponse:
         except NotFound:
             if person:
                 raise
+    # The history knows which model was asked, and so which collection.
+    asked = next((each for each in collections if each.model_name == request.GET.get("model")), None)
+    if asked and not slug and asked != collection:
+        return HttpResponseRedirect(f"{reverse('faq:collection', args=[asked.slug])}?{urlencode({'q': question})}")
     if person is None and collection is None:
         address = f"{request.path}?{urlencode({'q': question})}" if question else request.path
         return redirect_to_login(address if len(address) <= LONGEST_ADDRESS else request.path)

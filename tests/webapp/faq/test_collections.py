@@ -1,5 +1,7 @@
 """Several FAQs side by side: who may ask which, on the page and by API."""
 
+import re
+
 import pytest
 from django.contrib.auth.models import Group
 
@@ -64,6 +66,17 @@ def test_a_question_sent_on_the_page_of_a_collection_stays_there(owner_client, p
     make_collection()
     make_collection(slug="python", name="Python", model_name="faq-python", is_default=False)
     assert owner_client.post("/faq/python/", {"q": "why?"})["Location"] == "/faq/python/?q=why%3F"
+
+
+def test_the_history_leads_back_to_the_collection_that_was_asked(owner_client, pods):
+    make_collection()
+    make_collection("Why indent?", slug="python", name="Python", model_name="faq-python", is_default=False)
+    owner_client.get("/faq/python/", {"q": "why?"})
+    link = re.search(r'href="(/faq/[^"]*)">', owner_client.get("/history/").text.partition("<tbody>")[2])
+    assert link
+    again = owner_client.get(link[1].replace("&amp;", "&"), follow=True)
+    assert again.context["collection"].slug == "python"
+    assert again.context["question"] == "why?"
 
 
 def test_answers_say_which_language_they_are_in(owner_client, pods):
