@@ -99,24 +99,17 @@ def test_the_security_log_cannot_be_altered_and_loses_only_what_is_old(manage):
     manage("migrate", "-v0", "audit", "0001")
 
 
-# What runs in one process each, the longest first: folders and files of tests/webapp.
-RUNS = {
-    "batch": ["batch"],
-    "registry": [
-        *(f"registry/test_{name}.py" for name in ("adoption", "changing_versions", "history", "models_api")),
-        *(f"registry/test_{name}.py" for name in ("promotion", "shadow", "trials")),
-    ],
-    "keys": ["keys"],
-    "usage": ["usage"],
-    "webhooks": ["webhooks"],
-    "accounts": ["accounts", "audit"],
-    "faq": ["faq"],
-}
+# Folders and files of tests/webapp.
+PLACES = [
+    *("batch", "keys", "usage", "webhooks", "accounts", "audit", "faq"),
+    *(f"registry/test_{name}.py" for name in ("adoption", "changing_versions", "history", "models_api")),
+    *(f"registry/test_{name}.py" for name in ("promotion", "shadow", "trials")),
+]
 
 
-@pytest.mark.parametrize("run", RUNS)
-def test_what_holds_on_sqlite_holds_here(database_url, run):
-    places = [f"tests/webapp/{place}" for place in RUNS[run]]
+def test_what_holds_on_sqlite_holds_here(database_url):
+    """In one process, which makes its database once."""
+    places = [f"tests/webapp/{place}" for place in PLACES]
     command = [sys.executable, "-m", "pytest", "-q", "-m", "not sqlite", *places]
     env = {**os.environ, "TEST_DATABASE_URL": database_url}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
