@@ -135,7 +135,7 @@ def test_a_pod_that_is_gone_or_slow_holds_up_no_answer(two, settings):
     settings.SCORING_CPU_PODS = [*settings.SCORING_CPU_PODS, "http://127.0.0.1:9", "http://nowhere.invalid:8001"]
     began = time.monotonic()
     first, slow, gone, nameless = pods("cpu")
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < two[1].delay
     assert first.reachable
     assert [each.reachable for each in (slow, gone, nameless)] == [False] * 3
     assert "within 1 s" in slow.problem or "timed out" in slow.problem
@@ -145,10 +145,10 @@ def test_a_pod_that_is_gone_or_slow_holds_up_no_answer(two, settings):
 
 def test_all_pods_are_asked_at_once(two):
     for pod in two:
-        pod.delay = 0.4
+        pod.delay = 0.6
     began = time.monotonic()
     assert [pod.reachable for pod in pods("cpu")] == [True, True]
-    assert time.monotonic() - began < 0.75
+    assert time.monotonic() - began < 2 * 0.6, "one after the other, it takes at least that"
 
 
 def test_a_name_with_several_addresses_stands_for_as_many_pods(scoring: Pods, settings, monkeypatch):
