@@ -180,8 +180,8 @@ class EntryView(EntriesApi):
     )
     def patch(self, request: ApiRequest, slug: str, entry_id: str) -> Response:
         entry = self.entry(self.editable(slug), entry_id)
-        version = self.version_seen()
         content = parse(EntryChangeSerializer, request.data).content(Content.of(entry))
+        version = self.version_seen()
         seen = entry.version if version is None else version
         return _answer(editing.change(entry, content, by=request.auth_principal.user, version=seen))
 

@@ -3,6 +3,7 @@ from typing import Any
 from rest_framework import serializers
 
 from webapp.accounts.models import User
+from webapp.errors import InvalidInput
 from webapp.faq import editing
 from webapp.faq.editing import Content
 from webapp.faq.models import Collection, Entry
@@ -104,13 +105,11 @@ class EntryFieldsSerializer(serializers.Serializer[Any]):
     )
     phrasings = serializers.ListField(
         child=QuestionField(),
-        max_length=editing.MOST_PHRASINGS,
         required=False,
         help_text="Other ways to ask the same; the model is trained on them.",
     )
     test_phrasings = serializers.ListField(
         child=QuestionField(),
-        max_length=editing.MOST_PHRASINGS,
         required=False,
         help_text="Others that it is not trained on, but measured with.",
     )
@@ -123,7 +122,7 @@ class EntryFieldsSerializer(serializers.Serializer[Any]):
 
 class NewEntrySerializer(EntryFieldsSerializer):
     id = serializers.RegexField(
-        r"^[^/\s\0]+\Z", max_length=120, required=False, help_text="What matches name it by; made up where left out."
+        r"^[^/\s]+\Z", max_length=120, required=False, help_text="What matches name it by; made up where left out."
     )
     answer_id = serializers.CharField(max_length=120, required=False, help_text="By default the same.")
 
@@ -139,7 +138,9 @@ class EntryChangeSerializer(EntryFieldsSerializer):
         super().__init__(*args, **{**options, "partial": True})
 
     def content(self, before: Content) -> Content:
-        """Raises InvalidInput."""
+        """Raises InvalidInput, also for a change of nothing."""
+        if not self.validated_data:
+            raise InvalidInput("Name at least one field that is to be changed.", field="body")
         return Content.checked({**before.as_json(), **self.validated_data})
 
 

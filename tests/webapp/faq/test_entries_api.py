@@ -67,6 +67,20 @@ def test_a_change_of_what_somebody_else_has_changed_is_refused(call):
     assert call("patch", "/js-1", {"answer": "Fourth"}).json()["version"] == 4
 
 
+def test_a_change_of_nothing_is_refused_whatever_version_it_names(call):
+    for body in (None, {}):
+        problem = assert_problem(call("patch", "/js-1", body, **{"If-Match": '"7"'}), 422, "invalid-input")
+        assert problem["errors"][0]["field"] == "body"
+    assert Entry.objects.get(external_id="js-1").version == 1
+
+
+def test_an_entry_may_have_many_phrasings_but_not_any_number(call):
+    many = [f"phrasing {number}" for number in range(2_001)]
+    assert call("patch", "/js-1", {"phrasings": many[:-1]}).status_code == 200
+    problem = assert_problem(call("patch", "/js-1", {"phrasings": many}), 422, "invalid-input")
+    assert problem["errors"] == [{"field": "phrasings", "detail": "At most 2,000; these are 2,001."}]
+
+
 def test_a_client_that_has_the_entry_already_is_told_so(call):
     answer = call("get", "/js-1", **{"If-None-Match": '"1"'})
     assert answer.status_code == 304
