@@ -54,9 +54,11 @@ def measured(subject: str, folder: Path, options: argparse.Namespace) -> dict[st
         closed_loop(pod.port, requests, CONNECTIONS, WARM_UP)
         before = closed_loop(pod.port, requests, CONNECTIONS, options.seconds)
         capacity = rate_of(served(before), options.seconds)
+        began, cpu, own_cpu = time.monotonic(), pod.use()["cpu_s"], time.process_time()
         with watched(pod) as memory:
-            offered = options.times * capacity
-            answers = open_loop(pod.port, requests, offered, options.seconds)
+            answers = open_loop(pod.port, requests, options.times * capacity, options.seconds)
+        lasted = time.monotonic() - began
+        cpu, own_cpu = pod.use()["cpu_s"] - cpu, time.process_time() - own_cpu
         calm = open_loop(pod.port, requests, CALM_SHARE * capacity, CALM_SECONDS)
     good = served(answers)
     refused = [answer for answer in answers if answer.status == 503]
@@ -78,6 +80,8 @@ def measured(subject: str, folder: Path, options: argparse.Namespace) -> dict[st
         "pss_mb_last": memory[-1],
         "recovered_s": recovered(calm, target_ms / 1000),
         "cores": os.cpu_count(),
+        "cores_pod": cpu / lasted,
+        "cores_client": own_cpu / lasted,
     }
 
 
@@ -120,6 +124,7 @@ def report(figures: Sequence[dict[str, object]]) -> None:
     print(
         f"\n{'':8}{'capacity/s':>11}{'offered/s':>11}{'served/s':>10}{'':>7}{'p50 ms':>9}{'p99 ms':>9}{'target':>8}"
         f"{'refused':>9}{'p99 ms':>8}{'MB before, most, after':>25}{'over it after s':>17}{'failed':>8}"
+        f"{'cores: pod, client':>20}"
     )
     for each in figures:
         share = float(str(each["served"])) / float(str(each["capacity"]))
@@ -128,7 +133,7 @@ def report(figures: Sequence[dict[str, object]]) -> None:
             f"{each['subject']:8}{each['capacity']:>11,.1f}{each['offered']:>11,.1f}{each['served']:>10,.1f}"
             f"{f'({share:.0%})':>7}{each['p50_ms']:>9.1f}{each['p99_ms']:>9.1f}{each['target_ms']:>8}"
             f"{each['refused']:>9.0%}{each['refused_p99_ms']:>8.1f}{memory:>25}{each['recovered_s']:>17.2f}"
-            f"{each['failed']:>8}"
+            f"{each['failed']:>8}{each['cores_pod']:>14.2f}{each['cores_client']:>6.2f}"
         )
 
 
