@@ -8,7 +8,7 @@ REQUIREMENTS := requirements.txt webapp/requirements.txt scoring_service/require
 	scoring_service/requirements-gpu.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-images check check-k8s check-azure audit format weights bench images clean
+.PHONY: help install run test test-images check check-k8s check-azure audit format weights bench images up down clean
 
 help:  ## List the commands
 	@sed -n 's/^\([a-z0-9-]*\):.*  ## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name what; do \
@@ -36,7 +36,7 @@ run: $(VENV)/.installed  ## Start everything on this machine and print the addre
 test: $(VENV)/.installed  ## Run the whole test suite, in a process more than there are cores but four at most
 	@$(BIN) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test-images: $(VENV)/.installed  ## Build images and try what is in them (needs buildah and podman)
+test-images: $(VENV)/.installed  ## Build images and run the stack of containers, killing each (needs buildah and podman)
 	@$(BIN) -m pytest -m images tests/docker
 
 check: $(VENV)/.installed  ## Run formatter, linter, types, import rules and the Django checks
@@ -85,6 +85,12 @@ bench: $(VENV)/.installed  ## Measure questions/s and images/s: model alone, pod
 
 images:  ## Build the container images with docker or buildah (IMAGES="web scoring-cpu": only those)
 	@docker/build.sh $(IMAGES)
+
+up:  ## Run everything in containers, with PostgreSQL and Redis (needs docker, or podman and podman-compose)
+	@docker/compose.sh up
+
+down:  ## Stop those containers; their data stays
+	@docker/compose.sh down
 
 clean:  ## Remove the virtual environment and caches; keeps var/ (your data)
 	@rm -rf $(VENV) $(TOOLS) .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,0 +1,187 @@
+"""The whole stack of docker/compose.yaml but for the pod with PyTorch: started by one command, asked, and killed."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2 as httpx
+import pytest
+
+from tests.cluster import wait_until
+from tests.docker.images.engine import ROOT, Engine
+from tests.product import free_ports
+from tests.system.site_client import sign_in
+
+pytestmark = pytest.mark.images
+QUESTION = "how do I copy an object without changing the original"
+ALWAYS = ("web", "worker", "trainer", "beat", "scoring-cpu", "postgres", "redis")
+ONCE = ("migrate", "sample-faq")
+
+
+@dataclass
+class Stack:
+    engine: Engine
+    secrets: Path
+    url: str
+    env: dict[str, str]
+    key: str = ""
+
+    def compose(self, *arguments: str) -> str:
+        return self.engine.run(ROOT / "docker" / "compose.sh", *arguments, env=self.env, timeout=600).stdout
+
+    def container(self, service: str) -> str:
+        return f"scorepod_{service}_1"
+
+    def state(self, service: str) -> dict[str, object]:
+        return self.engine.inspect("container", self.container(service))["State"]
+
+    def ask(self) -> httpx.Response:
+        return httpx.post(
+            f"{self.url}/score", json={"input": QUESTION}, headers={"Authorization": f"Bearer {self.key}"}, timeout=10
+        )
+
+    def answers(self) -> bool:
+        try:
+            return self.ask().status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def make_key(self) -> str:
+        password = (self.secrets / "demo_password").read_text().strip()
+        with httpx.Client(base_url=self.url, timeout=30) as client:
+            sign_in(client, "demo@example.com", password)
+            token = client.cookies["csrf"]
+            form = {"name": "stack", "scopes": ["faq:read", "batch"], "csrfmiddlewaretoken": token}
+            answer = client.post("/keys/", data=form)
+        assert answer.status_code == 201, answer.text
+        return re.search(r"sp_\w+_[\w-]+", answer.text).group()
+
+    def batch(self) -> str:
+        """Sends a small batch; its address."""
+        table = "question\n" + "\n".join(f"{QUESTION} {number}" for number in range(30))
+        answer = httpx.post(
+            f"{self.url}/api/v1/batches",
+            files={"file": ("questions.csv", table)},
+            headers={"Authorization": f"Bearer {self.key}"},
+            timeout=30,
+        )
+        assert answer.status_code in {201, 202}, answer.text
+        return f"{self.url}/api/v1/batches/{answer.json()['id']}"
+
+    def done(self, batch: str) -> bool:
+        try:
+            answer = httpx.get(batch, headers={"Authorization": f"Bearer {self.key}"}, timeout=10)
+        except httpx.TransportError:
+            return False
+        if answer.status_code != 200:
+            return False
+        assert answer.json()["status"] not in {"failed", "cancelled", "expired"}, answer.text
+        return answer.json()["status"] == "completed"
+
+
+@pytest.fixture(scope="module")
+def stack(images: Engine) -> Iterator[Stack]:
+    [port] = free_ports(1)
+    secrets = images.folder / "secrets"
+    env = {**images.env, "SECRETS": str(secrets), "PORT": str(port), "IMAGE_MODELS": "off", **servers(images)}
+    stack = Stack(images, secrets, f"http://127.0.0.1:{port}", env)
+    try:
+        stack.compose("up")
+        wait_until("the sample model is trained", lambda: stack.state("sample-faq")["Status"] == "exited", within=300)
+        stack.key = stack.make_key()
+        wait_until("a question is answered", stack.answers, within=120)
+        yield stack
+    finally:
+        images.remove_containers()
+        images.podman("volume", "prune", "--force")
+
+
+def servers(engine: Engine) -> dict[str, str]:
+    """Which images of PostgreSQL and Redis to run: the official ones, or Debian's where no registry can be reached."""
+    if "localhost/" not in (base := engine.build("base")):
+        return {}
+    names = {}
+    for target in ("postgres", "redis"):
+        name = names[f"{target.upper()}_IMAGE"] = f"localhost/scorepod-test-{target}:dev"
+        here = Path(__file__).parent
+        engine.run(
+            *("buildah", "build", "--quiet", "--layers", "--format", "docker", "--target", target),
+            *("--build-arg", f"BASE={base}", "--tag", name, "--file", here / "standins.Dockerfile", here),
+        )
+    return names
+
+
+def test_one_command_starts_everything(stack):
+    assert {service: stack.state(service)["Status"] for service in ALWAYS} == dict.fromkeys(ALWAYS, "running")
+    assert {service: stack.state(service)["ExitCode"] for service in ONCE} == dict.fromkeys(ONCE, 0)
+
+
+def test_a_question_is_answered_through_the_site(stack):
+    rows = stack.ask().json()
+    assert len(rows) == 112
+    assert rows == sorted(rows, key=lambda row: -row[2])
+
+
+def test_the_guide_and_the_static_files_are_there(stack):
+    page = httpx.get(f"{stack.url}/api/docs", follow_redirects=True)
+    assert page.status_code == 200
+    [sheet, *_more] = re.findall(r'href="(/static/[^"]+\.css)"', page.text)
+    assert httpx.get(f"{stack.url}{sheet}").status_code == 200
+
+
+def test_a_batch_goes_through_the_worker(stack):
+    batch = stack.batch()
+    wait_until("the batch is done", lambda: stack.done(batch), within=60)
+
+
+@pytest.mark.parametrize("service", ALWAYS)
+def test_every_container_runs_with_as_few_rights_as_the_file_says(stack, service):
+    seen = stack.engine.inspect("container", stack.container(service))
+    assert seen["HostConfig"]["ReadonlyRootfs"] is True
+    assert not seen["EffectiveCaps"]
+    assert seen["HostConfig"]["Memory"] > 0
+    assert seen["HostConfig"]["PidsLimit"] == 256
+    status = stack.engine.podman("exec", stack.container(service), "cat", "/proc/1/status")
+    assert re.search(r"^Seccomp:\t2$", status, re.MULTILINE)
+    assert re.search(r"^NoNewPrivs:\t1$", status, re.MULTILINE)
+    assert not re.search(r"^Uid:\t0", status, re.MULTILINE)
+
+
+@pytest.mark.parametrize("service", ALWAYS)
+def test_its_health_command_agrees(stack, service):
+    stack.engine.podman("healthcheck", "run", stack.container(service))
+
+
+def test_a_pod_reaches_nothing_outside(stack):
+    look = "import socket; socket.create_connection(('192.0.2.1', 80), timeout=3)"
+    outcome = stack.engine.run("podman", "exec", stack.container("scoring-cpu"), "python3", "-c", look, check=False)
+    assert "Network is unreachable" in outcome.stderr
+
+
+def test_no_process_shows_a_secret_and_no_log_tells_one(stack):
+    secrets = {path.read_text().split()[-1] for path in stack.secrets.iterdir()} - {"console:"}
+    for service in (*ALWAYS, *ONCE):
+        container = stack.engine.podman("container", "inspect", stack.container(service))
+        logs = stack.engine.log(stack.container(service))
+        assert not [secret for secret in secrets if secret in container or secret in logs], service
+
+
+@pytest.mark.parametrize("service", ALWAYS)
+def test_the_stack_recovers_when_a_container_is_killed(stack, service):
+    """Questions are answered again, and a batch that was under way is finished."""
+    batch = stack.batch()
+    before = stack.state(service)["Pid"]
+    stack.engine.kill(stack.container(service))
+    wait_until(f"{service} runs again", lambda: stack.state(service)["Pid"] not in {0, before}, within=60)
+    wait_until("a question is answered", stack.answers, within=60)
+    wait_until("the batch is done", lambda: stack.done(batch), within=120)
+
+
+def test_what_was_written_survives_a_new_start_of_all(stack):
+    batch = stack.batch()
+    wait_until("the batch is done", lambda: stack.done(batch), within=60)
+    stack.compose("down")
+    stack.compose("up")
+    wait_until("a question is answered", stack.answers, within=60)
+    assert stack.done(batch)
