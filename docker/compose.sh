@@ -5,6 +5,8 @@
 #   docker/compose.sh secrets    only the secrets
 #   docker/compose.sh rotate SECRET…  new ones, and a restart of whom they concern: secret_key, scoring_token,
 #                                webhook_keys, postgres_password, redis_password, api_key_hmac_secret (ends all API keys)
+#   docker/compose.sh backup FOLDER   database, models, batches and secrets, into a folder that is new
+#   docker/compose.sh restore FOLDER  those, into a stack that has nothing yet; then start
 #   docker/compose.sh COMMAND…   any other command of compose: ps, logs --follow web, down, down --volumes
 #
 # Environment:
@@ -92,6 +94,46 @@ rotate() {
   "${compose[@]}" restart "${concerned[@]}"
 }
 
+# Backup ---------------------------------------------------------------------------------------------------------------
+
+# The database comes first: files that it names are there before it names them.
+backup() {
+  local folder=${1:-}
+  [ -n "$folder" ] || fail "name the folder of the backup"
+  [ ! -e "$folder" ] || fail "$folder is there already; name a new folder"
+  (umask 077 && mkdir -p "$folder.part/secrets")
+  "${compose[@]}" exec -T postgres pg_dump --username scorepod --no-owner scorepod >"$folder.part/database.sql"
+  tail -n 5 "$folder.part/database.sql" | grep -q 'dump complete' || fail "the dump of the database was cut off"
+  "${compose[@]}" exec -T web tar --create --directory /srv models batches >"$folder.part/files.tar"
+  tar --list --file "$folder.part/files.tar" >/dev/null || fail "the copy of the files was cut off"
+  cp "$SECRETS"/* "$folder.part/secrets/"
+  mv "$folder.part" "$folder"
+  echo "Saved in $folder. It holds all secrets: keep it as you keep those."
+}
+
+restore() {
+  local folder=${1:-} within=$((SECONDS + 60))
+  if [ ! -e "$folder/database.sql" ] || [ ! -e "$folder/files.tar" ]; then
+    fail "'$folder' is no folder that backup has made"
+  fi
+  [ ! -e "$SECRETS/secret_key" ] || fail "$SECRETS has secrets already. To give up what is there: \
+docker/compose.sh down --volumes, then remove $SECRETS"
+  mkdir -p "$SECRETS"
+  chmod 0700 "$SECRETS"
+  cp "$folder"/secrets/* "$SECRETS/"
+  chmod 0444 "$SECRETS"/*
+  build_missing
+  "${compose[@]}" up --detach --no-build postgres
+  until "${compose[@]}" exec -T postgres pg_isready --quiet --host 127.0.0.1 --username scorepod; do
+    [ $SECONDS -lt $within ] || fail "the database does not answer; docker/compose.sh logs postgres says why"
+    sleep 1
+  done
+  "${compose[@]}" exec -T postgres psql --quiet --username scorepod --set ON_ERROR_STOP=1 --single-transaction scorepod \
+    <"$folder/database.sql" >/dev/null || fail "the database was not restored; is it empty?"
+  "${compose[@]}" run --rm --no-deps -T migrate tar --extract --no-overwrite-dir --directory /srv <"$folder/files.tar"
+  up
+}
+
 # Compose --------------------------------------------------------------------------------------------------------------
 
 choose_compose() {
@@ -122,17 +164,19 @@ build_missing() {
 
 ready() {
   local status
-  exec 3<>"/dev/tcp/127.0.0.1/$PORT" || return 1
+  exec 3<>"/dev/tcp/${BIND:-127.0.0.1}/$PORT" || return 1
   printf 'GET /health/ready HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n' >&3
   read -r -t 5 _ status _ <&3 && [ "$status" = 200 ]
 }
 
 up() {
+  local within
   make_secrets
   build_missing
   "${compose[@]}" up --detach --no-build "$@"
+  within=$((SECONDS + READY_WITHIN)) # what was built does not count
   until (ready) 2>/dev/null; do
-    [ $SECONDS -lt $READY_WITHIN ] || fail "not ready after $READY_WITHIN s; docker/compose.sh logs web migrate says why"
+    [ $SECONDS -lt $within ] || fail "not ready after $READY_WITHIN s; docker/compose.sh logs web migrate says why"
     sleep 1
   done
   cat <<SAID
@@ -149,6 +193,8 @@ case ${1:-} in
   '' | -h | --help) sed -n '2,/^set /p' "$0" | sed '$d; s/^# \{0,1\}//' ;;
   secrets) make_secrets ;;
   rotate) shift && choose_compose && rotate "$@" ;;
+  backup) shift && choose_compose && backup "$@" ;;
+  restore) shift && choose_compose && restore "$@" ;;
   up) shift && choose_compose && up "$@" ;;
   *) choose_compose && "${compose[@]}" "$@" ;;
 esac

@@ -107,7 +107,7 @@ def an_engine() -> Iterator[Engine]:
             "CONTAINERS_CONF": str(folder / "containers.conf"),
             "BUILDAH_ISOLATION": "chroot",
             "BUILDER": "buildah",
-            "COMPOSE": "podman-compose",
+            "COMPOSE": f"{sys.executable} -m podman_compose",
             "TMPDIR": str(folder / "tmp"),
         },
     )

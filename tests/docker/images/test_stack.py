@@ -1,7 +1,12 @@
 """The whole stack of docker/compose.yaml but for the pod with PyTorch: started by one command, asked, and killed."""
 
+import json
 import re
+import shutil
+import threading
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +21,7 @@ from tests.system.site_client import sign_in
 pytestmark = pytest.mark.images
 QUESTION = "how do I copy an object without changing the original"
 ALWAYS = ("web", "worker", "trainer", "beat", "scoring-cpu", "postgres", "redis")
+BATCH_ROWS = 300
 ONCE = ("migrate", "sample-faq")
 
 
@@ -47,19 +53,19 @@ class Stack:
         except httpx.TransportError:
             return False
 
-    def make_key(self) -> str:
+    def make_key(self, name: str) -> str:
         password = (self.secrets / "demo_password").read_text().strip()
         with httpx.Client(base_url=self.url, timeout=30) as client:
             sign_in(client, "demo@example.com", password)
             token = client.cookies["csrf"]
-            form = {"name": "stack", "scopes": ["faq:read", "batch"], "csrfmiddlewaretoken": token}
+            form = {"name": name, "scopes": ["faq:read", "batch"], "csrfmiddlewaretoken": token}
             answer = client.post("/keys/", data=form)
         assert answer.status_code == 201, answer.text
         return re.search(r"sp_\w+_[\w-]+", answer.text).group()
 
     def batch(self) -> str:
         """Sends a small batch; its address."""
-        table = "question\n" + "\n".join(f"{QUESTION} {number}" for number in range(30))
+        table = "question\n" + "\n".join(f"{QUESTION} {number}" for number in range(BATCH_ROWS))
         answer = httpx.post(
             f"{self.url}/api/v1/batches",
             files={"file": ("questions.csv", table)},
@@ -79,6 +85,14 @@ class Stack:
         assert answer.json()["status"] not in {"failed", "cancelled", "expired"}, answer.text
         return answer.json()["status"] == "completed"
 
+    def rows_of(self, batch: str) -> int:
+        """How many rows of a batch have an answer, in the order in which they were sent."""
+        answer = httpx.get(f"{batch}/results?format=jsonl", headers={"Authorization": f"Bearer {self.key}"}, timeout=30)
+        assert answer.status_code == 200, answer.text
+        rows = [json.loads(line) for line in answer.text.splitlines()]
+        assert [row["row"] for row in rows] == list(range(1, len(rows) + 1))
+        return sum(bool(row["answers"]) for row in rows)
+
 
 @pytest.fixture(scope="module")
 def stack(images: Engine) -> Iterator[Stack]:
@@ -89,7 +103,7 @@ def stack(images: Engine) -> Iterator[Stack]:
     try:
         stack.compose("up")
         wait_until("the sample model is trained", lambda: stack.state("sample-faq")["Status"] == "exited", within=300)
-        stack.key = stack.make_key()
+        stack.key = stack.make_key("stack")
         wait_until("a question is answered", stack.answers, within=120)
         yield stack
     finally:
@@ -167,15 +181,47 @@ def test_no_process_shows_a_secret_and_no_log_tells_one(stack):
         assert not [secret for secret in secrets if secret in container or secret in logs], service
 
 
+@contextmanager
+def asking(stack: Stack, right: object) -> Iterator[Counter[int]]:
+    """Asks without a pause; what came back is counted by status, 0 where no connection was had. Wrong: 200, but not right."""
+    seen: Counter[int] = Counter()
+    ended = threading.Event()
+
+    def ask() -> None:
+        while not ended.is_set():
+            try:
+                answer = stack.ask()
+            except httpx.TransportError:
+                seen[0] += 1
+                ended.wait(0.1)
+                continue
+            seen[answer.status_code] += 1
+            seen["wrong"] += answer.status_code == 200 and answer.json() != right
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        asker.join()
+
+
 @pytest.mark.parametrize("service", ALWAYS)
 def test_the_stack_recovers_when_a_container_is_killed(stack, service):
-    """Questions are answered again, and a batch that was under way is finished."""
+    """Meanwhile no answer is wrong or an error of ours; a batch that was under way is finished, with every row."""
+    right = stack.ask().json()
     batch = stack.batch()
     before = stack.state(service)["Pid"]
-    stack.engine.kill(stack.container(service))
-    wait_until(f"{service} runs again", lambda: stack.state(service)["Pid"] not in {0, before}, within=60)
-    wait_until("a question is answered", stack.answers, within=60)
-    wait_until("the batch is done", lambda: stack.done(batch), within=120)
+    with asking(stack, right) as seen:
+        wait_until("questions are on their way", lambda: seen[200] >= 3)
+        stack.engine.kill(stack.container(service))
+        wait_until(f"{service} runs again", lambda: stack.state(service)["Pid"] not in {0, before}, within=60)
+        wait_until("a question is answered", stack.answers, within=60)
+        wait_until("the batch is done", lambda: stack.done(batch), within=120)
+    assert seen.pop("wrong") == 0
+    assert set(seen) <= {0, 200, 503}, seen
+    assert stack.rows_of(batch) == BATCH_ROWS
 
 
 def test_what_was_written_survives_a_new_start_of_all(stack):
@@ -184,4 +230,36 @@ def test_what_was_written_survives_a_new_start_of_all(stack):
     stack.compose("down")
     stack.compose("up")
     wait_until("a question is answered", stack.answers, within=60)
-    assert stack.done(batch)
+    assert stack.rows_of(batch) == BATCH_ROWS
+
+
+def test_new_secrets_are_taken_up_by_both_sides_and_keys_go_on(stack):
+    names = ("secret_key", "scoring_token", "webhook_keys", "postgres_password", "redis_password")
+    files = ("secret_key", "scoring_token", "webhook_keys", "database_url", "redis_url")
+    before = {name: (stack.secrets / name).read_text() for name in files}
+    stack.compose("rotate", *names)
+    assert not [name for name in files if (stack.secrets / name).read_text() == before[name]]
+    wait_until("a question is answered", stack.answers, within=60)
+    batch = stack.batch()
+    wait_until("the batch is done", lambda: stack.done(batch), within=60)
+
+
+def test_a_backup_brings_everything_back_into_an_empty_stack(stack, tmp_path):
+    batch = stack.batch()
+    wait_until("the batch is done", lambda: stack.done(batch), within=60)
+    right = stack.ask().json()
+    stack.compose("backup", str(tmp_path / "backup"))
+    stack.compose("down", "--volumes")
+    shutil.rmtree(stack.secrets)
+    stack.compose("restore", str(tmp_path / "backup"))
+    wait_until("a question is answered", stack.answers, within=60)
+    assert stack.ask().json() == right
+    assert stack.rows_of(batch) == BATCH_ROWS
+    stack.make_key("afterwards")
+
+
+def test_a_restore_never_touches_a_stack_that_has_something(stack, tmp_path):
+    stack.compose("backup", str(tmp_path / "backup"))
+    with pytest.raises(AssertionError, match="has secrets already"):
+        stack.compose("restore", str(tmp_path / "backup"))
+    assert stack.answers()
