@@ -182,9 +182,9 @@ def test_no_process_shows_a_secret_and_no_log_tells_one(stack):
 
 
 @contextmanager
-def asking(stack: Stack, right: object) -> Iterator[Counter[int]]:
-    """Asks without a pause; what came back is counted by status, 0 where no connection was had. Wrong: 200, but not right."""
-    seen: Counter[int] = Counter()
+def asking(stack: Stack, right: object) -> Iterator[Counter[int | str]]:
+    """Asks without a pause; counts what came back by its status, 0 where nothing did, and "wrong" beside 200."""
+    seen: Counter[int | str] = Counter()
     ended = threading.Event()
 
     def ask() -> None:
