@@ -7,11 +7,13 @@
 #                                webhook_keys, postgres_password, redis_password, api_key_hmac_secret (ends all API keys)
 #   docker/compose.sh backup FOLDER   database, models, batches and secrets, into a folder that is new
 #   docker/compose.sh restore FOLDER  those, into a stack that has nothing yet; then start
+#   docker/compose.sh get SERVICE PATH  what a container says of itself: get scoring-cpu /v2/pod, get worker /metrics
 #   docker/compose.sh COMMAND…   any other command of compose: ps, logs --follow web, down, down --volumes
 #
-# Environment:
+# Environment, or lines NAME=value in the file site.env in the folder of the secrets:
 #   IMAGE_MODELS on or off: the pod for images with PyTorch, about 6 GB    (on)
 #   COMPOSE_GPU  on or off: give that pod this machine's NVIDIA GPU        (off)
+#   MONITORING   on or off: Prometheus with the alerts, on port 9090       (off)
 #   SECRETS      the folder of the secrets                                 (var/compose)
 #   PORT, BIND   where the site listens                                    (8000, 127.0.0.1)
 #   PUBLIC_URL   the address people use                                    (http://127.0.0.1:$PORT)
@@ -21,6 +23,14 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 SECRETS=$(realpath -m "${SECRETS:-var/compose}")
+settings=$SECRETS/site.env
+[ "${1:-}" != restore ] || settings=${2:-}/secrets/site.env
+if [ -e "$settings" ]; then
+  while IFS= read -r line; do
+    name=${line%%=*}
+    [[ ! $line =~ ^[A-Z][A-Z0-9_]*= || -v $name ]] || export "${line?}"
+  done <"$settings"
+fi
 REGISTRY=${REGISTRY:-localhost}
 TAG=${TAG:-dev}
 PORT=${PORT:-8000}
@@ -92,6 +102,7 @@ rotate() {
   make_secrets
   mapfile -t concerned < <(printf '%s\n' "${concerned[@]}" "${site[@]}" | sort -u | sed '/^$/d')
   "${compose[@]}" restart "${concerned[@]}"
+  wait_ready
 }
 
 # Backup ---------------------------------------------------------------------------------------------------------------
@@ -104,7 +115,8 @@ backup() {
   (umask 077 && mkdir -p "$folder.part/secrets")
   "${compose[@]}" exec -T postgres pg_dump --username scorepod --no-owner scorepod >"$folder.part/database.sql"
   tail -n 5 "$folder.part/database.sql" | grep -q 'dump complete' || fail "the dump of the database was cut off"
-  "${compose[@]}" exec -T web tar --create --directory /srv models batches >"$folder.part/files.tar"
+  # 1: a file changed meanwhile, as those of a batch that runs do; what is missing of it is scored again.
+  "${compose[@]}" exec -T web sh -c 'tar --create --directory /srv models batches || [ $? = 1 ]' >"$folder.part/files.tar"
   tar --list --file "$folder.part/files.tar" >/dev/null || fail "the copy of the files was cut off"
   cp "$SECRETS"/* "$folder.part/secrets/"
   mv "$folder.part" "$folder"
@@ -123,7 +135,7 @@ docker/compose.sh down --volumes, then remove $SECRETS"
   cp "$folder"/secrets/* "$SECRETS/"
   chmod 0444 "$SECRETS"/*
   build_missing
-  "${compose[@]}" up --detach --no-build postgres
+  "${compose[@]}" up --detach --no-build --no-deps postgres
   until "${compose[@]}" exec -T postgres pg_isready --quiet --host 127.0.0.1 --username scorepod; do
     [ $SECONDS -lt $within ] || fail "the database does not answer; docker/compose.sh logs postgres says why"
     sleep 1
@@ -150,6 +162,24 @@ choose_compose() {
   compose+=(--file docker/compose.yaml)
   [ "${COMPOSE_GPU:-off}" = off ] || compose+=(--file docker/compose.gpu.yaml)
   [ "${IMAGE_MODELS:-on}" = off ] || compose+=(--profile images)
+  [ "${MONITORING:-off}" = off ] || compose+=(--profile monitoring)
+}
+
+# What a container says of itself at this path. Pods listen on 8001, the others for Prometheus on 9100.
+ask_for() {
+  local port=9100
+  [ $# = 2 ] || fail "name a service and a path: get scoring-cpu /v2/health/ready"
+  case $1 in scoring-*) port=8001 ;; esac
+  "${compose[@]}" exec -T "$1" python3 -c '
+import sys, urllib.error, urllib.request
+
+token = open("/run/secrets/scoring_token").read().strip()
+request = urllib.request.Request(sys.argv[1], headers={"Authorization": f"Bearer {token}"})
+try:
+    answer = urllib.request.urlopen(request, timeout=10)
+except urllib.error.HTTPError as error:
+    answer = error
+print(answer.read().decode().rstrip())' "http://127.0.0.1:$port$2"
 }
 
 build_missing() {
@@ -169,16 +199,34 @@ ready() {
   read -r -t 5 _ status _ <&3 && [ "$status" = 200 ]
 }
 
-up() {
-  local within
-  make_secrets
-  build_missing
-  "${compose[@]}" up --detach --no-build "$@"
-  within=$((SECONDS + READY_WITHIN)) # what was built does not count
+# Under podman a container that requires another is not started again once that one has ended, as migrate does. So there
+# the order is kept here, and nothing requires anything.
+start() {
+  local rest
+  if [ "$engine" = docker ]; then
+    "${compose[@]}" up --detach --no-build || fail "not everything has started; docker/compose.sh logs migrate may say why"
+    return
+  fi
+  "${compose[@]}" up --detach --no-build --no-deps postgres redis
+  "${compose[@]}" up --no-build --no-deps --exit-code-from migrate migrate ||
+    fail "the database could not be brought up to date; the lines above say why"
+  mapfile -t rest < <("${compose[@]}" config --services | grep -vx migrate)
+  "${compose[@]}" up --detach --no-build --no-deps "${rest[@]}"
+}
+
+wait_ready() {
+  local within=$((SECONDS + READY_WITHIN))
   until (ready) 2>/dev/null; do
     [ $SECONDS -lt $within ] || fail "not ready after $READY_WITHIN s; docker/compose.sh logs web migrate says why"
     sleep 1
   done
+}
+
+up() {
+  make_secrets
+  build_missing
+  start
+  wait_ready
   cat <<SAID
 
   Scorepod runs at  $PUBLIC_URL
@@ -195,6 +243,10 @@ case ${1:-} in
   rotate) shift && choose_compose && rotate "$@" ;;
   backup) shift && choose_compose && backup "$@" ;;
   restore) shift && choose_compose && restore "$@" ;;
-  up) shift && choose_compose && up "$@" ;;
+  up)
+    [ $# = 1 ] || fail "up starts everything and takes no more words"
+    choose_compose && up
+    ;;
+  get) shift && choose_compose && ask_for "$@" ;;
   *) choose_compose && "${compose[@]}" "$@" ;;
 esac

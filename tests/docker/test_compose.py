@@ -27,12 +27,13 @@ def test_a_service_has_limits(name):
     assert {"mem_limit", "cpus", "pids_limit"} <= set(SERVICES[name])
 
 
-def test_only_the_site_can_be_reached_and_from_this_machine_alone():
-    assert {name for name in SERVICES if "ports" in SERVICES[name]} == {"web"}
+def test_only_the_site_and_prometheus_can_be_reached_and_from_this_machine_alone():
+    assert {name for name in SERVICES if "ports" in SERVICES[name]} == {"web", "prometheus"}
     assert SERVICES["web"]["ports"] == ["${BIND:-127.0.0.1}:${PORT:-8000}:8000"]
+    assert SERVICES["prometheus"]["ports"] == ["127.0.0.1:${PROMETHEUS_PORT:-9090}:9090"]
     assert COMPOSE["networks"]["inside"] == {"internal": True}
     outside = {name for name in SERVICES if "outside" in SERVICES[name].get("networks", [])}
-    assert outside == {"web", "worker", "trainer", "beat"}
+    assert outside == {"web", "worker", "trainer", "beat", "prometheus"}
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -50,6 +51,26 @@ def test_a_service_reads_every_secret_from_a_file_of_its_own(name):
 def test_only_the_site_knows_its_secrets():
     knowing = {name for name in SERVICES if "secret_key" in SERVICES[name].get("secrets", [])}
     assert knowing == {"web", "worker", "trainer", "beat", "migrate"}
+
+
+def test_prometheus_takes_the_rules_of_the_cluster(tmp_path):
+    shell, option, script = SERVICES["prometheus"]["entrypoint"]
+    script, serve = script.replace("$$", "$").split("exec ")
+    assert serve.startswith("prometheus ")
+    alerts = ROOT / "k8s" / "components" / "monitoring" / "alerts"
+    script = script.replace("/etc/scorepod/alerts", str(alerts)).replace('"/tmp/', f'"{tmp_path}/')
+    subprocess.run([shell, option, script], check=True)
+    config = tmp_path / "prometheus.yml"
+    config.write_text((ROOT / "docker" / "prometheus.yml").read_text().replace("/tmp/", f"{tmp_path}/"))
+    subprocess.run(["promtool", "check", "config", "--lint-fatal", config], check=True)
+
+
+def test_prometheus_asks_whatever_tells_metrics():
+    [job] = yaml.safe_load((ROOT / "docker" / "prometheus.yml").read_text())["scrape_configs"]
+    [static], [looked_up] = job["static_configs"], job["dns_sd_configs"]
+    asked = {*static["targets"], *(f"{name}:{looked_up['port']}" for name in looked_up["names"])}
+    site = {f"{name}:9100" for name in ("web", "worker", "trainer", "beat")}
+    assert asked == site | {f"{name}:8001" for name in SERVICES if name.startswith("scoring-")}
 
 
 def make_secrets(folder):

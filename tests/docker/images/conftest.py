@@ -20,11 +20,17 @@ def engine() -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def images(engine: Engine, packed: Path) -> Engine:
-    """The engine, once it has all images but the one with PyTorch."""
+def built(engine: Engine) -> Engine:
+    """The engine, once it has the images that compose.yaml needs, but for the one with PyTorch."""
     engine.build("web", "trainer", "scoring-cpu")
-    engine.build("with-model", packed)
     return engine
+
+
+@pytest.fixture(scope="session")
+def images(built: Engine, packed: Path) -> Engine:
+    """The engine, once it has all images but the one with PyTorch."""
+    built.build("with-model", packed)
+    return built
 
 
 @pytest.fixture(scope="session")

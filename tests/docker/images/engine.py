@@ -112,6 +112,7 @@ def an_engine() -> Iterator[Engine]:
         },
     )
     engine.remove_containers()  # of a run that was cut off
+    engine.podman("volume", "prune", "--force", check=False)
     try:
         yield engine
     finally:

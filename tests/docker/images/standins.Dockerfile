@@ -1,5 +1,5 @@
-# In place of the official images of PostgreSQL and Redis where no registry can be reached: Debian's packages behind the
-# same users, folders and variables, as far as docker/compose.yaml uses them.
+# In place of the official images of PostgreSQL, Redis and Prometheus where no registry can be reached: Debian's packages
+# behind the same users, folders and variables, as far as docker/compose.yaml uses them.
 ARG BASE=debian:bookworm-slim
 
 FROM ${BASE} AS redis
@@ -15,3 +15,7 @@ RUN groupadd --gid 999 postgres && useradd --uid 999 --gid 999 --no-create-home 
 ENV PATH=/usr/lib/postgresql/15/bin:$PATH PGDATA=/var/lib/postgresql/data
 COPY postgres.sh /
 CMD ["sh", "/postgres.sh"]
+
+FROM ${BASE} AS prometheus
+RUN apt-get update && apt-get install -y --no-install-recommends prometheus \
+    && install -d -o 65534 -g 65534 /prometheus
