@@ -12,16 +12,20 @@ from webapp.faq.services import MAX_QUESTION, MatchAsk
 from webapp.keys.api import PageAskSerializer, PageSerializer
 
 
-class QuestionField(serializers.CharField):
-    """Text of 1 to 10,000 characters. Numbers are no questions, though DRF would take them for text."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**{"max_length": MAX_QUESTION, **options})
+class TextField(serializers.CharField):
+    """Text. Numbers are none, though DRF would take them for it."""
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
             self.fail("invalid")
         return super().to_internal_value(data)
+
+
+class QuestionField(TextField):
+    """Text of 1 to 10,000 characters."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"max_length": MAX_QUESTION, **options})
 
 
 class MatchAskSerializer(serializers.Serializer[Any]):
@@ -99,9 +103,9 @@ class EntryFieldsSerializer(serializers.Serializer[Any]):
     """What somebody writes of an entry."""
 
     question = QuestionField()
-    answer = serializers.CharField(max_length=editing.LONGEST_ANSWER, help_text="Markdown.")
+    answer = TextField(max_length=editing.LONGEST_ANSWER, help_text="Markdown.")
     tags = serializers.ListField(
-        child=serializers.CharField(max_length=editing.LONGEST_TAG), max_length=editing.MOST_TAGS, required=False
+        child=TextField(max_length=editing.LONGEST_TAG), max_length=editing.MOST_TAGS, required=False
     )
     phrasings = serializers.ListField(
         child=QuestionField(),
@@ -124,7 +128,7 @@ class NewEntrySerializer(EntryFieldsSerializer):
     id = serializers.RegexField(
         r"^[^/\s]+\Z", max_length=120, required=False, help_text="What matches name it by; made up where left out."
     )
-    answer_id = serializers.CharField(max_length=120, required=False, help_text="By default the same.")
+    answer_id = TextField(max_length=120, required=False, help_text="By default the same.")
 
     def content(self) -> Content:
         """Raises InvalidInput."""

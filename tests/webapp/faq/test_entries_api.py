@@ -102,6 +102,8 @@ def test_a_creation_sent_twice_creates_once(call):
         ({"answer": None}, "answer"),
         ({"tags": ["a,b"]}, "tags"),
         ({"tags": "arrays"}, "tags"),
+        ({"tags": [5]}, "tags.0"),
+        ({"answer": 5}, "answer"),
         ({"phrasings": [5]}, "phrasings.0"),
         ({"phrasings": ["p"], "test_phrasings": ["p"]}, "test_phrasings"),
         ({"state": "gone"}, "state"),
