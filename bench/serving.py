@@ -116,7 +116,7 @@ def product(var: Path, apart: bool = False) -> Iterator[str]:
             log = stack.enter_context((var / f"{service.name}.log").open("w"))
             cores = core_list(service.name.startswith("scoring")) if apart else []
             process = subprocess.Popen(
-                [*cores, *service.command], cwd=ROOT, env=dict(service.env), stdout=log, stderr=log
+                [*cores, *service.nice_command], cwd=ROOT, env=dict(service.env), stdout=log, stderr=log
             )
             stack.callback(process.wait, timeout=60)
             stack.callback(process.terminate)

@@ -42,13 +42,19 @@ class CannotStart(Exception):
 class Service:
     """One process of the product: its name in the logs, its command, the address that says when it is ready.
 
-    One without such an address is not waited for.
+    One without such an address is not waited for. niceness: 0 to 19, the higher, the more it waits for others that want
+    the same core.
     """
 
     name: str
     command: list[str]
     env: Mapping[str, str]
     ready_url: str = ""
+    niceness: int = 0
+
+    @property
+    def nice_command(self) -> list[str]:
+        return ["nice", "-n", str(self.niceness), *self.command]
 
 
 def main() -> int:
@@ -194,7 +200,8 @@ def services(ports: Mapping[str, int], env: Mapping[str, str]) -> list[Service]:
             name=f"scoring-{pool}",
             # Who wants the same core is let go first in this order: pages, pods, worker. A batch keeps all cores of a
             # pod busy for hours, and whoever searches meanwhile needs one for the page.
-            command=[*behind(5), sys.executable, "-m", "scoring_service", "serve"],
+            niceness=5,
+            command=[sys.executable, "-m", "scoring_service", "serve"],
             ready_url=f"http://{HOST}:{ports[port]}/v2/health/ready",
             # No load balancer has to notice that this pod goes, so it need not linger.
             env={**env, "SCORING_POOL": pool, "SCORING_PORT": str(ports[port]), "SCORING_NOT_READY_S": "0"},
@@ -209,20 +216,15 @@ def services(ports: Mapping[str, int], env: Mapping[str, str]) -> list[Service]:
     )
     worker = Service(
         name="worker",
+        niceness=10,
         # What the options leave out is talk among workers; there is one.
         command=[
-            *behind(10),
             *(sys.executable, "-m", "celery", "--quiet", "--app", "webapp.celery", "worker"),
             *("--without-gossip", "--without-mingle", "--without-heartbeat"),
         ],
         env={"WORKER_BEAT": "on", **env},
     )
     return [web, *pods, worker]
-
-
-def behind(niceness: int) -> list[str]:
-    """What makes a command wait for others that want the same core: the more, the higher (0 to 19)."""
-    return ["nice", "-n", str(niceness)]
 
 
 class Restarting(Process):  # type: ignore[misc]  # honcho ships no types
@@ -294,7 +296,7 @@ def supervise(running: list[Service], announce: str, began: float) -> int:
     supervisor = Supervisor()
     for service in running:
         supervisor.add_process(
-            service.name, f"exec {shlex.join(service.command)}", env=dict(service.env), cwd=str(ROOT)
+            service.name, f"exec {shlex.join(service.nice_command)}", env=dict(service.env), cwd=str(ROOT)
         )
     threading.Thread(target=announce_when_ready, args=(running, announce, began), daemon=True).start()
     supervisor.loop()
