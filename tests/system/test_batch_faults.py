@@ -24,7 +24,7 @@ from tests.servers import PostgreSQL, Redis, a_postgresql, a_redis
 MODEL = "faq-javascript"
 SEED = 20261127
 DISTINCT = 500  # questions; no two jobs that are near each other have the same one at the same row
-SLOW_MS = 150  # a call of the model: jobs last long enough to be disturbed
+SLOW_MS = 300  # a call of the model: jobs last long enough to be disturbed
 PATIENCE = 150.0  # seconds for all jobs once the last blow has fallen
 
 CREATE = """
