@@ -1,14 +1,14 @@
 import json
 
 from django.contrib import admin
-from django.http import HttpRequest
 from django.utils.html import format_html
 
 from webapp.audit.models import SecurityEvent
+from webapp.readonly_admin import ReadOnlyAdmin
 
 
 @admin.register(SecurityEvent)
-class SecurityEventAdmin(admin.ModelAdmin[SecurityEvent]):
+class SecurityEventAdmin(ReadOnlyAdmin[SecurityEvent]):
     """The security log, to be read and searched; nobody writes or deletes here."""
 
     list_display = ("at", "kind", "account", "actor", "about", "network")
@@ -22,12 +22,3 @@ class SecurityEventAdmin(admin.ModelAdmin[SecurityEvent]):
     @admin.display(description="Details")
     def shown_details(self, event: SecurityEvent) -> str:
         return format_html("<pre>{}</pre>", json.dumps(event.details, indent=2, ensure_ascii=False))
-
-    def has_add_permission(self, _request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, _request: HttpRequest, _obj: SecurityEvent | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, _request: HttpRequest, _obj: SecurityEvent | None = None) -> bool:
-        return False

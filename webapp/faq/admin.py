@@ -12,6 +12,7 @@ from webapp.errors import InvalidInput
 from webapp.faq import services
 from webapp.faq.models import Collection, Entry, Revision
 from webapp.keys.principal import principal_of
+from webapp.readonly_admin import ReadOnlyAdmin
 
 
 class CollectionForm(forms.ModelForm[Collection]):
@@ -64,7 +65,7 @@ class CollectionAdmin(admin.ModelAdmin[Collection]):
 
 
 @admin.register(Entry)
-class EntryAdmin(admin.ModelAdmin[Entry]):
+class EntryAdmin(ReadOnlyAdmin[Entry]):
     """To look through the entries of all collections. They are changed on the site, where each change is kept."""
 
     list_display = ("external_id", "question", "state", "collection", "changed_at", "edit_on_site")
@@ -78,30 +79,12 @@ class EntryAdmin(admin.ModelAdmin[Entry]):
         address = reverse("faq:entry", args=[entry.collection.slug, entry.pk])
         return format_html('<a href="{}">Edit on the site</a>', address)
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Entry | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Entry | None = None) -> bool:
-        return False
-
 
 @admin.register(Revision)
-class RevisionAdmin(admin.ModelAdmin[Revision]):
+class RevisionAdmin(ReadOnlyAdmin[Revision]):
     """The history of all entries, as nobody can alter it."""
 
     list_display = ("at", "kind", "external_id", "version", "collection_id", "actor")
     list_filter = ("kind",)
     search_fields = ("external_id", "actor")
     date_hierarchy = "at"
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Revision | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Revision | None = None) -> bool:
-        return False
