@@ -14,6 +14,7 @@ import json
 import random
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from scoring_service.images.architectures import build, fit, fold_batch_norms, r
 from scoring_service.images.decoding import decode
 from scoring_service.images.imagenet import torchvision_source
 from scoring_service.images.labels import read_labels
+from scoring_service.images.preprocessing import Preprocessing
 from scoring_service.loading import load_version
 from scoring_service.runtimes.base import Row
 from scoring_service.runtimes.torchvision import ImageClassifier, Parameters
@@ -72,11 +74,16 @@ def costs(seconds: float) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for what, file in (("640×480", pictures(1)[0]), ("12 megapixels", photo(TWELVE_MEGAPIXELS))):
         figures = {
-            how: 1000 / rate(lambda: preprocessing.pixels(decode(file, enough=enough)), 1, seconds)  # noqa: B023
+            how: 1000 / rate(partial(pixels, file, preprocessing, enough), 1, seconds)
             for how, enough in (("full", None), ("reduced", preprocessing.enough))
         }
         rows.append({"picture": what, "kB": round(len(file) / 1000), **figures})
     return rows
+
+
+def pixels(file: bytes, preprocessing: Preprocessing, enough: int | None) -> torch.Tensor:
+    """What a network is given of the file; enough: as `decode` has it."""
+    return preprocessing.pixels(decode(file, enough=enough))
 
 
 def photo(size: tuple[int, int]) -> bytes:
@@ -116,7 +123,7 @@ def agreement(directory: Path, files: Iterator[bytes]) -> tuple[int, int]:
     agreeing = count = 0
     with torch.inference_mode():
         for file in files:
-            both = [preprocessing.pixels(decode(file, enough=enough)) for enough in (None, preprocessing.enough)]
+            both = [pixels(file, preprocessing, enough) for enough in (None, preprocessing.enough)]
             full, reduced = network(preprocessing.normalised(torch.stack(both))).argmax(1).tolist()
             agreeing += full == reduced
             count += 1
@@ -171,7 +178,7 @@ def overlap(folder: Path, seconds: float) -> list[dict[str, object]]:
     for what, files in (("640×480", pictures(BATCH)), ("12 megapixels", [photo(TWELVE_MEGAPIXELS)] * BATCH)):
         first = [Row((file,)) for file in files]
         figures = {
-            "in turn": rate(lambda: runtime.score(first), BATCH, seconds),  # noqa: B023
+            "in turn": rate(partial(runtime.score, first), BATCH, seconds),
             "ahead": rate(ahead(runtime, files), BATCH, seconds),
         }
         rows.append({"picture": what, **figures, **runtime.parameters})

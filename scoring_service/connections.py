@@ -240,7 +240,7 @@ class PodProtocol(HttpToolsProtocol):
     def answer_refused(self, refusal: Overloaded) -> None:
         self.refusal = None
         old_client = self.parser.get_http_version() == "1.0"
-        scope: Scope = self.scope  # type: ignore[assignment]
+        scope: Scope = self.scope  # type: ignore[assignment]  # another name for the same
         close = self.last_one or old_client or not self.parser.should_keep_alive() or self.pod.ends_connection(scope)
         self.transport.write(self.pod.refused(scope, refusal, self.refused_at, close=close))
         if close:

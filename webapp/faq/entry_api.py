@@ -182,7 +182,7 @@ class EntryView(EntriesApi):
         entry = self.entry(self.editable(slug), entry_id)
         content = parse(EntryChangeSerializer, request.data).content(Content.of(entry))
         version = self.version_seen()
-        seen = entry.version if version is None else version
+        seen = entry.version if version is None else version  # what is not changed comes from what was just read
         return _answer(editing.change(entry, content, by=request.auth_principal.user, version=seen))
 
     @extend_schema(
