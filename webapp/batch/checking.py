@@ -11,6 +11,7 @@ from pathlib import Path
 from webapp.batch import files, reading
 from webapp.batch.models import Job
 from webapp.batch.rows import InputRow
+from webapp.tables import texts
 
 ROWS_A_CHUNK = {Job.Kind.FAQ.value: 200, Job.Kind.IMAGE.value: 32}
 
@@ -44,9 +45,9 @@ def validate(job: Job, require_wanted: Callable[[], object], *, most: int) -> Ch
     """
     checked = cut(job, _rows_of(job), require_wanted, most=most)
     if not checked.total:
-        raise reading.bad("It has not one row below its header.")
+        raise texts.bad("It has not one row below its header.")
     if checked.refused == checked.total:
-        raise reading.bad(f"Not one of its {checked.total:,} rows can be scored. The first: {checked.problem}")
+        raise texts.bad(f"Not one of its {checked.total:,} rows can be scored. The first: {checked.problem}")
     return checked
 
 
@@ -67,7 +68,7 @@ def cut(job: Job, rows: Iterator[InputRow], require_wanted: Callable[[], object]
         total += len(chunk)
         refused += len(bad)
         if total > most:
-            raise reading.bad(f"It has more than {most:,} rows, the most of one batch. Send it as several.")
+            raise texts.bad(f"It has more than {most:,} rows, the most of one batch. Send it as several.")
     for path in written:  # at once, when most of them are on the disk already
         require_wanted()
         files.sync(path)

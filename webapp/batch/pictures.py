@@ -13,13 +13,14 @@ import structlog
 from django.conf import settings
 from PIL import Image, ImageOps
 
-from webapp.batch import archives, files, uploads
-from webapp.batch.archives import Member
+from webapp.batch import files, uploads
 from webapp.batch.models import Job
 from webapp.batch.rows import InputRow
 from webapp.errors import InvalidInput
 from webapp.images.checks import FORMATS, Upload, check_picture
 from webapp.registry.zips import Damaged
+from webapp.tables import archives
+from webapp.tables.archives import Member
 
 log = structlog.get_logger(__name__)
 

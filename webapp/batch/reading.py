@@ -5,36 +5,42 @@ asked comes with its reason and spoils no other. What is wrong with the whole fi
 line and what to do.
 """
 
-import csv
-import re
-from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import dropwhile, islice
+from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 
-from webapp.batch import pictures, sheets
+from webapp.batch import pictures
 from webapp.batch.models import Job
 from webapp.batch.rows import InputRow
 from webapp.errors import InvalidInput
 from webapp.faq.services import MAX_QUESTION
+from webapp.tables import sheets
+from webapp.tables.texts import (
+    JSON,
+    MAX_LINE,
+    NO_TEXT,
+    NOT_JSON,
+    ONE_COLUMN,
+    Seen,
+    body,
+    csv_cells,
+    is_empty,
+    lines,
+    opened,
+    shown,
+)
 
-MAX_LINE = 2**20  # characters
 MAX_ID = 200  # characters
 SHOWN_ROWS = 10
 SHOWN_CELL = 200  # characters
 SHOWN_COLUMNS = 50
 MAX_EMPTY = 10_000  # rows on end that are told of
-ONE_COLUMN = "\x1f"  # a delimiter that stands in no text: the whole line is one cell
 
 UNIQUE_ID = "custom_id"
-NO_TEXT = re.compile("[\\0\ud800-\udfff]")  # what no database keeps, and bytes that were no text
-
-# A long cell is a row that cannot be asked, not a file that cannot be read. Lines and runaway quotes have their limit.
-csv.field_size_limit(MAX_LINE)
 
 
 class Reading(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -80,15 +86,15 @@ def preview(path: Path, reading: Reading) -> list[list[str]]:
             return pictures.preview(path, SHOWN_ROWS)
         case "txt":
             with opened(path, reading.encoding) as text:
-                found: list[list[str]] = [[line.strip()] for line in islice(_lines(text), SHOWN_ROWS) if line.strip()]
+                found: list[list[str]] = [[line.strip()] for line in islice(lines(text), SHOWN_ROWS) if line.strip()]
         case "jsonl":
             found = []
             with opened(path, reading.encoding) as text:
-                for line in islice((line for line in _lines(text) if line.strip()), SHOWN_ROWS):
+                for line in islice((line for line in lines(text) if line.strip()), SHOWN_ROWS):
                     found.append(_shown_object(line, reading.columns))
         case _:
             with _cells(path, reading) as cells:
-                return [_cut(row) for _line, row in islice(_body(cells, reading.header), SHOWN_ROWS)]
+                return [_cut(row) for _line, row in islice(body(cells, reading.header), SHOWN_ROWS)]
     return [_cut(row) for row in found]
 
 
@@ -135,35 +141,6 @@ def rows(path: Path, reading: Reading, column: str) -> Iterator[InputRow]:
             return _table_rows(path, reading, column)
 
 
-def bad(sentence: str) -> InvalidInput:
-    return InvalidInput(sentence, field="file")
-
-
-def shown(text: str) -> str:
-    """The text as a page and the database can hold it: of what is none, a mark stands in its place."""
-    return NO_TEXT.sub("\ufffd", text)
-
-
-# Texts ----------------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def opened(path: Path, encoding: str) -> Iterator[IO[str]]:
-    """The text, with its line ends. A byte that is none becomes half a surrogate pair, which spoils one row."""
-    errors = "replace" if encoding.startswith("utf-16") else "surrogateescape"
-    with path.open(encoding=encoding, errors=errors, newline="") as text:
-        yield text
-
-
-def _lines(text: IO[str]) -> Iterator[str]:
-    """All lines. Of one that is too long only the beginning, one character over MAX_LINE."""
-    while line := text.readline(MAX_LINE + 1):
-        yield line
-        if len(line) > MAX_LINE and line[-1] not in "\r\n":
-            while (rest := text.readline(MAX_LINE)) and rest[-1] not in "\r\n":
-                pass
-
-
 # Tables ---------------------------------------------------------------------------------------------------------------
 
 
@@ -175,59 +152,7 @@ def _cells(path: Path, reading: Reading) -> Iterator[Iterator[tuple[int, list[st
             yield sheet.rows
     else:
         with opened(path, reading.encoding) as text:
-            yield _csv_cells(text, reading.delimiter or ONE_COLUMN)
-
-
-def _body(cells: Iterator[tuple[int, list[str]]], header: bool) -> Iterator[tuple[int, list[str]]]:
-    """The rows from the first that is not empty, or from the one below it where that is the header."""
-    rows = dropwhile(lambda each: is_empty(each[1]), cells)
-    return islice(rows, int(header), None)
-
-
-def is_empty(row: list[str]) -> bool:
-    """Whether no cell holds anything but spaces."""
-    return not any(map(str.strip, row))
-
-
-def _csv_cells(text: IO[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    ended = False
-    length = 0  # of the row so far, which may have several lines
-
-    def lines() -> Iterator[str]:
-        nonlocal ended, length
-        for text_line in _lines(text):
-            if len(text_line) > MAX_LINE:
-                raise bad(
-                    f"Line {table.line_num + 1} has more than {MAX_LINE:,} characters. Is this a table? Each row must "
-                    "stand in a line of its own."
-                )
-            length += len(text_line)
-            if length > MAX_LINE:
-                raise bad(_unclosed(line))
-            yield text_line
-        ended = True
-
-    table = csv.reader(lines(), delimiter=delimiter)
-    line = 1
-    try:
-        for row in table:
-            if ended and table.line_num > line:
-                # Everything from there on was taken for one cell; asking the rows before would look like success.
-                raise bad(_unclosed(line))
-            if row:
-                yield line, row
-            line, length = table.line_num + 1, 0
-    except csv.Error as error:
-        raise bad(
-            _unclosed(line) if "field limit" in str(error) else f"Line {line} cannot be read: {error}."
-        ) from error
-
-
-def _unclosed(line: int) -> str:
-    return (
-        f"Line {line}: a quotation mark opens a cell there and none closes it. Close it, or write it twice where it "
-        "belongs to the text."
-    )
+            yield csv_cells(text, reading.delimiter or ONE_COLUMN)
 
 
 def _table_rows(path: Path, reading: Reading, column: str) -> Iterator[InputRow]:
@@ -237,7 +162,7 @@ def _table_rows(path: Path, reading: Reading, column: str) -> Iterator[InputRow]
     width = len(reading.columns)
     empty: list[int] = []  # lines whose cells are all empty; at the end they are no rows
     with _cells(path, reading) as cells:
-        for line, row in _body(cells, reading.header):
+        for line, row in body(cells, reading.header):
             question = row[place] if place < len(row) else ""
             if not question and is_empty(row):
                 if len(empty) < MAX_EMPTY:  # what is more is no gap in a table
@@ -260,9 +185,6 @@ def _table_rows(path: Path, reading: Reading, column: str) -> Iterator[InputRow]
 
 # JSON lines and texts -------------------------------------------------------------------------------------------------
 
-JSON: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
-NOT_JSON = (msgspec.DecodeError, RecursionError, UnicodeEncodeError)
-
 
 def _shown_object(line: str, columns: list[str]) -> list[str]:
     try:
@@ -277,7 +199,7 @@ def _shown_object(line: str, columns: list[str]) -> list[str]:
 def _json_rows(path: Path, reading: Reading, column: str) -> Iterator[InputRow]:
     judge = _Judge("Line", unique=True)
     with opened(path, reading.encoding) as text:
-        for number, line in enumerate(_lines(text), start=1):
+        for number, line in enumerate(lines(text), start=1):
             if len(line) > MAX_LINE:
                 yield judge.refused(number, "", "", f"has more than {MAX_LINE:,} characters")
                 continue
@@ -319,7 +241,7 @@ def _object_row(judge: "_Judge", number: int, item: dict[str, Any], column: str)
 def _text_rows(path: Path, reading: Reading) -> Iterator[InputRow]:
     judge = _Judge("Line")
     with opened(path, reading.encoding) as text:
-        for number, line in enumerate(_lines(text), start=1):
+        for number, line in enumerate(lines(text), start=1):
             if question := line.strip():
                 yield judge(number, "", question)
 
@@ -367,42 +289,3 @@ class _Judge:
             shown(question[:SHOWN_CELL]),
             error=f"{self._place} {line:,} {why}.",
         )
-
-
-class Seen:
-    """Which texts have come before, in 16 to 32 bytes each: only their hashes are kept.
-
-    Python seeds those anew in every process, so nobody can make two texts meet; of a million, two do by chance once in
-    thirty million files.
-    """
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._slots = array("q", [0]) * 2**10
-
-    def add(self, text: str) -> bool:
-        """False when it has come before."""
-        if 2 * self._count >= len(self._slots):
-            self._grow()
-        if not self._put(self._slots, hash(text) or 1):
-            return False
-        self._count += 1
-        return True
-
-    @staticmethod
-    def _put(slots: "array[int]", value: int) -> bool:
-        mask = len(slots) - 1
-        place = value & mask
-        while slots[place]:
-            if slots[place] == value:
-                return False
-            place = (place + 1) & mask
-        slots[place] = value
-        return True
-
-    def _grow(self) -> None:
-        slots = array("q", [0]) * (2 * len(self._slots))
-        for value in self._slots:
-            if value:
-                self._put(slots, value)
-        self._slots = slots

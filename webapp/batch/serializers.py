@@ -7,9 +7,9 @@ from rest_framework import serializers
 
 from webapp.batch import queries
 from webapp.batch.models import Job
-from webapp.batch.reading import NO_TEXT
 from webapp.batch.services import LONGEST_NAME, MOST_TOP_K, Options
 from webapp.keys.api import PageAskSerializer, PageSerializer
+from webapp.tables.texts import NO_TEXT
 
 STATES = [state for state in Job.State.values if state != Job.State.DRAFT]  # a draft is of the page alone
 

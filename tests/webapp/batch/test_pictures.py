@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.factories import picture
-from webapp.batch import archives, checking, detection, files, pictures, reading
+from webapp.batch import checking, detection, files, pictures, reading
 from webapp.batch.models import Job
 from webapp.batch.rows import InputRow
 from webapp.errors import InvalidInput, TooLarge
+from webapp.tables import archives
 
 PNG = picture(40, 30).read()
 JPEG = picture(40, 30, "JPEG").read()

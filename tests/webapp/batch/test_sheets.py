@@ -13,9 +13,10 @@ import xlsxwriter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from webapp.batch import detection, reading, sheets
+from webapp.batch import detection, reading
 from webapp.batch.rows import InputRow
 from webapp.errors import InvalidInput
+from webapp.tables import sheets
 
 TABLE = [["id", "question"], [7, "Größe <b>&amp;</b>?"], [8, "two\nlines"]]
 

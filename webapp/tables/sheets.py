@@ -14,12 +14,12 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO
-from xml.parsers import expat
 
-from webapp.batch import archives
-from webapp.batch.archives import Member
 from webapp.errors import InvalidInput
 from webapp.registry.zips import Damaged
+from webapp.tables import archives
+from webapp.tables.archives import Member
+from webapp.tables.markup import Listener, heard
 
 MAX_MEMBERS = 10_000
 # Bytes of the sheet, and of its texts: a million rows fit, and nobody waits long for a file that is nothing else.
@@ -29,8 +29,6 @@ MAX_CELL = 40_000  # characters that are kept; Excel itself has no longer ones
 MAX_COLUMNS = 500
 MAX_ROW = 2**20  # characters
 MAX_TEXTS = 10_000_000
-MAX_DEPTH = 100  # of tags within tags
-QUIET = 4_000_000  # bytes in which a tag must end
 
 WORKBOOK, RELATIONS = "xl/workbook.xml", "xl/_rels/workbook.xml.rels"
 TEXTS, STYLES = "xl/sharedStrings.xml", "xl/styles.xml"
@@ -91,68 +89,14 @@ def _first_sheet(file: IO[bytes], parts: dict[str, Member]) -> tuple[str, Member
 # XML in pieces --------------------------------------------------------------------------------------------------------
 
 
-class _Listener:
-    """What hears the events of a part. events: how many there have been, by which one sees that it goes on."""
-
-    def __init__(self) -> None:
-        self.events = 0
-        self._depth = 0
-
-    def start(self, tag: str, attributes: dict[str, str]) -> None:
-        self.events += 1
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise Damaged(f"it has more than {MAX_DEPTH} tags within each other")
-        self.opens(tag.rpartition(" ")[2], attributes)
-
-    def end(self, tag: str) -> None:
-        self.events += 1
-        self._depth -= 1
-        self.closes(tag.rpartition(" ")[2])
-
-    def data(self, data: str) -> None:
-        self.events += 1
-        self.says(data)
-
-    def opens(self, tag: str, attributes: dict[str, str]) -> None:
-        """A tag, without its namespace."""
-
-    def closes(self, tag: str) -> None:
-        """Its end."""
-
-    def says(self, data: str) -> None:
-        """Text between tags, maybe in several pieces."""
-
-
-def _heard(listener: _Listener, file: IO[bytes], member: Member) -> Iterator[None]:
+def _heard(listener: Listener, file: IO[bytes], member: Member) -> Iterator[None]:
     """Lets the listener hear the part, piece by piece. Raises Damaged."""
     if member.size > MAX_UNPACKED:
         raise Damaged(f"{member.name} has more than {MAX_UNPACKED // 10**9} GB")
-    parser = expat.ParserCreate(namespace_separator=" ")
-    parser.buffer_text = True
-    parser.StartDoctypeDeclHandler = _refuse_doctype
-    parser.StartElementHandler, parser.EndElementHandler = listener.start, listener.end
-    parser.CharacterDataHandler = listener.data
-    before, quiet = 0, 0
-    try:
-        for piece in archives.pieces(file, member):
-            parser.Parse(piece, False)
-            quiet = 0 if listener.events != before else quiet + len(piece)
-            before = listener.events
-            if quiet > QUIET:
-                raise Damaged(f"a tag in {member.name} does not end")
-            yield
-        parser.Parse(b"", True)
-    except (expat.ExpatError, LookupError, ValueError) as error:  # the last two: of an encoding that nobody knows
-        raise Damaged(f"{member.name}: {error}") from error
-    yield
+    return heard(listener, archives.pieces(file, member), member.name)
 
 
-def _refuse_doctype(*_declared: object) -> None:
-    raise Damaged("it declares a document type, which no workbook does")
-
-
-class _Tags(_Listener):
+class _Tags(Listener):
     def __init__(self) -> None:
         super().__init__()
         self.found: list[tuple[str, dict[str, str]]] = []
@@ -180,7 +124,7 @@ def _local(name: str) -> str:
 # Texts ----------------------------------------------------------------------------------------------------------------
 
 
-class _Texts(_Listener):
+class _Texts(Listener):
     """The texts that cells name by number. They are read as far as somebody has asked, and wait in a file."""
 
     def __init__(self, file: IO[bytes], member: Member | None, spool: IO[bytes]) -> None:
@@ -318,7 +262,7 @@ Cell = tuple[str, str, str]  # its type, its style, and what stands in it: of a 
 EMPTY: Cell = ("str", "", "")
 
 
-class _Cells(_Listener):
+class _Cells(Listener):
     """Gathers cells into rows while the sheet passes by. A text that many cells share is not looked up yet."""
 
     def __init__(self) -> None:
