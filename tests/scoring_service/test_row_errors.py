@@ -1,17 +1,13 @@
 """Requests that want an answer for their good rows, whatever becomes of the others."""
 
-import base64
-
 import msgspec
 import pytest
 
 from scoring_service.contract import JSON_LENGTH_HEADER, InferRequest, Tensor, decode_response, encode_request
 from tests.pods import CLIENT
-from tests.product import ROOT
 from tests.scoring_service.asking import INFER, answers, ask, error_of
 
 WANTED = {"row_errors": True}
-[THREE] = (ROOT / "frontend" / "img" / "samples").rglob("3.png")
 
 
 def reasons(response) -> dict[str, str]:
@@ -85,18 +81,3 @@ def test_a_request_of_which_no_element_can_be_read_is_answered(pod):
 @pytest.mark.parametrize("failure", ["crash", "miscount"])
 def test_what_fails_the_model_fails_the_request(pod, failure):
     assert ask(pod, "one", failure, parameters=WANTED).status_code == 500
-
-
-def test_pictures_of_a_real_model_fail_alone(product):
-    pictures = [base64.b64encode(THREE.read_bytes()).decode(), "this is no base64", base64.b64encode(b"text").decode()]
-    tensor = {"name": "image", "datatype": "BYTES", "shape": [3], "data": pictures}
-    answer = CLIENT.post(
-        f"{product.gpu_url}/v2/models/digits/infer",
-        json={"inputs": [tensor], "parameters": {**WANTED, "priority": 2, "top_k": 1}},
-        headers={"Authorization": f"Bearer {product.secrets['SCORING_TOKEN']}"},
-    )
-    assert answers(answer, "label_id") == ["digit-3"]
-    said = reasons(answer)
-    assert said["1"] == "bytes in JSON must be base64"
-    assert "picture" in said["2"]
-    assert list(said) == ["1", "2"]

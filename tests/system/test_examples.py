@@ -22,7 +22,7 @@ from webapp.keys.models import Scope
 
 OF_ADMINS = [Scope.ADMIN.value, Scope.FAQ_WRITE.value]
 SCOPES = [scope.value for scope in Scope if scope.value not in OF_ADMINS]
-THERE = {"name": "faq-javascript", "slug": "javascript", "entry_id": "js-020"}  # in the samples
+THERE = {"name": "faq-javascript", "slug": "javascript"}  # in the samples
 EXAMPLE, NOBODY_LISTENS = "https://example.com/hooks", "http://127.0.0.1:9/hooks"
 OPERATIONS = [operation for group in apidocs.groups() for operation in group.operations]
 SHOWN = [
@@ -74,15 +74,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def made(api: httpx.Client) -> dict[str, str]:
-    """What the examples speak of: a batch with a failed row, a webhook with a delivery, an answer; ids by name."""
+def made(api: httpx.Client, keys: dict[str, str]) -> dict[str, str]:
+    """What the examples speak of: a batch with a failed row, a webhook with a delivery, an entry; ids by name."""
     webhook = new_webhook(api)
     delivery = api.post(f"/webhooks/{webhook}/test").raise_for_status().json()["id"]
     (feedback,) = [operation for operation in OPERATIONS if operation.id == "feedback"]
     request_id = json.loads(feedback.body.example)["request_id"]
     asked = api.post("/faq/match", json={"question": "copy an object"}, headers={"X-Request-ID": request_id})
     asked.raise_for_status()
-    return {"webhook_id": webhook, "delivery_id": delivery, "batch_id": ended_batch(api), **THERE}
+    entry = new_entry(api, keys["admin"])
+    return {
+        "webhook_id": webhook,
+        "delivery_id": delivery,
+        "batch_id": ended_batch(api),
+        "entry_id": entry,
+        **THERE,
+    }
 
 
 def ended_batch(api: httpx.Client) -> str:
@@ -132,7 +139,7 @@ def new_webhook(api: httpx.Client) -> str:
 
 
 def new_entry(api: httpx.Client, key: str) -> str:
-    entry = {"question": "Is this an example?", "answer": "Yes.", "state": "draft"}
+    entry = {"question": "Is this an example?", "answer": "Yes.", "state": "live"}
     headers = {"Authorization": f"Bearer {key}"}
     return api.post("/faq/collections/javascript/entries", json=entry, headers=headers).raise_for_status().json()["id"]
 

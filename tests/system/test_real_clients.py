@@ -12,7 +12,7 @@ from tritonclient.utils import InferenceServerException
 
 from tests.pods import CLIENT
 from tests.product import ROOT
-from tests.scoring_service.asking import run
+from tests.scoring_service.asking import answers, run
 
 QUESTION = "How do I copy an array?"
 SAMPLES = ROOT / "frontend" / "img" / "samples"
@@ -38,6 +38,11 @@ class Served:
 def picture(digit: int) -> Path:
     [path] = SAMPLES.rglob(f"{digit}.png")
     return path
+
+
+@pytest.fixture(scope="module")
+def token(product):
+    return {"Authorization": f"Bearer {product.secrets['SCORING_TOKEN']}"}
 
 
 @pytest.fixture(scope="module", params=["faq", "image"])
@@ -153,12 +158,21 @@ def test_errors_reach_the_client_in_words(client, served):
         client.get_server_metadata()
 
 
+def test_pictures_fail_alone_where_the_caller_wants_it(product, token):
+    elements = [picture(3).read_bytes(), b"text"]
+    data = [*(base64.b64encode(each).decode() for each in elements), "this is no base64"]
+    tensor = {"name": "image", "datatype": "BYTES", "shape": [3], "data": data}
+    parameters = {"row_errors": True, "priority": 2, "top_k": 1}
+    url = f"{product.gpu_url}/v2/models/digits/infer"
+    answer = CLIENT.post(url, json={"inputs": [tensor], "parameters": parameters}, headers=token)
+    assert answers(answer, "label_id") == ["digit-3"]
+    reasons = json.loads(answer.json()["parameters"]["row_errors"])
+    assert list(reasons) == ["1", "2"]
+    assert "picture" in reasons["1"]
+    assert reasons["2"] == "bytes in JSON must be base64"
+
+
 # The reference's clients ----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def token(product):
-    return {"Authorization": f"Bearer {product.secrets['SCORING_TOKEN']}"}
 
 
 def test_a_question_gets_every_original_best_first(product, token):
