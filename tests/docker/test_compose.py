@@ -58,7 +58,7 @@ def test_prometheus_takes_the_rules_of_the_cluster(tmp_path):
     script, serve = script.replace("$$", "$").split("exec ")
     assert serve.startswith("prometheus ")
     alerts = ROOT / "k8s" / "components" / "monitoring" / "alerts"
-    script = script.replace("/etc/scorepod/alerts", str(alerts)).replace('"/tmp/', f'"{tmp_path}/')
+    script = script.replace('"/tmp/', f'"{tmp_path}/').replace("/etc/scorepod/alerts", str(alerts))
     subprocess.run([shell, option, script], check=True)
     config = tmp_path / "prometheus.yml"
     config.write_text((ROOT / "docker" / "prometheus.yml").read_text().replace("/tmp/", f"{tmp_path}/"))
