@@ -97,7 +97,7 @@ def _download(url: str, to: Path, expected: str) -> str:
 def _register(store: Path, model: str, source: Source, file: Path, origin: dict[str, str]) -> Manifest:
     """Converts the file to safetensors and registers it, once the network gives usable numbers with it."""
     weights = read_weights(file)
-    network = fit(build(source.library, source.architecture, classes=len(source.labels)), weights)
+    network = fit(build(source.library, source.architecture, classes=len(source.labels), drawn=False), weights)
     smoke = _smoke_pictures()
     with torch.inference_mode():
         for name, picture in smoke:

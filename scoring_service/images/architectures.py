@@ -3,16 +3,17 @@
 import pickle
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
 import safetensors.torch
-import timm
 import torch
 from safetensors import SafetensorError
 from torch import fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.overrides import TorchFunctionMode
 from torchvision.models import get_model
 from torchvision.models.resnet import BasicBlock, ResNet
 
@@ -37,18 +38,32 @@ class UnusableWeights(ValueError):
     """The architecture or its weights cannot be used; the text says which and why."""
 
 
-def build(library: Library, architecture: str, *, classes: int) -> nn.Module:
-    """The network with freshly initialised weights, in training mode.
+class _Undrawn(TorchFunctionMode):
+    """Leaves out what fills tensors with random numbers: for 60 million of them that takes a second."""
+
+    def __torch_function__(
+        self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in (torch.Tensor.normal_, torch.Tensor.uniform_):
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+def build(library: Library, architecture: str, *, classes: int, drawn: bool = True) -> nn.Module:
+    """The network in training mode. drawn: with initial weights; else with any, for others are to follow.
 
     Raises UnusableWeights when the library has no such architecture.
     """
     try:
-        if library == "timm":
-            network = timm.create_model(architecture, pretrained=False, num_classes=classes)
-        elif architecture in _SMALL_RESNETS:
-            network = _SMALL_RESNETS[architecture](num_classes=classes)
-        else:
-            network = get_model(architecture, weights=None, num_classes=classes, **_GOOGLE.get(architecture, {}))
+        with nullcontext() if drawn else _Undrawn():
+            if library == "timm":
+                import timm  # noqa: PLC0415 - takes a second, which networks of torchvision need not wait for
+
+                network = timm.create_model(architecture, pretrained=False, num_classes=classes)
+            elif architecture in _SMALL_RESNETS:
+                network = _SMALL_RESNETS[architecture](num_classes=classes)
+            else:
+                network = get_model(architecture, weights=None, num_classes=classes, **_GOOGLE.get(architecture, {}))
     except (ValueError, RuntimeError, TypeError) as error:
         raise UnusableWeights(f"{library} cannot build {architecture!r} with {classes} classes: {error}") from error
     assert isinstance(network, nn.Module)
@@ -56,13 +71,13 @@ def build(library: Library, architecture: str, *, classes: int) -> nn.Module:
 
 
 def fit(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> nn.Module:
-    """The network with these weights, ready to score (evaluation mode).
+    """The network with these weights themselves, not copies, as float32 and ready to score (evaluation mode).
 
     Heads that only training uses (GoogLeNet's and Inception's) may be missing from the weights or be left over.
     Raises UnusableWeights naming the first tensors that are missing, left over or of another shape.
     """
     try:
-        missing, unexpected = network.load_state_dict(dict(weights), strict=False)
+        missing, unexpected = network.load_state_dict(dict(weights), strict=False, assign=True)
     except RuntimeError as error:  # shapes differ
         raise UnusableWeights(f"The weights do not fit the architecture: {_detail(error)}") from error
     wrong = [name for name in (*missing, *unexpected) if not _only_for_training(name)]
@@ -70,7 +85,7 @@ def fit(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> nn.Module:
         raise UnusableWeights(
             f"The weights do not fit the architecture: {len(wrong)} tensors missing or left over, such as {wrong[0]}."
         )
-    return network.eval()
+    return network.float().eval()
 
 
 def _only_for_training(name: str) -> bool:
@@ -128,7 +143,8 @@ class _Tracer(fx.Tracer):
 def fold_batch_norms(network: nn.Module) -> nn.Module:
     """The same function with each batch norm multiplied into the convolution before it; needs evaluation mode.
 
-    A network that torch.fx cannot follow (its code branches on values) comes back as it is.
+    The network is used up: its convolutions get the new weights. One that torch.fx cannot follow (its code branches on
+    values) comes back as it is.
     """
     try:
         with _tracing:
@@ -146,10 +162,10 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
             continue
         if len(before.users) > 1 or calls[before.target] > 1:  # something else needs the result without the norm
             continue
-        folded = fuse_conv_bn_eval(modules[before.target], modules[node.target])
-        parent, _, name = before.target.rpartition(".")
-        setattr(traced.get_submodule(parent), name, folded)
-        modules[before.target] = folded
+        conv, norm = modules[before.target], modules[node.target]
+        conv.weight, conv.bias = fuse_conv_bn_weights(
+            conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+        )
         node.replace_all_uses_with(before)
         traced.graph.erase_node(node)
     traced.delete_all_unused_submodules()

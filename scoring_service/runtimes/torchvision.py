@@ -191,7 +191,7 @@ def load(directory: Path, manifest: Manifest) -> ImageClassifier:
     try:
         parameters = msgspec.convert(manifest.parameters, Parameters)
         labels = read_labels(directory)
-        network = build(parameters.library, parameters.architecture, classes=len(labels))
+        network = build(parameters.library, parameters.architecture, classes=len(labels), drawn=False)
         network = fit(network, read_weights(directory / within(parameters.weights)))
         smoke = _smoke_pictures(directory, manifest, parameters.preprocessing)
         with torch.no_grad(), device_errors():

@@ -120,6 +120,25 @@ def test_weights_that_do_not_fit_are_refused_by_name(change, reason):
         fit(network, weights)
 
 
+@pytest.mark.parametrize(
+    ("library", "architecture"),
+    [("torchvision", "resnet10"), ("torchvision", "swin_v2_t"), ("timm", "vit_tiny_patch16_224")],
+)
+@torch.no_grad()
+def test_a_network_whose_own_weights_were_never_drawn_answers_as_the_one_they_are_from(library, architecture):
+    torch.manual_seed(0)
+    original = trained(build(library, architecture, classes=3))
+    pictures = torch.randn(1, 3, 224, 224)
+    bare = build(library, architecture, classes=3, drawn=False)
+    torch.testing.assert_close(fit(bare, original.state_dict())(pictures), original(pictures))
+
+
+def test_weights_of_half_precision_score_as_float32():
+    weights = {name: value.half() for name, value in build("torchvision", "resnet10", classes=3).state_dict().items()}
+    network = fit(build("torchvision", "resnet10", classes=3, drawn=False), weights)
+    assert network(torch.zeros(1, 3, 32, 32)).dtype is torch.float32
+
+
 @pytest.mark.parametrize("library", ["torchvision", "timm"])
 def test_an_unknown_architecture_is_refused_by_name(library):
     with pytest.raises(UnusableWeights, match=f"{library} cannot build 'resnet153'"):
