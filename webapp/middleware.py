@@ -186,6 +186,8 @@ def _limit(path: str, *, artifact: bool) -> int:
         return settings.MAX_ARTIFACT_UPLOAD_BYTES + settings.MIB  # leaves room for the other fields
     if path.startswith(settings.BATCH_PATHS):
         return settings.BATCH_UPLOAD_BYTES + settings.MIB
+    if settings.FAQ_IMPORT_PATHS.fullmatch(path):
+        return settings.FAQ_IMPORT_BYTES + settings.MIB
     return settings.MAX_UPLOAD_BYTES if path.startswith(settings.UPLOAD_PATHS) else settings.MAX_BODY_BYTES
 
 

@@ -258,7 +258,7 @@ CELERY_TIMEZONE = "UTC"
 # These run all the time; they get no line in the log each.
 QUIET_TASKS = (
     *("registry.watch", "registry.shadow", "usage.merge", "webhooks.watch"),
-    *("batch.watch", "batch.work", "batch.validate"),
+    *("batch.watch", "batch.work", "batch.validate", "faq.watch_imports"),
 )
 CELERY_WORKER_BEAT = env_bool("WORKER_BEAT", default=False)  # ours: this worker sends what the schedule below says
 CELERY_BEAT_SCHEDULER = "webapp.liveness:NotingScheduler"
@@ -280,6 +280,12 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "webhooks.prune": {"task": "webhooks.prune", "schedule": crontab(minute="27"), "options": {"expires": 3600}},
     "batch.watch": {"task": "batch.watch", "schedule": 2.0, "options": {"expires": 10}},
     "audit.prune": {"task": "audit.prune", "schedule": crontab(minute="42"), "options": {"expires": 3600}},
+    "faq.watch_imports": {"task": "faq.watch_imports", "schedule": 10.0, "options": {"expires": 20}},
+    "faq.forget_imports": {
+        "task": "faq.forget_imports",
+        "schedule": crontab(minute="52"),
+        "options": {"expires": 3600},
+    },
     "batch.retain": {"task": "batch.retain", "schedule": crontab(minute="37"), "options": {"expires": 3600}},
 }
 
@@ -530,6 +536,9 @@ MAX_ARTIFACT_UPLOAD_BYTES = 1_000_000_000  # a version as a zip, or an evaluatio
 MAX_ARTIFACT_BYTES = 4_000_000_000  # the same, unpacked
 ARTIFACT_UPLOAD_PATHS = re.compile(r"/admin/models/[^/]+/(upload|evaluation-set)")
 BATCH_UPLOAD_BYTES = env_int("BATCH_UPLOAD_BYTES", 6_000_000_000)  # of one batch, straight to the disk
+FAQ_IMPORT_BYTES = env_int("FAQ_IMPORT_BYTES", 200_000_000)  # of one file of entries
+FAQ_IMPORT_LINES = env_int("FAQ_IMPORT_LINES", 200_000)  # of one
+FAQ_IMPORT_PATHS = re.compile(r"/faq/[^/]+/imports/")
 BATCH_PATHS = ("/batches/", "/api/v1/batches")
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 100

@@ -265,6 +265,44 @@ def replace_all(collection: Collection, wanted: Mapping[str, tuple[Content, str]
     _make(collection, {name: each for name, each in wanted.items() if name not in before}, Revision.Kind.IMPORTED, by)
 
 
+@transaction.atomic
+def write_imported(
+    collection: Collection,
+    new: Mapping[str, tuple[Content, str]],
+    changed: Mapping[str, tuple[Content, str, int]],
+    *,
+    by: User | None,
+    act: int | None,
+) -> None:
+    """Makes and changes these entries, some hundred at once, as part of an import.
+
+    new: by id, what an entry says and the id of its answer; changed: the same, and the version that was looked at.
+    Raises Conflict, which names the entry, for one that is not as it was looked at.
+    """
+    if new:
+        taken = Entry.objects.filter(collection=collection, external_id__in=new).values_list("external_id", flat=True)
+        if there := taken.first():
+            raise Conflict(f"Somebody has made the entry {there!r} meanwhile.")
+        _make(collection, new, Revision.Kind.IMPORTED, by, act)
+    if changed:
+        found = Entry.objects.select_for_update(of=("self",)).filter(collection=collection, external_id__in=changed)
+        entries = list(found.order_by("pk").prefetch_related("phrasings"))
+        require_versions({name: version for name, (_, _, version) in changed.items()}, entries)
+        for entry in entries:
+            entry.answer_id = changed[entry.external_id][1]
+        _write(entries, [changed[entry.external_id][0] for entry in entries], Revision.Kind.IMPORTED, by, act)
+
+
+def require_versions(seen: Mapping[str, int], entries: Iterable[Entry]) -> None:
+    """Raises Conflict, which names the entry, where one is at another version than was seen, or is not there."""
+    now = {entry.external_id: entry.version for entry in entries}
+    for name, version in seen.items():
+        if name not in now:
+            raise Conflict(f"Somebody has deleted the entry {name!r} meanwhile.")
+        if now[name] != version:
+            raise Conflict(f"Somebody has changed the entry {name!r} meanwhile.")
+
+
 def _cut(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
     for first in range(0, len(entries), PORTION):
         yield entries[first : first + PORTION]
@@ -274,11 +312,15 @@ def _cut(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
 
 
 def _make(
-    collection: Collection, wanted: Mapping[str, tuple[Content, str]], kind: Revision.Kind, by: User | None
+    collection: Collection,
+    wanted: Mapping[str, tuple[Content, str]],
+    kind: Revision.Kind,
+    by: User | None,
+    act: int | None = None,
 ) -> list[Entry]:
     """New entries. One that was deleted goes on with its numbers when it comes back."""
     known = Revision.objects.filter(collection=collection)
-    if len(wanted) == 1:
+    if len(wanted) <= PORTION:
         known = known.filter(external_id__in=wanted)
     last = dict(known.order_by().values_list("external_id").annotate(Max("version")))
     now = timezone.now()
@@ -301,11 +343,17 @@ def _make(
     Phrasing.objects.bulk_create(
         each for entry, content in zip(made, contents, strict=True) for each in _phrasings(entry, content)
     )
-    _note(made, contents, kind, by)
+    _note(made, contents, kind, by, act)
     return made
 
 
-def _write(entries: Sequence[Entry], contents: Sequence[Content], kind: Revision.Kind, by: User | None) -> None:
+def _write(
+    entries: Sequence[Entry],
+    contents: Sequence[Content],
+    kind: Revision.Kind,
+    by: User | None,
+    act: int | None = None,
+) -> None:
     """Has each entry, as it is now, say the content beside it."""
     now = timezone.now()
     other_phrasings = []
@@ -321,7 +369,7 @@ def _write(entries: Sequence[Entry], contents: Sequence[Content], kind: Revision
         Phrasing.objects.bulk_create(each for entry, content in other_phrasings for each in _phrasings(entry, content))
         for entry, _ in other_phrasings:
             getattr(entry, "_prefetched_objects_cache", {}).pop("phrasings", None)
-    _note(entries, contents, kind, by)
+    _note(entries, contents, kind, by, act)
 
 
 def _delete(entries: Sequence[Entry], by: User | None) -> int:
@@ -340,8 +388,14 @@ def _phrasings(entry: Entry, content: Content) -> list[Phrasing]:
     ]
 
 
-def _note(entries: Sequence[Entry], contents: Sequence[Content], kind: Revision.Kind, by: User | None) -> None:
-    """Appends the versions to the history."""
+def _note(
+    entries: Sequence[Entry],
+    contents: Sequence[Content],
+    kind: Revision.Kind,
+    by: User | None,
+    act: int | None = None,
+) -> None:
+    """Appends the versions to the history. act: the import that they are part of."""
     now = timezone.now()
     Revision.objects.bulk_create(
         Revision(
@@ -353,6 +407,7 @@ def _note(entries: Sequence[Entry], contents: Sequence[Content], kind: Revision.
             actor=by.email if by else "",
             actor_id=by.pk if by else None,
             content={**content.as_json(), "answer_id": entry.answer_id},
+            act=act,
         )
         for entry, content in zip(entries, contents, strict=True)
     )

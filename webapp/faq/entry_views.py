@@ -31,7 +31,7 @@ from webapp.partials import render_page
 SHOWN = 12  # entries that a question about many of them names
 
 
-def for_editors(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponseBase]:
+def for_editors(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
     """Hands the view the collection of that slug, where the person may change its entries.
 
     Whoever may by a right of theirs, and not as one of its editors, has passed what the admin asks for at its door.
@@ -237,16 +237,22 @@ def _counted(count: int) -> str:
 @require_safe
 @for_editors
 def history(request: HttpRequest, collection: Collection) -> HttpResponse:
-    """What happened to the entries, newest first; with `entry`, an id, to that one."""
+    """What happened to the entries, newest first; with `entry`, an id, to that one; with `import`, a number, by it."""
     external_id = request.GET.get("entry", "").replace("\0", "")
-    page = queries.history_of(collection, external_id=external_id, cursor=request.GET.get("before"))
+    number = request.GET.get("import", "")
+    act = queries.import_of(collection, int(number)) if number.isascii() and number.isdecimal() else None
+    page = queries.history_of(collection, external_id=external_id, act=act, cursor=request.GET.get("before"))
+    behind = {} if act or external_id else queries.imports_behind(page.items)
+    asked = {"entry": external_id} if external_id else {"import": act.pk} if act else {}
     context: dict[str, Any] = {
         "collection": collection,
         "revisions": page.items,
+        "rows": [(revision, behind.get(revision.act or 0)) for revision in page.items],
+        "act": act,
         "next_cursor": page.next_cursor,
         "external_id": external_id,
         "entry": Entry.objects.filter(collection=collection, external_id=external_id).first() if external_id else None,
-        "query": f"{urlencode({'entry': external_id})}&" if external_id else "",
+        "query": f"{urlencode(asked)}&" if asked else "",
     }
     return render(request, "faq/entries/history.html", context)
 

@@ -1,5 +1,6 @@
 """Collections of answered questions: what the FAQ models are trained on, and what a match shows."""
 
+import uuid
 from typing import ClassVar
 
 from django.conf import settings
@@ -148,11 +149,14 @@ class Revision(models.Model):
     actor = models.CharField(max_length=254, blank=True)  # e-mail address; empty: a command
     actor_id = models.BigIntegerField(null=True, blank=True)
     content = models.JSONField()  # editing.Content, and the answer's id
+    act = models.BigIntegerField(null=True, blank=True)  # the Import that made it, one act with others
 
     class Meta:
         ordering: ClassVar[list[str]] = ["-at", "-pk"]
         indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["collection", "-at", "-id"], name="faq_history_newest_first"),
+            # What one import has done.
+            models.Index(fields=["act", "-at", "-id"], condition=~models.Q(act=None), name="faq_history_of_an_import"),
         ]
         constraints: ClassVar[list[models.BaseConstraint]] = [
             # Two changes at once cannot both make the same version; also the index behind the history of an entry.
@@ -163,3 +167,78 @@ class Revision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.external_id}, version {self.version}"
+
+
+class Import(models.Model):
+    """A file of entries: looked over line by line before anything is written, then imported as one act, or not at all.
+
+    Its person is kept as plain values, so that it outlives them.
+    """
+
+    class State(models.TextChoices):
+        CHECKING = "checking", "Being looked over"
+        READY = "ready", "Waiting for your word"
+        IMPORTING = "importing", "Being imported"
+        DONE = "done", "Imported"
+        FAILED = "failed", "Failed"
+
+    class Mode(models.TextChoices):
+        ALL = "all", "All or nothing"
+        GOOD = "good", "Good rows only"
+
+    collection = models.ForeignKey(Collection, models.CASCADE, related_name="imports")
+    name = models.CharField(max_length=200)  # of the file
+    size = models.PositiveBigIntegerField(default=0)  # of it, in bytes
+    reading = models.JSONField(default=dict)  # imports.reading.Reading
+    new_state = models.CharField(max_length=5, choices=Entry.State, default=Entry.State.LIVE)
+    state = models.CharField(max_length=9, choices=State, default=State.CHECKING)
+    mode = models.CharField(max_length=4, choices=Mode, blank=True)
+    folder = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)  # imports.files
+    checked = models.UUIDField(null=True, blank=True)  # the check whose lines count
+    new = models.PositiveIntegerField(default=0)
+    changed = models.PositiveIntegerField(default=0)
+    unchanged = models.PositiveIntegerField(default=0)
+    refused = models.PositiveIntegerField(default=0)
+    reason = models.TextField(blank=True)  # why it failed, or is to be looked over again
+    actor = models.CharField(max_length=254, blank=True)  # e-mail address; empty: a command
+    actor_id = models.BigIntegerField(null=True, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    first_revision = models.BigIntegerField(null=True, blank=True)  # of those that it made; it stands for all in lists
+    # The worker that has it, since when nobody has heard of it, and how many have ended over it.
+    token = models.UUIDField(null=True, blank=True)
+    heartbeat_at = models.DateTimeField(null=True, blank=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+
+    OPEN: ClassVar[tuple[str, ...]] = (State.CHECKING, State.IMPORTING)  # a worker is at it, or should be
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["-created_at", "-pk"]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["collection", "-created_at", "-id"], name="faq_imports_newest_first"),
+            # What is left undone.
+            models.Index(
+                fields=["state"], condition=models.Q(state__in=["checking", "importing"]), name="faq_imports_at_work"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in self.OPEN
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Lines by what would become, or became, of them."""
+        return {"new": self.new, "changed": self.changed, "unchanged": self.unchanged, "refused": self.refused}
+
+    @property
+    def lines(self) -> int:
+        return sum(self.counts.values())
+
+    @property
+    def writes(self) -> int:
+        """Entries that it makes or changes."""
+        return self.new + self.changed

@@ -10,7 +10,7 @@ from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Value
 
 from webapp.accounts.models import User
 from webapp.errors import NotFound
-from webapp.faq.models import Collection, Entry, Phrasing, Revision
+from webapp.faq.models import Collection, Entry, Import, Phrasing, Revision
 from webapp.faq.tags import HasTag
 from webapp.paging import Page, page_of
 from webapp.registry.models import Version
@@ -143,12 +143,39 @@ def entry_of(collection: Collection, pk: int) -> Entry:
     return found
 
 
-def history_of(collection: Collection, *, external_id: str = "", cursor: str | None = None) -> Page[Revision]:
-    """What happened to the entries, or to one of them, newest first. Raises InvalidInput for a foreign cursor."""
+def history_of(
+    collection: Collection, *, external_id: str = "", act: Import | None = None, cursor: str | None = None
+) -> Page[Revision]:
+    """What happened to the entries, to one of them, or by one import, newest first. Among all, an import stands as one:
+    by the first version that it made. Raises InvalidInput for a foreign cursor.
+    """
     found = Revision.objects.filter(collection=collection)
     if external_id:
         found = found.filter(external_id=external_id)
+    if act:
+        found = found.filter(act=act.pk)
+    elif not external_id:
+        firsts = Import.objects.filter(collection=collection).exclude(first_revision=None).values("first_revision")
+        found = found.filter(Q(act=None) | Q(pk__in=firsts))
     return page_of(found, cursor=cursor, limit=ON_A_PAGE, by=("at", "pk"))
+
+
+def imports_behind(revisions: Iterable[Revision]) -> dict[int, Import]:
+    """The imports that made these versions, by what the versions call them."""
+    return Import.objects.in_bulk({revision.act for revision in revisions if revision.act})
+
+
+def imports_of(collection: Collection, *, cursor: str | None = None) -> Page[Import]:
+    """The imports into the collection, newest first. Raises InvalidInput for a foreign cursor."""
+    return page_of(Import.objects.filter(collection=collection), cursor=cursor)
+
+
+def import_of(collection: Collection, pk: int) -> Import:
+    """Raises NotFound."""
+    found = Import.objects.filter(collection=collection, pk=pk).first()
+    if found is None:
+        raise NotFound("There is no such import. What is not confirmed within a day is discarded.")
+    return found
 
 
 def revision_of(collection: Collection, pk: int) -> Revision:
