@@ -5,6 +5,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
+
+from scoring_service.contract import studied
 
 BINS = 10
 ACCURACY_AT = (1, 3, 5, 10)
@@ -26,6 +29,21 @@ class Outcome:
     @property
     def answerable(self) -> npt.NDArray[np.bool_]:
         return self.rank > 0
+
+
+@studied
+class Asked(Struct, frozen=True, kw_only=True):
+    """A question asked of a matcher that did not know it.
+
+    expected: the id of the entry that answers it, None: there is none. hidden: that entry was left out, so that none
+    should be found. first: the id of the entry that was most probable, with its probability (0 to 1).
+    """
+
+    question: str
+    expected: str | None
+    hidden: bool = False
+    first: str
+    probability: float
 
 
 def metrics_of(outcome: Outcome) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 from scoring_service.faq.sparse import Cells, Floats, Ints, row_totals
 
 TOPICS = 50
+MOST_TEXTS = 50_000  # that topics are found in; of more, some by lot, which show the same
 _ROUNDS = 3  # of the randomised decomposition
 
 
@@ -36,7 +37,11 @@ class Latent:
         if size < 2:
             return None
         row_of = np.where(shared, np.cumsum(shared) - 1, shared.sum()).astype(np.int32)
-        kept = vectors.tocsc()[:, np.flatnonzero(shared)].tocsr()
+        some = vectors
+        if vectors.shape[0] > MOST_TEXTS:
+            chosen = np.random.default_rng(seed).choice(vectors.shape[0], MOST_TEXTS, replace=False)
+            some = vectors[np.sort(chosen)]
+        kept = some.tocsc()[:, np.flatnonzero(shared)].tocsr()
         found = TruncatedSVD(size, n_iter=_ROUNDS, random_state=seed).fit(kept).components_.T
         topics = np.vstack([found, np.zeros((1, size))]).astype(np.float32)
         places = _unit(_projected(vectors, row_of, topics))

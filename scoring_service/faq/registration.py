@@ -15,7 +15,7 @@ from scoring_service import store
 from scoring_service.contract import EvaluationQuestion, Manifest, TrainingData
 from scoring_service.faq import text, training
 from scoring_service.faq.entries import Collection, lines_of
-from scoring_service.faq.evaluation import Outcome, metrics_of
+from scoring_service.faq.evaluation import Asked, Outcome, metrics_of
 from scoring_service.faq.files import StoredEntry
 from scoring_service.faq.matcher import Matcher
 from scoring_service.faq.training import Progress
@@ -25,6 +25,8 @@ _TIMED_QUESTIONS = 200
 _SMOKE_QUESTIONS = 3
 SNAPSHOT = "training.jsonl"  # what a version was trained on, as train-faq takes it
 EVALUATION = "evaluation.jsonl"
+ASKED = "asked.jsonl"  # questions that the matcher did not know, and what it made of them: to choose a threshold by
+_MOST_ASKED = 2_000  # test phrasings among them; of more, some spread evenly over all
 
 
 def register(
@@ -52,12 +54,14 @@ def register(
     matcher = Matcher(entries, trained.index, trained.reranker)
     progress("measuring")
     metrics = _measured(matcher, collection, trained.outcome)
+    asked = [*trained.asked, *_tested(matcher, collection)]
 
     def build(scratch: Path) -> dict[str, Any]:
         matcher.save(scratch)
         memory = memory_for(scratch)
         snapshot = lines_of(collection)
         (scratch / SNAPSHOT).write_bytes(snapshot)
+        (scratch / ASKED).write_bytes(msgspec.json.Encoder().encode_lines(asked))
         return {
             "kind": "faq",
             "runtime": "faq",
@@ -120,6 +124,27 @@ def outcome_of(matcher: Matcher, questions: Sequence[tuple[str, str | None]]) ->
             ranks.append(0 if place is None else int(place[0]) + 1)
             probabilities.append(float(matches.probabilities[0]))
     return Outcome(np.array(ranks, dtype=np.int64), np.array(probabilities))
+
+
+def _tested(matcher: Matcher, collection: Collection) -> list[Asked]:
+    """The test phrasings, one by one."""
+    questions = [(each, entry.id) for entry in collection.entries for each in entry.test_phrasings]
+    step = max(1.0, len(questions) / _MOST_ASKED)
+    chosen = [questions[int(place * step)] for place in range(min(len(questions), _MOST_ASKED))]
+    asked = []
+    for start in range(0, len(chosen), BATCH):
+        batch = chosen[start : start + BATCH]
+        found = matcher.match([text.words(question) for question, _ in batch], [1] * len(batch))
+        asked += [
+            Asked(
+                question=question,
+                expected=identity,
+                first=matcher.entries[int(matches.entries[0])].id,
+                probability=round(float(matches.probabilities[0]), 4),
+            )
+            for (question, identity), matches in zip(batch, found, strict=True)
+        ]
+    return asked
 
 
 def milliseconds(matcher: Matcher, questions: Sequence[str], batch: int) -> float:

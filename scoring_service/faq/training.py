@@ -3,7 +3,7 @@
 The re-ranker learns from questions that the index does not know. In each of five rounds a fifth of the phrasings is
 held out, and a fifth of the entries is hidden altogether, so that their phrasings are questions without an answer. Each
 round builds its index anew from what is left: the words that only a held-out question has are unknown to it, as those
-of a new question will be.
+of a new question will be. A large collection has questions enough in two rounds.
 """
 
 import os
@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from scoring_service.faq import text
 from scoring_service.faq.entries import Collection, Entry
-from scoring_service.faq.evaluation import Outcome, best_threshold
+from scoring_service.faq.evaluation import Asked, Outcome, best_threshold
 from scoring_service.faq.features import candidates_of
 from scoring_service.faq.index import EntryWords, Index
 from scoring_service.faq.reranker import Logistic, Reranker, Trees, fit_logistic
@@ -27,6 +27,7 @@ from scoring_service.faq.sparse import Doubles, Floats
 from scoring_service.faq.vocabulary import Words
 
 FOLDS = 5
+LARGE = 20_000  # entries, from which on two rounds hold out as many questions as five would
 BATCH = 128
 
 # What questions without an answer weigh of all questions: in learning, where more of them tell them apart better; in
@@ -51,11 +52,16 @@ Progress = Callable[[str], None]
 class HeldOut:
     """n questions as an index saw them that did not know them.
 
+    texts: the questions as written. source: number of the entry each was taken from, also where that was hidden; -1 for
+    a question that none answers, (n,). candidates: numbers of the entries found, (n, k).
     fold: round, (n,); target: place of the right entry among the candidates, -1 when it is not there, (n,).
     rank: its place in the order before re-ranking, from 1, and 0 for a question without an answer, (n,).
     features: (n, k, columns), rounds with fewer candidates filled up with rows of NaN.
     """
 
+    texts: Sequence[str]
+    source: npt.NDArray[np.int64]
+    candidates: npt.NDArray[np.int64]
     fold: npt.NDArray[np.int64]
     target: npt.NDArray[np.int64]
     rank: npt.NDArray[np.int64]
@@ -69,12 +75,13 @@ class HeldOut:
 @dataclass(frozen=True, eq=False)
 class Trained:
     """outcome: of the held-out questions, each scored by a re-ranker that did not learn from it; None when there are
-    too few to learn from."""
+    too few to learn from. asked: the same questions one by one."""
 
     index: Index
     reranker: Reranker
     threshold: float
     outcome: Outcome | None
+    asked: Sequence[Asked]
 
 
 def train(collection: Collection, *, seed: int, progress: Progress = lambda _: None) -> Trained:
@@ -89,45 +96,74 @@ def train(collection: Collection, *, seed: int, progress: Progress = lambda _: N
 def _train(collection: Collection, *, seed: int, progress: Progress) -> Trained:
     entries = [_Prepared.of(entry) for entry in collection.entries]
     progress(f"{len(entries)} entries with {sum(len(entry.phrasings) for entry in entries)} phrasings")
-    unanswerable = [text.words(each) for each in collection.unanswerable]
+    unanswerable = [_Question(each, text.words(each)) for each in collection.unanswerable]
     held_out = hold_out(entries, unanswerable, seed=seed, progress=progress)
     reranker = Reranker(general_logistic(), None)
     outcome = None
+    asked: Sequence[Asked] = ()
     threshold = DEFAULT_THRESHOLD
     if held_out is not None:
         progress(f"learning to rank from {len(held_out.fold)} held-out questions")
-        reranker, outcome = fit(held_out, seed=seed)
+        reranker, outcome, first = fit(held_out, seed=seed)
+        asked = _one_by_one(held_out, outcome, first, [entry.id for entry in collection.entries])
         weight = _weights(held_out.answerable, UNANSWERABLE_THRESHOLD)
         threshold = best_threshold(outcome, weight) or DEFAULT_THRESHOLD
     progress("building the index of all entries")
     index = Index.build([entry.with_phrasings(entry.phrasings) for entry in entries], seed=seed)
-    return Trained(index, reranker, round(threshold, 3), outcome)
+    return Trained(index, reranker, round(threshold, 3), outcome, asked)
+
+
+def _one_by_one(held_out: HeldOut, outcome: Outcome, first: npt.NDArray[np.int64], names: Sequence[str]) -> list[Asked]:
+    """first: place of the best candidate of each question, (n,); names: ids of the entries by their number."""
+    best = held_out.candidates[np.arange(len(first)), first].tolist()
+    rows = zip(held_out.texts, held_out.source.tolist(), held_out.answerable.tolist(), strict=True)
+    return [
+        Asked(
+            question=question,
+            expected=None if source < 0 else names[source],
+            hidden=source >= 0 and not answerable,
+            first=names[number],
+            probability=round(float(probability), 4),
+        )
+        for (question, source, answerable), number, probability in zip(
+            rows, best, outcome.probability.tolist(), strict=True
+        )
+    ]
+
+
+@dataclass(frozen=True)
+class _Question:
+    """A question as written, and as words."""
+
+    written: str
+    words: Words
 
 
 @dataclass(frozen=True)
 class _Prepared:
     """An entry as words."""
 
-    question: Words
-    phrasings: Sequence[Words]
+    question: _Question
+    phrasings: Sequence[_Question]
     tags: Words
     answer: Words
 
     @classmethod
     def of(cls, entry: Entry) -> "_Prepared":
         return cls(
-            text.words(entry.question),
-            [text.words(each) for each in entry.phrasings],
+            _Question(entry.question, text.words(entry.question)),
+            [_Question(each, text.words(each)) for each in entry.phrasings],
             list(chain.from_iterable(text.words(tag) for tag in entry.tags)),
             text.words(entry.answer, keep_code=True),
         )
 
-    def with_phrasings(self, phrasings: Sequence[Words]) -> EntryWords:
-        return EntryWords([self.question, *phrasings], [*self.answer, *self.tags])
+    def with_phrasings(self, phrasings: Sequence[_Question]) -> EntryWords:
+        texts = [each.words for each in (self.question, *phrasings)]
+        return EntryWords(texts, [*self.answer, *self.tags])
 
 
 def hold_out(
-    entries: Sequence[_Prepared], unanswerable: Sequence[Words], *, seed: int, progress: Progress
+    entries: Sequence[_Prepared], unanswerable: Sequence[_Question], *, seed: int, progress: Progress
 ) -> HeldOut | None:
     """The held-out questions of all rounds; None when there are too few for anything to be learnt."""
     random = np.random.default_rng(seed)
@@ -135,18 +171,21 @@ def hold_out(
     phrasings = sum(len(entry.phrasings) for entry in entries)
     if size < FOLDS or phrasings < _LEAST_QUESTIONS:
         return None
-    kept = min(1.0, _MOST_QUESTIONS / phrasings)
+    rounds_count = FOLDS if size < LARGE else 2
+    kept = min(1.0, _MOST_QUESTIONS * FOLDS / (phrasings * rounds_count))
     hidden_in = random.permutation(size) % FOLDS
     # A question of an entry with phrasings is never held out: people's questions look like phrasings.
     fold_of = [(random.permutation(max(len(entry.phrasings), FOLDS)) % FOLDS) for entry in entries]
     bare_share = _BARE_SHARE if any(not entry.phrasings for entry in entries) else 0.0
     rounds = []
-    for fold in range(FOLDS):
-        progress(f"round {fold + 1} of {FOLDS}: holding out questions")
+    for fold in range(rounds_count):
+        progress(f"round {fold + 1} of {rounds_count}: holding out questions")
         bare = random.random(size) < bare_share
         visible: list[EntryWords] = []
-        questions: list[Words] = []
+        numbers: list[int] = []  # of the visible entries
+        questions: list[_Question] = []
         answers: list[int] = []
+        sources: list[int] = []
         for number, entry in enumerate(entries):
             held = fold_of[number][: len(entry.phrasings)] == fold
             asked = [each for each, out in zip(entry.phrasings, held, strict=True) if out and random.random() < kept]
@@ -155,20 +194,27 @@ def hold_out(
                 asked = [entry.question]
             questions += asked
             answers += [-1 if hidden else len(visible)] * len(asked)
+            sources += [number] * len(asked)
             if not hidden:
+                numbers.append(number)
                 known = [each for each, out in zip(entry.phrasings, held, strict=True) if not out]
                 visible.append(entry.with_phrasings([] if bare[number] else known))
-        for each in unanswerable[fold::FOLDS]:
+        for each in unanswerable[fold::rounds_count]:
             questions.append(each)
             answers.append(-1)
+            sources.append(-1)
         if questions:
-            rounds.append(_seen_by(Index.build(visible, seed=seed), questions, np.array(answers), fold))
+            index = Index.build(visible, seed=seed)
+            come_from = {"sources": np.array(sources), "numbers": np.array(numbers)}
+            rounds.append(_seen_by(index, questions, np.array(answers), **come_from, fold=fold))
     together = _concatenated(rounds)
     return together if together.answerable.sum() >= _LEAST_QUESTIONS else None
 
 
-def fit(held_out: HeldOut, *, seed: int) -> tuple[Reranker, Outcome]:
-    """A re-ranker of the held-out questions, and what they look like to re-rankers that did not learn from them."""
+def fit(held_out: HeldOut, *, seed: int) -> tuple[Reranker, Outcome, npt.NDArray[np.int64]]:
+    """A re-ranker of the held-out questions, what they look like to re-rankers that did not learn from them, and the
+    place of the candidate that these put first, (n,).
+    """
     folds = np.unique(held_out.fold)
     learnt_from = [np.ones(len(held_out.fold), dtype=bool), *(held_out.fold != fold for fold in folds)]
     # Each learns on one core; together they use those there are.
@@ -191,7 +237,7 @@ def fit(held_out: HeldOut, *, seed: int) -> tuple[Reranker, Outcome]:
     rows = np.arange(len(first))
     inside_rank = 1 + (log_odds > log_odds[rows, held_out.target][:, None]).sum(axis=1)
     rank = np.where(held_out.target >= 0, inside_rank, held_out.rank)
-    return reranker, Outcome(rank, reranker.calibrated(best))
+    return reranker, Outcome(rank, reranker.calibrated(best)), first
 
 
 def general_logistic() -> Logistic:
@@ -200,17 +246,31 @@ def general_logistic() -> Logistic:
     return Logistic.from_json(msgspec.json.decode(content))
 
 
-def _seen_by(index: Index, questions: Sequence[Words], answers: npt.NDArray[np.int64], fold: int) -> HeldOut:
+def _seen_by(
+    index: Index,
+    questions: Sequence[_Question],
+    answers: npt.NDArray[np.int64],
+    *,
+    sources: npt.NDArray[np.int64],
+    numbers: npt.NDArray[np.int64],
+    fold: int,
+) -> HeldOut:
+    """answers: the right entry of each question by its number in the index, -1 for none; sources: as HeldOut has it;
+    numbers: of the index's entries in the collection.
+    """
     parts = []
     for start in range(0, len(questions), BATCH):
-        answer = answers[start : start + BATCH]
-        found = candidates_of(index, questions[start : start + BATCH])
+        some = questions[start : start + BATCH]
+        answer, source = answers[start : start + BATCH], sources[start : start + BATCH]
+        found = candidates_of(index, [each.words for each in some])
         is_right = found.entries == answer[:, None]
         target = np.where(is_right.any(axis=1), is_right.argmax(axis=1), -1)
         fused = np.stack([found.fused(row) for row in range(len(answer))])
         own = fused[np.arange(len(answer)), answer][:, None]
         rank = np.where(answer >= 0, 1 + (fused > own).sum(axis=1), 0)
-        parts.append(HeldOut(np.full(len(answer), fold), target, rank, found.features))
+        texts = [each.written for each in some]
+        folds = np.full(len(answer), fold)
+        parts.append(HeldOut(texts, source, numbers[found.entries], folds, target, rank, found.features))
     return _concatenated(parts)
 
 
@@ -220,7 +280,13 @@ def _concatenated(parts: Sequence[HeldOut]) -> HeldOut:
         np.pad(part.features, ((0, 0), (0, most - part.features.shape[1]), (0, 0)), constant_values=np.nan)
         for part in parts
     ]
+    candidates = [
+        np.pad(part.candidates, ((0, 0), (0, most - part.candidates.shape[1])), constant_values=-1) for part in parts
+    ]
     return HeldOut(
+        list(chain.from_iterable(part.texts for part in parts)),
+        np.concatenate([part.source for part in parts]),
+        np.concatenate(candidates),
         np.concatenate([part.fold for part in parts]),
         np.concatenate([part.target for part in parts]),
         np.concatenate([part.rank for part in parts]),

@@ -11,12 +11,13 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from scoring_service.faq import text
-from scoring_service.faq.sparse import Cells, Doubles, Floats, Integers, Ints, Numbers, binned, first_of_each
+from scoring_service.faq.sparse import Cells, Doubles, Floats, Integers, Ints, Numbers, binned, first_of_each, ranges
 from scoring_service.faq.spelling import Spelling
 
 Words = Sequence[str]
 
 _CACHED_WORDS = 100_000  # words whose character runs are remembered: some 50 MB at the most
+_TEXTS_AT_ONCE = 20_000  # whose runs are counted together: some 100 MB
 _LONG = 3  # characters; shorter runs are in too many texts to search by
 _NOTHING = np.zeros(0, dtype=np.int32)
 
@@ -63,12 +64,10 @@ class Vocabulary:
     def of(cls, texts: Sequence[Words]) -> "Vocabulary":
         """The vocabulary of texts given as words (see `text.words`)."""
         words: dict[str, int] = {}
-        grams: dict[str, int] = {}
         word_df: list[int] = []
-        gram_df: list[int] = []
         for each in texts:
             _count(dict.fromkeys(word_grams(each)), words, word_df)
-            _count(dict.fromkeys(chain.from_iterable(map(text.character_grams, each))), grams, gram_df)
+        grams, gram_df = _counted_runs(texts)
         return cls(words, grams, _idf(word_df, len(texts)), _idf(gram_df, len(texts)), len(texts))
 
     def encode(self, questions: Sequence[Words]) -> Encoded:
@@ -202,7 +201,32 @@ def _count(terms: Iterable[str], numbers: dict[str, int], counts: list[int]) -> 
             counts[number] += 1
 
 
-def _idf(counts: list[int], texts: int) -> Floats:
+def _counted_runs(texts: Sequence[Words]) -> tuple[dict[str, int], Numbers]:
+    """Each run of characters numbered in the order in which the texts bring it, and how many of them hold it.
+
+    Words come again and again, so their runs are looked up once a word.
+    """
+    grams: dict[str, int] = {}
+    number_of = {word: number for number, word in enumerate(dict.fromkeys(chain.from_iterable(texts)))}
+    runs = [
+        [grams.setdefault(gram, len(grams)) for gram in dict.fromkeys(text.character_grams(word))] for word in number_of
+    ]
+    counts = np.array([len(each) for each in runs], dtype=np.int64)
+    starts = np.cumsum(counts) - counts
+    flat = np.fromiter(chain.from_iterable(runs), dtype=np.int64, count=int(counts.sum()))
+    holding = np.zeros(len(grams), dtype=np.int64)
+    for first in range(0, len(texts), _TEXTS_AT_ONCE):
+        some = texts[first : first + _TEXTS_AT_ONCE]
+        lengths = np.array([len(each) for each in some], dtype=np.int64)
+        words = np.fromiter((number_of[word] for each in some for word in each), np.int64, count=int(lengths.sum()))
+        owner = np.arange(len(some)).repeat(lengths)
+        keys = owner.repeat(counts[words]) * len(grams) + flat[ranges(starts[words], counts[words])]
+        keys.sort()
+        holding += np.bincount(keys[first_of_each(keys)] % max(len(grams), 1), minlength=len(grams))
+    return grams, holding
+
+
+def _idf(counts: Sequence[int] | Numbers, texts: int) -> Floats:
     return (np.log((1 + texts) / (1 + np.array(counts, dtype=np.float64))) + 1).astype(np.float32)
 
 
