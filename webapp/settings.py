@@ -258,7 +258,7 @@ CELERY_TIMEZONE = "UTC"
 # These run all the time; they get no line in the log each.
 QUIET_TASKS = (
     *("registry.watch", "registry.shadow", "usage.merge", "webhooks.watch"),
-    *("batch.watch", "batch.work", "batch.validate", "faq.watch_imports"),
+    *("batch.watch", "batch.work", "batch.validate", "faq.watch_imports", "faq.follow_publications"),
 )
 CELERY_WORKER_BEAT = env_bool("WORKER_BEAT", default=False)  # ours: this worker sends what the schedule below says
 CELERY_BEAT_SCHEDULER = "webapp.liveness:NotingScheduler"
@@ -279,6 +279,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "webhooks.watch": {"task": "webhooks.watch", "schedule": 5.0, "options": {"expires": 10}},
     "webhooks.prune": {"task": "webhooks.prune", "schedule": crontab(minute="27"), "options": {"expires": 3600}},
     "batch.watch": {"task": "batch.watch", "schedule": 2.0, "options": {"expires": 10}},
+    "faq.follow_publications": {"task": "faq.follow_publications", "schedule": 2.0, "options": {"expires": 10}},
     "audit.prune": {"task": "audit.prune", "schedule": crontab(minute="42"), "options": {"expires": 3600}},
     "faq.watch_imports": {"task": "faq.watch_imports", "schedule": 10.0, "options": {"expires": 20}},
     "faq.forget_imports": {

@@ -36,6 +36,7 @@ RESULT_EXAMPLE = OpenApiExample(
         "version": "1",
         "threshold": 0.4,
         "answered": True,
+        "ambiguous": False,
         "matches": [
             {
                 "id": "js-020",
@@ -62,6 +63,7 @@ COLLECTION = {
     "visibility": "signed-in",
     "is_default": True,
     "model": "faq-javascript",
+    "threshold": None,
     "has_model": True,
     "entries": 112,
 }

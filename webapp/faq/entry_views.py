@@ -165,13 +165,13 @@ def preview(request: HttpRequest, collection: Collection) -> HttpResponse:
 # Many entries ---------------------------------------------------------------------------------------------------------
 
 ASKED = {
-    "publish": "Publish {}?",
+    "publish": "Make {} live?",
     "draft": "Make drafts of {}?",
     "tag": "Give a tag to {}?",
     "delete": "Delete {}?",
 }
 DONE = {
-    "publish": "{} published.",
+    "publish": "{} made live.",
     "draft": "{} made drafts: only editors see them.",
     "tag": "{} tagged.",
     "delete": "{} deleted. The history can bring them back.",

@@ -43,7 +43,7 @@ class EntryForm(forms.Form):
         label="Other ways to ask",
         required=False,
         widget=forms.Textarea(attrs={"rows": 5}),
-        help_text="One a line. The model learns from them when it is trained next.",
+        help_text="One a line. The model learns from them when the collection is published next.",
     )
     test_phrasings = forms.CharField(
         label="Kept for testing",

@@ -10,7 +10,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import get_language_info
 
-from webapp.registry.models import store_name
+from webapp.registry.models import Rollout, Version, store_name
 
 language_tag = RegexValidator(
     r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*\Z", "Write the language as a tag, such as en, de or pt-BR."
@@ -54,6 +54,8 @@ class Collection(models.Model):
         validators=[store_name],
         help_text="The model of the scoring pods that matches it, and nothing else.",
     )
+    # From which probability on an entry is a good match; None: as each version itself says.
+    threshold = models.FloatField(null=True, blank=True, editable=False)
     source_digest = models.CharField(max_length=64, blank=True, editable=False)  # SHA-256 of what was last loaded
     is_default = models.BooleanField(default=False, help_text="Searched when a request names no collection.")
 
@@ -62,6 +64,11 @@ class Collection(models.Model):
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(
                 fields=["is_default"], condition=models.Q(is_default=True), name="one_default_faq_collection"
+            ),
+            # An exact match has 0.99 at least, and is always a good one.
+            models.CheckConstraint(
+                condition=models.Q(threshold=None) | models.Q(threshold__gte=0, threshold__lte=0.98),
+                name="faq_threshold_from_0_to_98_percent",
             ),
         ]
 
@@ -242,3 +249,58 @@ class Import(models.Model):
     def writes(self) -> int:
         """Entries that it makes or changes."""
         return self.new + self.changed
+
+
+class Publication(models.Model):
+    """One way of a collection's entries into service: a model trained on them, checked, and put in place.
+
+    The registry has its version, check and rollout; publishing.py follows them.
+    """
+
+    class State(models.TextChoices):
+        WAITING = "waiting", "Waits for a trainer"
+        TRAINING = "training", "Training"
+        CHECKING = "checking", "Being checked"
+        ASKING = "asking", "Waits for a decision"  # it is worse than what serves, or was measured worse in training
+        PROMOTING = "promoting", "Going into service"
+        DONE = "done", "Published"
+        FAILED = "failed", "Failed"
+        DROPPED = "dropped", "Not published"  # an editor decided so; what served before serves on
+
+    RUNNING = (State.WAITING, State.TRAINING, State.CHECKING, State.ASKING, State.PROMOTING)
+
+    collection = models.ForeignKey(Collection, models.CASCADE, related_name="publications")
+    state = models.CharField(max_length=9, choices=State, default=State.WAITING)
+    started_by = models.CharField(max_length=254, blank=True)  # e-mail address
+    actor_id = models.BigIntegerField(null=True, blank=True)
+    started_at = models.DateTimeField(default=timezone.now)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    entries = models.PositiveIntegerField(default=0)  # live ones that it was trained on
+    snapshot_at = models.DateTimeField(null=True, blank=True)  # when they began to be read
+    changes = models.JSONField(default=dict, blank=True)  # how many were new, changed and removed
+    version = models.ForeignKey(Version, models.SET_NULL, null=True, blank=True, related_name="+")
+    rollout = models.ForeignKey(Rollout, models.SET_NULL, null=True, blank=True, related_name="+")
+    progress = models.FloatField(default=0.0)  # of the training, 0 to 1
+    detail = models.CharField(max_length=300, blank=True)  # what it is doing
+    problem = models.TextField(blank=True)  # why it failed; why it asks, one sentence a line
+    # The trainer says every few seconds that it is at it; when it is silent, another one begins under a new token.
+    heartbeat_at = models.DateTimeField(default=timezone.now)
+    token = models.UUIDField(default=uuid.uuid4)
+    attempts = models.PositiveSmallIntegerField(default=0)
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["-started_at", "-pk"]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(
+                fields=["collection"],
+                condition=models.Q(state__in=["waiting", "training", "checking", "asking", "promoting"]),
+                name="one_faq_publication_at_a_time",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"publication of {self.collection}, {self.started_at:%Y-%m-%d %H:%M}"
+
+    @property
+    def is_running(self) -> bool:
+        return self.state in self.RUNNING

@@ -78,6 +78,9 @@ class MatchResultSerializer(serializers.Serializer[Any]):
     version = serializers.CharField()
     threshold = serializers.FloatField(help_text="Below this probability an entry is no good match.")
     answered = serializers.BooleanField(help_text="Whether any entry reaches the threshold.")
+    ambiguous = serializers.BooleanField(
+        help_text="Whether the first two reach it and are so close that either may be meant: ask which."
+    )
     matches = MatchSerializer(many=True, source="scored", help_text="Most probable first.")
     duration_ms = serializers.FloatField(help_text="Time the site took, with the model's.")
     request_id = serializers.CharField()
@@ -91,6 +94,9 @@ class CollectionSerializer(serializers.Serializer[Any]):
     visibility = serializers.ChoiceField(choices=Collection.Visibility.choices, help_text="Who may ask.")
     is_default = serializers.BooleanField(help_text="Whether it is searched when a request names none.")
     model = serializers.CharField(source="model_name", help_text="The model that matches it.")
+    threshold = serializers.FloatField(
+        allow_null=True, help_text="From which probability on an entry is a good match; null: as each version says."
+    )
     has_model = serializers.BooleanField(help_text="Whether a version of it serves; without, nothing can answer yet.")
     entries = serializers.IntegerField(source="entry_count", help_text="How many live ones it has.")
 

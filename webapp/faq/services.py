@@ -32,6 +32,8 @@ NO_MODEL_YET = (
     "{} has no model yet, so nothing can answer. Somebody who looks after it must train one and put it into service."
 )
 SPARE = 50  # entries that are asked for besides where some of the best are not shown
+CLOSE = 0.1  # a second match so little less probable than the first may as well be what was meant
+EXACT = 0.99  # from which probability on an entry has the question word for word
 KEPT_IN_HISTORY = 3  # matches with their questions; of the others only the ids, for what may be said of them
 
 
@@ -72,6 +74,10 @@ class Match:
         """The words of the question that made the match, without its punctuation; operators ("===") stay."""
         return [word for word in self.terms.question if word.strip(".?!")] if self.terms else []
 
+    def asked_html(self, question: str) -> SafeString:
+        """The question asked, the words that made the match marked."""
+        return marked_html(question, self.matched_on)
+
     @cached_property
     def answer_html(self) -> SafeString:
         return answer_html(self.answer)
@@ -98,6 +104,23 @@ class MatchResult:
     @property
     def less_likely(self) -> list[Match]:
         return [match for match in self.scored if not match.likely]
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether the first two are so close that either may be meant; never where one has the question itself."""
+        return len(self._candidates) > 1
+
+    @property
+    def candidates(self) -> list[Match]:
+        """Those that may be meant, where it is ambiguous; else none."""
+        return self._candidates if self.ambiguous else []
+
+    @cached_property
+    def _candidates(self) -> list[Match]:
+        good = self.matches
+        if not good or good[0].probability >= EXACT:
+            return good[:1]
+        return [match for match in good if good[0].probability - match.probability < CLOSE]
 
     @property
     def judged(self) -> Judged:
@@ -160,7 +183,7 @@ def match(
 
 def _ask_pods(ask: MatchAsk, who: Principal | Visitor, top_k: int) -> FaqAnswer:
     with _saying_what_lacks(ask.collection):
-        return scoring_client().match_faq(
+        answer = scoring_client().match_faq(
             ask.question,
             model=ask.collection.model_name,
             top_k=top_k,
@@ -169,6 +192,8 @@ def _ask_pods(ask: MatchAsk, who: Principal | Visitor, top_k: int) -> FaqAnswer:
             version=ask.version or None,
             routing_key=who.routing_key,
         )
+    threshold = ask.collection.threshold
+    return answer if threshold is None else replace(answer, threshold=threshold)
 
 
 def rank_all(question: str, collection: Collection, *, who: Principal) -> FaqAnswer:

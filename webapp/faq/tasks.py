@@ -1,8 +1,14 @@
 """Work in the background: each of these may be delivered twice, late, or be cut short by the end of its worker."""
 
+from threading import Lock
+
 from celery import shared_task
 
+from webapp.faq import publishing, training
 from webapp.faq.imports import services as imports
+
+# In one trainer: each training takes as much memory as its collection needs.
+_training = Lock()
 
 
 @shared_task(name="faq.work_on_import")
@@ -21,3 +27,21 @@ def watch_imports() -> None:
 def forget_imports() -> None:
     """Every hour: removes what nobody has confirmed, and files that have been kept long enough."""
     imports.forget()
+
+
+@shared_task(name="faq.train")
+def train(publication_id: int, token: str) -> None:
+    """Trains a version, unless this trainer is at another: then it is sent again when that has ended."""
+    if not _training.acquire(blocking=False):
+        return
+    try:
+        training.run(publication_id, token)
+    finally:
+        _training.release()
+    publishing.send_never_begun()
+
+
+@shared_task(name="faq.follow_publications")
+def follow_publications() -> None:
+    """Every two seconds: moves publications on."""
+    publishing.follow_all()

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from webapp.faq import entry_views, views
+from webapp.faq import entry_views, publish_views, threshold_views, views
 from webapp.faq.imports import views as import_views
 
 app_name = "faq"
@@ -18,6 +18,8 @@ urlpatterns = [
     path("<slug:slug>/imports/<int:pk>/start/", import_views.start, name="import-start"),
     path("<slug:slug>/imports/<int:pk>/discard/", import_views.discard, name="import-discard"),
     path("<slug:slug>/export/<slug:form>/", import_views.export, name="export"),
+    path("<slug:slug>/publish/", publish_views.publish, name="publish"),
+    path("<slug:slug>/threshold/", threshold_views.threshold, name="threshold"),
     path("<slug:slug>/history/", entry_views.history, name="history"),
     path("<slug:slug>/history/<int:pk>/", entry_views.revision, name="revision"),
     path("<slug:slug>/history/<int:pk>/restore/", entry_views.restore, name="revision-restore"),

@@ -63,7 +63,7 @@ export function mount(page) {
   });
 
   page.addEventListener("keydown", (event) => {
-    const summaries = [...results.querySelectorAll(".match summary")];
+    const summaries = [...results.querySelectorAll("summary")].filter((each) => each.checkVisibility());
     const index = summaries.indexOf(event.target);
     const inField = event.target === field;
     if (!(index >= 0 || (inField && event.key === "ArrowDown")) || !summaries.length) return;

@@ -200,6 +200,7 @@ def test_a_collection_whose_model_serves_does_not_say_that_it_has_none(owner_cli
         "visibility": "signed-in",
         "is_default": True,
         "model": "faq-javascript",
+        "threshold": None,
         "has_model": True,
         "entries": 2,
     }

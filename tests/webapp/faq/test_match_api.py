@@ -36,6 +36,7 @@ def test_the_best_entries_come_first_with_their_answers(ask):
         "version": "1",
         "threshold": 0.5,
         "answered": True,
+        "ambiguous": False,
         "matches": [
             {
                 "id": "js-1",

@@ -1,5 +1,6 @@
 """The search page, whole and in part."""
 
+import re
 from datetime import timedelta
 
 import httpx2 as httpx
@@ -62,17 +63,17 @@ def test_a_question_in_the_address_is_answered_in_the_page(search):
 @pytest.mark.parametrize(
     ("matched", "line"),
     [
-        (["copy", "??"], "Matched on: copy</p>"),
-        (["...", "==", "==="], "Matched on: ==, ===</p>"),
+        (["copy", "??"], "how to <mark>copy</mark> === ??</span>”"),
+        (["...", "==", "==="], "how to copy <mark>===</mark> ??</span>”"),
         (["!?"], None),
     ],
 )
-def test_a_match_names_the_words_it_was_made_on_and_no_punctuation(search, pods, matched, line):
+def test_a_match_marks_the_words_of_the_question_it_was_made_on_and_no_punctuation(search, pods, matched, line):
     pods.faq = [("js-1", "js-1-a", 0.912, {"question": matched, "entry": []})]
-    page = search("how to copy ??").text
+    page = search("how to copy === ??").text
     assert "Answer <strong>1</strong>" in page
     assert (line or "") in page
-    assert ("Matched on" in page) == bool(line)
+    assert ("Why: you asked" in page) == bool(line)
 
 
 def test_a_question_sent_by_the_form_gets_an_address_to_share(owner_client, pods):
@@ -100,6 +101,18 @@ def test_no_good_match_is_said_plainly(search, pods):
     page = search("how to bake bread")
     assert page.status_code == 200
     assert "No good match" in page.text
+    assert re.search(r'<details class="nearest" id="nearest">\s*<summary>The nearest 1,', page.text)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "asked"), [(0.72, 0.65, True), (0.72, 0.6, False), (0.993, 0.97, False), (0.55, 0.48, False)]
+)
+def test_where_two_are_about_as_probable_the_page_asks_which_was_meant(search, pods, first, second, asked):
+    pods.faq = [("js-1", "js-1-a", first, TERMS), ("js-2", "js-2-a", second, TERMS)]
+    page = search("how to copy")
+    assert ("Which did you mean?" in page.text) == asked
+    assert ("<details open>" in page.text) != asked
+    assert page.context["outcome"].ambiguous == asked
 
 
 def test_a_script_gets_the_results_alone(search):
