@@ -258,7 +258,7 @@ CELERY_TIMEZONE = "UTC"
 # These run all the time; they get no line in the log each.
 QUIET_TASKS = (
     *("registry.watch", "registry.shadow", "usage.merge", "webhooks.watch"),
-    *("batch.watch", "batch.work", "batch.validate", "faq.watch_imports", "faq.follow_publications"),
+    *("batch.watch", "batch.work", "batch.validate", "faq.watch_imports", "faq.follow_publications", "faq.gather"),
 )
 CELERY_WORKER_BEAT = env_bool("WORKER_BEAT", default=False)  # ours: this worker sends what the schedule below says
 CELERY_BEAT_SCHEDULER = "webapp.liveness:NotingScheduler"
@@ -287,6 +287,8 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": crontab(minute="52"),
         "options": {"expires": 3600},
     },
+    "faq.gather": {"task": "faq.gather", "schedule": 20.0, "options": {"expires": 60}},
+    "faq.prune": {"task": "faq.prune", "schedule": crontab(minute="57"), "options": {"expires": 3600}},
     "batch.retain": {"task": "batch.retain", "schedule": crontab(minute="37"), "options": {"expires": 3600}},
 }
 

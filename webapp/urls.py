@@ -5,10 +5,12 @@ from django.urls import include, path
 
 from webapp import guide, pages
 from webapp.apidocs import SchemaView
+from webapp.faq.report_views import privacy
 
 urlpatterns = [
     path("", pages.home, name="home"),
     path("faq/", include("webapp.faq.urls")),
+    path("privacy/", privacy, name="privacy"),
     path("images/", include("webapp.images.urls")),
     path("batches/", include("webapp.batch.urls")),
     path("keys/", include("webapp.keys.urls")),

@@ -12,6 +12,7 @@ application = get_wsgi_application()
 from django.conf import settings
 
 from webapp import tracing
+from webapp.faq import asked
 from webapp.keys import month_use
 from webapp.usage import ledger, traffic
 
@@ -19,3 +20,4 @@ tracing.start(settings.TRACES_ENDPOINT, "scorepod-web")
 month_use.write_in_background()
 traffic.write_in_background()
 ledger.write_in_background()
+asked.write_in_background()

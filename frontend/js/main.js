@@ -15,6 +15,7 @@ const modules = {
   "local-time": () => import("./modules/local-time.js"),
   offline: () => import("./modules/offline.js"),
   "password-reveal": () => import("./modules/password-reveal.js"),
+  "review-queue": () => import("./modules/review-queue.js"),
   "row-choice": () => import("./modules/row-choice.js"),
   "record-list": () => import("./modules/record-list.js"),
   "section-nav": () => import("./modules/section-nav.js"),

@@ -12,6 +12,7 @@ from tests.webapp.pods import Pods
 from tests.worker import run_waiting_tasks
 from webapp.accounts import plans
 from webapp.accounts.models import User
+from webapp.faq import asked
 from webapp.keys import limits, month_use
 from webapp.keys.services import NewKey
 from webapp.scoring import fleet
@@ -28,6 +29,7 @@ def fresh_counters():
     plans.forget()
     traffic.forget()
     ledger.forget()
+    asked.forget()
 
 
 @pytest.fixture(autouse=True)

@@ -48,7 +48,7 @@ class CollectionAdmin(admin.ModelAdmin[Collection]):
     autocomplete_fields = ("editors",)
     fields = (
         *("name", "slug", "description", "language", "visibility", "groups", "editors"),
-        *("model_name", "is_default"),
+        *("keeps_questions", "kept_days", "model_name", "is_default"),
     )
 
     def get_deleted_objects(

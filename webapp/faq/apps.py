@@ -9,4 +9,7 @@ class FaqConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from webapp.faq import marks  # noqa: PLC0415  # once all apps are loaded
+
         GUARDS.put_back_after_migrations(self)
+        marks.listen()

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from django.conf import settings
 from django.contrib.auth.models import Group
-from django.core.validators import RegexValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import get_language_info
@@ -56,6 +56,17 @@ class Collection(models.Model):
     )
     # From which probability on an entry is a good match; None: as each version itself says.
     threshold = models.FloatField(null=True, blank=True, editable=False)
+    keeps_questions = models.BooleanField(
+        "keeps what is asked",
+        default=True,
+        help_text="For its editors to review. Off: nothing is kept, and what was kept is deleted within the hour.",
+    )
+    kept_days = models.PositiveSmallIntegerField(
+        "days to keep it",
+        default=90,
+        validators=[MinValueValidator(1), MaxValueValidator(3650)],
+        help_text="Then questions and what was said of the answers are deleted.",
+    )
     source_digest = models.CharField(max_length=64, blank=True, editable=False)  # SHA-256 of what was last loaded
     is_default = models.BooleanField(default=False, help_text="Searched when a request names no collection.")
 
@@ -133,6 +144,157 @@ class Phrasing(models.Model):
 
     def __str__(self) -> str:
         return self.text
+
+
+class QuestionGroup(models.Model):
+    """Questions that people asked in much the same words, for editors to do something about."""
+
+    class State(models.TextChoices):
+        OPEN = "open", "Open"
+        ACCEPTED = "accepted", "Accepted"
+        DISMISSED = "dismissed", "Dismissed"
+
+    collection = models.ForeignKey(Collection, models.CASCADE, related_name="question_groups")
+    state = models.CharField(max_length=9, choices=State, default=State.OPEN)
+    asked = models.PositiveIntegerField(default=0)  # how many questions it has
+    last_at = models.DateTimeField(default=timezone.now)  # when one was asked last
+    entry_id = models.CharField(max_length=120, blank=True)  # external_id of the entry that it was accepted for
+    phrasings = models.PositiveSmallIntegerField(default=0)  # that the entry got from it
+    version = models.CharField(max_length=128, blank=True)  # which had answered when it was accepted
+    closed_at = models.DateTimeField(null=True, blank=True)
+    closed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+", editable=False
+    )
+
+    class Meta:
+        indexes: ClassVar[list[models.Index]] = [
+            # review.queue: those asked most often first
+            models.Index(fields=["collection", "state", "-asked", "-last_at", "-id"], name="faq_queue"),
+            # review.gather: those asked of late
+            models.Index(fields=["collection", "-last_at"], name="faq_groups_of_late"),
+        ]
+
+    def __str__(self) -> str:
+        return f"Group {self.pk}"
+
+
+class AskedQuestion(models.Model):
+    """What somebody asked a collection, and how it was matched. No name stands beside it where editors see it."""
+
+    class Outcome(models.TextChoices):
+        ANSWERED = "answered", "Answered"
+        NARROW = "narrow", "Matched narrowly"
+        NONE = "none", "No match"
+
+    class Verdict(models.TextChoices):
+        NOTHING = "", "Nothing"
+        RIGHT = "right", "Right"
+        WRONG = "wrong", "Wrong"
+
+    collection = models.ForeignKey(Collection, models.CASCADE, related_name="asked_questions")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, null=True, related_name="+")
+    text = models.TextField()  # e-mail addresses and long numbers masked
+    digest = models.CharField(max_length=32)  # the same for texts with the same words
+    request_id = models.CharField(max_length=200, blank=True)
+    typing = models.CharField(max_length=40, blank=True)  # the page's own name for who types; "": by API
+    live = models.BooleanField(default=False)  # asked while typing: the next key press may still replace it
+    at = models.DateTimeField(default=timezone.now)
+    version = models.CharField(max_length=128, blank=True)
+    candidates = models.JSONField(default=list)  # best first: [id of the entry, probability], three at most
+    best_id = models.CharField(max_length=120, blank=True)  # of the entry that came first
+    outcome = models.CharField(max_length=8, choices=Outcome)
+    verdict = models.CharField(max_length=5, choices=Verdict, default=Verdict.NOTHING, blank=True)
+    right_id = models.CharField(max_length=120, blank=True)  # of the entry that was called right
+    for_review = models.BooleanField(default=False)
+    group = models.ForeignKey(QuestionGroup, models.SET_NULL, null=True, blank=True, related_name="questions")
+
+    class Meta:
+        indexes: ClassVar[list[models.Index]] = [
+            # the report, and what is too old to keep
+            models.Index(fields=["collection", "at"], name="faq_asked_by_time"),
+            # review.gather: a question that was asked before
+            models.Index(fields=["collection", "digest"], name="faq_asked_alike"),
+            # marks.settle, and what a person deletes from the history
+            models.Index(fields=["user", "request_id"], name="faq_asked_by_request"),
+            models.Index(fields=["request_id"], condition=models.Q(user=None), name="faq_asked_by_visitor"),
+            # asked.write: what goes on being typed
+            models.Index(fields=["typing"], condition=models.Q(live=True), name="faq_asked_live"),
+            # review.gather: what is in no group yet
+            models.Index(
+                fields=["collection", "id"], condition=models.Q(for_review=True, group=None), name="faq_asked_to_group"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        # Never the text: this may end up in logs.
+        return f"Question {self.pk}, {self.at:%Y-%m-%d %H:%M}"
+
+
+class Mark(models.Model):
+    """What somebody said of a match: right or wrong; or that none was right. One for each request and match."""
+
+    collection = models.ForeignKey(Collection, models.CASCADE, related_name="marks")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, null=True, related_name="+")  # null: a visitor
+    request_id = models.CharField(max_length=200)
+    item = models.CharField(max_length=120, blank=True)  # external_id of the entry; "": none of them
+    right = models.BooleanField()
+    at = models.DateTimeField(default=timezone.now)
+    settled = models.BooleanField(default=False)  # the question knows of it
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["user", "request_id", "item"], name="one_faq_mark_per_person_and_match"),
+            models.UniqueConstraint(
+                fields=["request_id", "item"], condition=models.Q(user=None), name="one_faq_mark_per_visit_and_match"
+            ),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["collection", "at"], name="faq_marks_by_time"),
+            models.Index(fields=["collection", "id"], condition=models.Q(settled=False), name="faq_marks_to_settle"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.item or 'None of them'}: {'right' if self.right else 'wrong'}"
+
+
+class QuestionDay(models.Model):
+    """How many questions a collection was asked on one day (UTC), and with what outcome. Outlives the questions."""
+
+    collection = models.ForeignKey(Collection, models.CASCADE, related_name="question_days")
+    day = models.DateField()
+    answered = models.PositiveIntegerField(default=0)
+    narrow = models.PositiveIntegerField(default=0)
+    none = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["collection", "day"], name="one_row_per_faq_and_day"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.day}"
+
+
+class Learned(models.Model):
+    """What accepted phrasings brought to the version that was the first to be trained with them (learning.py)."""
+
+    collection = models.ForeignKey(Collection, models.CASCADE, related_name="learned")
+    version = models.CharField(max_length=128)
+    trained_at = models.DateTimeField()  # what was accepted until then, it knows
+    at = models.DateTimeField(default=timezone.now)
+    phrasings = models.PositiveIntegerField()  # that were accepted for it
+    questions = models.PositiveIntegerField()  # others, asked like them
+    before = models.PositiveIntegerField()  # of these, answered rightly when they were asked
+    after = models.PositiveIntegerField()  # answered rightly by this version
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["-trained_at", "-pk"]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["collection", "version"], name="one_faq_learned_per_version"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.collection_id}, version {self.version}"
 
 
 class Revision(models.Model):

@@ -9,6 +9,7 @@ from django.utils.functional import cached_property
 from django.utils.safestring import SafeString
 
 from webapp.errors import InvalidInput, ScoringError, ScoringRefused, ScoringTimeout, ScoringUnavailable
+from webapp.faq import asked
 from webapp.faq.models import Collection, Entry, Revision
 from webapp.faq.queries import lacks_model
 from webapp.faq.rendering import answer_html, marked_html
@@ -40,7 +41,8 @@ KEPT_IN_HISTORY = 3  # matches with their questions; of the others only the ids,
 @dataclass(frozen=True)
 class MatchAsk:
     """A question, checked at the door. top_k: how many entries at most; min_probability: 0 to 1; explain: name the
-    words that made each match; version: of the model, "" for whichever serves.
+    words that made each match; version: of the model, "" for whichever serves. typing: what a page calls somebody who
+    types, "" elsewhere.
     """
 
     question: str
@@ -49,6 +51,7 @@ class MatchAsk:
     min_probability: float = 0.0
     explain: bool = False
     version: str = ""
+    typing: str = ""
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,8 @@ def match(
         attempt.answer = _for_history(found)
     if not ask.version:
         shadow.offer_faq(ask.question, answer)
+        if not restored:
+            _keep(ask, who, answer, found, from_page=source == ScoringRecord.Source.PAGE, live=live)
     return MatchResult(
         question=ask.question,
         collection=ask.collection,
@@ -178,6 +183,31 @@ def match(
         version=answer.version,
         duration_ms=attempt.duration_ms,
         request_id=current_request_id(),
+    )
+
+
+def _keep(
+    ask: MatchAsk,
+    who: Principal | Visitor,
+    answer: FaqAnswer,
+    found: Sequence[Match],
+    *,
+    from_page: bool = False,
+    live: bool = False,
+) -> None:
+    """For the people who look after the collection."""
+    own = ask.collection.threshold
+    asked.note(
+        ask.collection,
+        user_id=who.user.pk if isinstance(who, Principal) else None,
+        text=ask.question,
+        request_id=current_request_id(),
+        version=answer.version,
+        scores=[(match.id, match.probability) for match in found],
+        threshold=answer.threshold if own is None else own,
+        from_page=from_page,
+        live=live,
+        typing=ask.typing,
     )
 
 
@@ -207,10 +237,10 @@ def rank_all(question: str, collection: Collection, *, who: Principal) -> FaqAns
                 question, model=model, top_k=0, timeout=TIMEOUT, routing_key=who.routing_key
             )
         attempt.answered(answer.version, [score.probability for score in answer.scores])
-        attempt.answer = _for_history(
-            attach_entries(replace(answer, scores=answer.scores[:KEPT_IN_HISTORY]), collection)
-        )
+        found = attach_entries(replace(answer, scores=answer.scores[:KEPT_IN_HISTORY]), collection)
+        attempt.answer = _for_history(found)
     shadow.offer_faq(question, answer)
+    _keep(MatchAsk(question, collection), who, answer, found)
     drafts = set(
         Entry.objects.filter(collection=collection, state=Entry.State.DRAFT).values_list("external_id", flat=True)
     )

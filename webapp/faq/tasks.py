@@ -4,7 +4,7 @@ from threading import Lock
 
 from celery import shared_task
 
-from webapp.faq import publishing, training
+from webapp.faq import asked, learning, publishing, review, training
 from webapp.faq.imports import services as imports
 
 # In one trainer: each training takes as much memory as its collection needs.
@@ -45,3 +45,16 @@ def train(publication_id: int, token: str) -> None:
 def follow_publications() -> None:
     """Every two seconds: moves publications on."""
     publishing.follow_all()
+
+
+@shared_task(name="faq.gather")
+def gather() -> None:
+    """Every 20 seconds: sorts what was asked for the review, and measures what it has brought."""
+    review.gather_all()
+    learning.measure_all()
+
+
+@shared_task(name="faq.prune")
+def prune() -> None:
+    """Every hour: deletes questions that are too old to keep."""
+    asked.prune()

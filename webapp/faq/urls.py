@@ -1,6 +1,6 @@
 from django.urls import path
 
-from webapp.faq import entry_views, publish_views, threshold_views, views
+from webapp.faq import entry_views, publish_views, report_views, review_views, threshold_views, views
 from webapp.faq.imports import views as import_views
 
 app_name = "faq"
@@ -20,6 +20,11 @@ urlpatterns = [
     path("<slug:slug>/export/<slug:form>/", import_views.export, name="export"),
     path("<slug:slug>/publish/", publish_views.publish, name="publish"),
     path("<slug:slug>/threshold/", threshold_views.threshold, name="threshold"),
+    path("<slug:slug>/review/", review_views.queue, name="review"),
+    path("<slug:slug>/review/<int:pk>/", review_views.group, name="review-group"),
+    path("<slug:slug>/review/<int:pk>/new/", review_views.new_entry, name="review-new"),
+    path("<slug:slug>/report/", report_views.show, name="report"),
+    path("<slug:slug>/kept/", report_views.kept, name="kept"),
     path("<slug:slug>/history/", entry_views.history, name="history"),
     path("<slug:slug>/history/<int:pk>/", entry_views.revision, name="revision"),
     path("<slug:slug>/history/<int:pk>/restore/", entry_views.restore, name="revision-restore"),

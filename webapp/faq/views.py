@@ -1,3 +1,5 @@
+import re
+
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
@@ -16,6 +18,7 @@ from webapp.keys.principal import Visitor, asking
 from webapp.partials import render_page, wants_part
 from webapp.usage.models import ScoringRecord
 
+TYPING = re.compile(r"[A-Za-z0-9-]{1,40}")  # what the page's script calls itself
 LONGEST_ADDRESS = 4000  # characters: what servers and proxies take without complaint
 
 
@@ -82,7 +85,8 @@ def _answer(request: HttpRequest, form: QuestionForm, collection: Collection) ->
         limits.charge(request, who, "faq")
     if not form.is_valid():
         raise InvalidInput(str(form.errors["q"][0]), field="q")
-    ask = MatchAsk(form.cleaned_data["q"], collection, explain=True)
+    typing = given if TYPING.fullmatch(given := form.data.get("typing", "")) else ""
+    ask = MatchAsk(form.cleaned_data["q"], collection, explain=True, typing=typing)
     return services.match(
         ask,
         who=who,

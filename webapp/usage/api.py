@@ -12,7 +12,7 @@ from webapp.usage import feedback, ledger
 from webapp.usage.exports import figures_of
 from webapp.usage.forms import may_see_all
 from webapp.usage.ledger import Wanted
-from webapp.usage.serializers import FeedbackAskSerializer, FeedbackSerializer, UseAskSerializer, UseSerializer
+from webapp.usage.serializers import NOTHING, FeedbackAskSerializer, FeedbackSerializer, UseAskSerializer, UseSerializer
 from webapp.usage.views import csv_answer
 
 SAID = {"request_id": "0b4e1c5a-7a9f-4a53-9d0e-2f1f6f1f7c11", "verdict": "wrong"}
@@ -40,7 +40,9 @@ class FeedbackView(ApiView):
     def post(self, request: ApiRequest) -> Response:
         ask: dict[str, Any] = parse(FeedbackAskSerializer, request.data).validated_data
         user = request.auth_principal.user
-        judged, item = feedback.answer_to(user, ask["request_id"], ask.get("id", ""))
+        nothing = ask["verdict"] == NOTHING
+        judged, item = feedback.answer_to(user, ask["request_id"], "" if nothing else ask.get("id", ""))
+        item = feedback.NONE_OF_THESE if nothing else item
         noted = feedback.say(user, judged, item, right=ask["verdict"] == "right")
         return Response(FeedbackSerializer(noted).data)
 

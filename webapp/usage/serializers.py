@@ -6,15 +6,19 @@ from rest_framework import serializers
 
 from webapp.accounts.models import User
 from webapp.errors import InvalidInput
+from webapp.usage.feedback import NONE_OF_THESE
 from webapp.usage.ledger import KEPT_FOR, PARTS, Wanted
 from webapp.usage.models import LONGEST_ITEM, Use
 
 VERDICTS = ["right", "wrong"]
+NOTHING = "nothing"  # of a question: none of its matches is right
 
 
 class FeedbackAskSerializer(serializers.Serializer[Any]):
     request_id = serializers.CharField(max_length=200, help_text="Of the answer that the verdict is about.")
-    verdict = serializers.ChoiceField(VERDICTS)
+    verdict = serializers.ChoiceField(
+        [*VERDICTS, NOTHING], help_text="`nothing`: none of the matches of a question was right; `id` is not looked at."
+    )
     id = serializers.CharField(
         max_length=LONGEST_ITEM,
         required=False,
@@ -27,12 +31,16 @@ class FeedbackAskSerializer(serializers.Serializer[Any]):
 
 class FeedbackSerializer(serializers.Serializer[Any]):
     request_id = serializers.CharField()
-    id = serializers.CharField(source="item", help_text="The entry or picture that the verdict is about.")
+    id = serializers.CharField(
+        source="item", help_text="The entry or picture that the verdict is about; empty: none of them."
+    )
     verdict = serializers.SerializerMethodField()
     model = serializers.CharField()
     version = serializers.CharField(help_text="Which version had answered.")
 
     def get_verdict(self, feedback: Any) -> str:
+        if feedback.item == NONE_OF_THESE:
+            return NOTHING
         return "right" if feedback.right else "wrong"
 
 

@@ -11,6 +11,7 @@ import structlog
 from django.db import Error as AnyDatabaseError
 from django.db import connection, transaction
 from django.db.models import Q
+from django.dispatch import Signal
 from django.utils import timezone
 
 from webapp import problems
@@ -25,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 LIVE_FOR = timedelta(seconds=30)  # a pause longer than this begins a new row of the history
 SAME_FOR = timedelta(seconds=30)  # a question asked again within this is a page loaded again
+# Sent with user and request_id, None for all: somebody has deleted it from the history.
+forgotten = Signal()
 
 
 @dataclass
@@ -231,11 +234,16 @@ def continues(before: str, after: str) -> bool:
 
 def delete(user: User, record_id: int) -> bool:
     """Deletes one record of the person; False when there is none, or it is somebody else's."""
-    deleted, _ = ScoringRecord.objects.filter(user=user, pk=record_id).delete()
-    return deleted == 1
+    record = ScoringRecord.objects.filter(user=user, pk=record_id).first()
+    if record is None:
+        return False
+    record.delete()
+    forgotten.send(ScoringRecord, user=user, request_id=record.request_id)
+    return True
 
 
 def delete_all(user: User) -> int:
     """Deletes the whole history of the person; returns the number of records."""
     deleted, _ = ScoringRecord.objects.filter(user=user).delete()
+    forgotten.send(ScoringRecord, user=user, request_id=None)
     return deleted

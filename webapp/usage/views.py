@@ -1,14 +1,17 @@
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from webapp.errors import InvalidInput, NotFound
+from webapp.errors import InvalidInput, NotFound, NotSignedIn
+from webapp.keys import limits
 from webapp.keys.limits import limited
-from webapp.keys.principal import principal_of
+from webapp.keys.principal import Visitor, asking, principal_of
 from webapp.partials import render_page, wants_part
 from webapp.usage import exports, feedback, queries, services
 from webapp.usage.forms import UseForm, may_see_all
@@ -73,22 +76,33 @@ def delete(request: HttpRequest, record_id: int) -> HttpResponse:
 
 
 @require_POST
-@login_required
-@limited("other")
 def judge(request: HttpRequest) -> HttpResponse:
-    """Keeps what the person says of one answer. A script gets the buttons anew, others a page with them.
+    """Keeps what the person, or a visitor, says of one answer. A script gets the buttons anew, others a page with them.
 
-    verdict: "right", "wrong" or "none", a space, and the item meant: the value of the button that was pressed.
+    verdict: "right", "wrong", "nothing" (none of them is right) or "none" (taken back), a space, and the item meant:
+    the value of the button that was pressed.
     """
-    user = principal_of(request).user
-    judged = feedback.read_token(user, request.POST.get("token", ""))
+    who = asking(request)
+    if isinstance(who, Visitor):
+        limits.charge_visitor(request, who)
+        user = None
+    else:
+        limits.charge(request, who, "other")
+        user = who.user
+    try:
+        judged = feedback.read_token(user, request.POST.get("token", ""))
+    except NotSignedIn:
+        return redirect_to_login(reverse("faq:search"))
     said, _, item = request.POST.get("verdict", "").partition(" ")
     if said == "none":
         feedback.take_back(user, judged, item)
-    elif said in VERDICTS:
+    elif said in VERDICTS and item:
         feedback.say(user, judged, item, right=said == "right")
+    elif said == "nothing":
+        item = feedback.NONE_OF_THESE
+        feedback.say(user, judged, item, right=False)
     else:
-        raise InvalidInput("A verdict is right, wrong or none. Use the buttons of the page.", field="verdict")
+        raise InvalidInput("A verdict is right, wrong, nothing or none. Use the buttons of the page.", field="verdict")
     context = {"judged": judged, "item": item, "said": said}
     return render_page(request, "usage/feedback.html", "components/verdict.html", context)
 

@@ -9,9 +9,11 @@ export function mount(page) {
   const results = page.querySelector("#results");
   const summary = page.querySelector("[data-summary]");
   const matchIds = () => [...results.querySelectorAll(".match")].map((match) => match.id);
+  const typing = Math.random().toString(36).slice(2);
   let idsBefore = matchIds();
 
   page.addEventListener("htmx:configRequest", (event) => {
+    event.detail.parameters.set("typing", typing);
     // The history keeps one entry for a question, not one for each key press.
     if (event.detail.triggeringEvent?.type === "input") event.detail.parameters.set("live", "1");
   });

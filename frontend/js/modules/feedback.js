@@ -1,6 +1,6 @@
 import { toast } from "./toast.js";
 
-const SAID = { right: "Noted as right", wrong: "Noted as wrong", none: "Taken back" };
+const SAID = { right: "Noted as right", wrong: "Noted as wrong", nothing: "Noted: none of these", none: "Taken back" };
 
 /** The form behind "right" and "wrong": sends what a button says, and puts the buttons as they now are in its place. */
 export function mount(form) {

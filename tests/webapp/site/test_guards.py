@@ -13,7 +13,7 @@ from webapp.usage.models import ScoringRecord
 
 pytestmark = pytest.mark.django_db
 
-PUBLIC = {"home", "api-schema", "problem", *(page.url_name for page in guide.PAGES)}
+PUBLIC = {"privacy", "home", "api-schema", "problem", *(page.url_name for page in guide.PAGES)}
 ARGUMENTS = {
     "slug": "not-found",
     **dict.fromkeys(("batch_id", "endpoint_id", "webhook_id", "delivery_id"), uuid.uuid4()),
