@@ -224,7 +224,7 @@ def test_the_command_writes_all_or_nothing_unless_it_is_told_otherwise(db, tmp_p
     told = io.StringIO()
     with pytest.raises(CommandError, match="Nothing was imported"):
         call_command("import_faq", "faq", str(file), stdout=told)
-    assert "Line 3: `answer`: Write the answer." in told.getvalue()
+    assert "Line 3, answer: Write the answer." in told.getvalue()
     assert not Entry.objects.exists()
     assert not Import.objects.exists()
     call_command("import_faq", "faq", str(file), "--good-only", "--drafts", stdout=told)

@@ -89,7 +89,7 @@ def test_the_preview_says_of_each_line_what_it_would_change_and_nothing_is_writt
         ("Line 2", "unchanged", ""),
         ("Line 3", "changed", "answer, tags, other ways to ask"),
         ("Line 5", "new", ""),
-        ("Line 6", "refused", "Line 6: `question`: Write the question."),
+        ("Line 6", "refused", "Line 6, question: Write the question."),
     ]
     page = page_of(editor, which, show="changed")
     assert "See the difference" in page.text

@@ -82,8 +82,8 @@ def _compared(line: Line, name: str, entry: Entry | None, new_state: str) -> Sta
     try:
         wanted = Content.checked({**base, **said})
     except InvalidInput as error:
-        why = " ".join(f"`{key}`: {sentence}" for key, sentence in error.fields.items())
-        return _refused(line, name, f"{line.place}: {why}")
+        why = " ".join(f"{line.place}, {key}: {sentence}" for key, sentence in error.fields.items())
+        return _refused(line, name, why)
     if entry is None or before is None:
         return Staged(line.place, "new", name, answer_id, content=wanted.as_json())
     fields = diffs.changed_fields(before, wanted)

@@ -12,7 +12,7 @@ from webapp.faq.models import Entry, Import
 from webapp.tables.choices import DELIMITERS, ENCODINGS, SAME, DelimiterField
 
 HEADERS = {"yes": "Names of the columns", "no": "The first entry"}
-NEW_STATES = {Entry.State.LIVE: "Live: everybody who may ask", Entry.State.DRAFT: "Drafts: editors only"}
+NEW_STATES = {Entry.State.LIVE: "Everybody: live", Entry.State.DRAFT: "Editors only: drafts"}
 FORMATS = {"csv": "CSV", "tsv": "TSV", "xlsx": "Excel workbook", "jsonl": "JSON lines"}
 OF_COMMANDS = {"stackexchange": "Stack Exchange dump", "reference": "Three TSV files of the reference"}
 NOT_IN_IT = "– not in the file –"

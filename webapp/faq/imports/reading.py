@@ -205,7 +205,7 @@ def _only_text(line: Line) -> Line:
     for name, value in line.values.items():
         texts = value if isinstance(value, list) else [value]
         if any(NO_TEXT.search(text) for text in texts):
-            why = f"has something in `{name}` that is no text. Is the encoding right?"
+            why = f"has something in its {name} that is no text. Is the encoding right?"
             return Line(line.place, _shown(line.values), f"{line.place} {why}")
     return line
 
@@ -284,12 +284,12 @@ def _of_object(where: str, item: Mapping[str, Any], reading: Reading) -> Line:
         if name in LISTS:
             found = columns.from_cell(value, LISTS[name]) if isinstance(value, str) else value
             if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
-                return Line(where, _shown(values), f"{where}: `{key}` must be a list of texts.")
+                return Line(where, _shown(values), f"{where}, {key}: it must be a list of texts.")
             values[name] = found
         elif name in {"id", "answer_id"} and isinstance(value, int) and not isinstance(value, bool):
             values[name] = str(value)
         elif isinstance(value, str):
             values[name] = value
         else:
-            return Line(where, _shown(values), f"{where}: `{key}` must be a text.")
+            return Line(where, _shown(values), f"{where}, {key}: it must be a text.")
     return Line(where, _without_blanks(values))
