@@ -41,6 +41,7 @@ def main() -> None:
 def measure(folder: Path, entries: int, tested: int) -> None:
     (folder / "models").mkdir()
     os.environ.update(
+        DJANGO_SETTINGS_MODULE="webapp.settings",
         SECRET_KEY="x" * 50,
         API_KEY_HMAC_SECRET="y" * 50,
         VAR_DIR=str(folder),

@@ -32,6 +32,8 @@ ADMIN_PAGES = [
     "/admin/accounts/user/",
     "/admin/keys/apikey/",
     "/admin/faq/entry/",
+    "/faq/javascript/publish/",
+    "/faq/javascript/threshold/?t=80",
     "/account/second-factor",
 ]
 VIEWS = {"light, wide": ("light", 1280), "dark, narrow": ("dark", 360)}

@@ -8,11 +8,12 @@ from rest_framework.response import Response
 
 from webapp.errors import Conflict, NotFound
 from webapp.faq import changes, publishing
-from webapp.faq.entry_api import OF_COLLECTION, EntriesApi
+from webapp.faq.entry_api import EntriesApi
 from webapp.faq.models import Publication
-from webapp.keys.api import ApiRequest, answer_example
+from webapp.keys.api import ApiRequest, answer_example, in_path
 from webapp.keys.models import Scope
 
+OF_COLLECTION = in_path("slug", str, "Of the collection.", "handbook")
 PUBLISHING = {
     "changes": {"new": 2, "changed": 1, "removed": 0, "worded": 3},
     "publication": {

@@ -153,6 +153,12 @@ def figure_of(version: Version) -> str:
             f"{percent(measured.accuracy)} of {measured.questions:,} phrasings, each held out in training, "
             "found their entry first"
         )
+    made = version.manifest.get("metrics") or {}
+    if made.get("measured_on") == "test_phrasings":
+        return (
+            f"{percent(made['accuracy_at_1'])} of {made['questions']:,} test questions found their entry first, when "
+            "it was trained"
+        )
     return "not measured: it has no phrasings to measure with"
 
 

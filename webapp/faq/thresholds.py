@@ -64,6 +64,7 @@ class Example:
     probability: float
     right: bool
     hidden: bool
+    unanswerable: bool
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,7 @@ class ThresholdPage:
                 each.probability,
                 each.right,
                 each.hidden,
+                each.expected is None,
             )
             for each in some
         ]
