@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import timm
 from timm.data.config import resolve_data_config
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
-from torchvision.models import ResNet152_Weights, get_model_weights
 
 from scoring_service.images.architectures import Library, UnusableWeights
 from scoring_service.images.labels import Label
 from scoring_service.images.preprocessing import Preprocessing
+from scoring_service.images.vision import ResNet152_Weights, get_model_weights
 
 _CATEGORIES: list[str] = ResNet152_Weights.IMAGENET1K_V2.meta["categories"]
 

@@ -5,10 +5,9 @@ from typing import Annotated, Literal
 import torch
 from msgspec import Meta, Struct
 from PIL import Image
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as transform
 
 from scoring_service.contract import studied
+from scoring_service.images.vision import InterpolationMode, transform
 
 _LONGEST_TO_SHORTEST = 8
 
