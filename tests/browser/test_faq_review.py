@@ -9,10 +9,7 @@ QUESTION = "zebra crossing paint thickness"
 
 
 def test_a_question_is_asked_marked_reviewed_and_accepted_by_keyboard(admin_page: Page):
-    admin_page.goto("/faq/javascript/")
-    field = admin_page.get_by_label("Your question")
-    field.fill(QUESTION)
-    field.press("Enter")
+    admin_page.goto(f"/faq/javascript/?q={QUESTION.replace(' ', '+')}")
     expect(admin_page.locator(f'[data-question="{QUESTION}"]')).to_be_visible()
     none = admin_page.get_by_role("button", name="None of these")
     none.click()
@@ -26,22 +23,19 @@ def test_a_question_is_asked_marked_reviewed_and_accepted_by_keyboard(admin_page
         admin_page.wait_for_timeout(300)
         admin_page.reload()
     expect(group).to_contain_text("Called wrong")
-    for _ in range(admin_page.locator(".review-item").count()):
+    for _ in range(100):  # until the page listens to keys, and then to the group
         admin_page.keyboard.press("j")
         if group.evaluate("item => item === document.activeElement"):
             break
+        admin_page.wait_for_timeout(50)
     expect(group).to_be_focused()
 
     admin_page.keyboard.press("d")
     expect(group).to_have_count(0)
     expect(admin_page.get_by_role("status").filter(has_text="Dismissed")).to_be_visible()
 
-    admin_page.goto(f"{QUEUE}?state=dismissed")
-    group.get_by_role("button", name="Put back into the queue").click()
-    expect(group).to_have_count(0)
-
-    admin_page.goto(QUEUE)
-    group.focus()
+    admin_page.keyboard.press("u")
+    expect(group).to_be_focused()
     admin_page.keyboard.press("o")
     admin_page.get_by_label("Words of the entry that answers it").fill("closure")
     admin_page.keyboard.press("Enter")

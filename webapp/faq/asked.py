@@ -104,9 +104,8 @@ def _write(waiting: Mapping[str, Waiting]) -> None:
     asked = sorted(itertools.chain.from_iterable(each.asked for each in waiting.values()), key=lambda each: each.at)
     try:
         _write_all(asked)
-    except (
-        IntegrityError
-    ):  # an account or a collection is deleted meanwhile: the others' questions shall not go with it
+    except IntegrityError:
+        # An account or a collection is deleted meanwhile; the others' questions shall not go with it.
         for asking in asked:
             try:
                 _write_all([asking])
@@ -126,13 +125,18 @@ def _write_all(asked: Sequence[Asking]) -> None:
             days[asking.collection_id, day, asking.outcome] += 0 if asking.live else 1
             continue
         row = asking.row()
-        before = _continued(recent, row)
+        before = _continued(recent, row) or _repeated(recent, asking, row)
+        if before is not None and before.digest == row.digest and (before.verdict or not before.live):
+            # Asked once more, perhaps by a page that is loaded again: what is said next is said of that answer.
+            before.live = row.live
+            before.request_id = before.request_id if before.verdict else row.request_id
+            if before not in new:
+                before.save(update_fields=["live", "request_id"])
+            continue
         if before is not None:
             days[before.collection_id, before.at.astimezone(UTC).date(), before.outcome] -= 1
             row.pk = before.pk
             recent.remove(before)
-        elif asking.from_page and any(_is_the_same(each, row) for each in recent):
-            continue
         days[asking.collection_id, day, asking.outcome] += 1
         if row.pk and before not in new:
             row.save(force_update=True)
@@ -168,6 +172,10 @@ def _continued(recent: Iterable[AskedQuestion], row: AskedQuestion) -> AskedQues
         if before.live and _same_asker(before, row) and row.at - before.at <= LIVE_FOR:
             return before if continues(before.text, row.text) else None
     return None
+
+
+def _repeated(recent: Sequence[AskedQuestion], asking: Asking, row: AskedQuestion) -> AskedQuestion | None:
+    return next((each for each in reversed(recent) if asking.from_page and _is_the_same(each, row)), None)
 
 
 def _is_the_same(before: AskedQuestion, row: AskedQuestion) -> bool:
@@ -234,9 +242,11 @@ def note(
 
 def forget_request(user: User, request_id: str | None) -> None:
     """Deletes what the person asked in that request; None: whatever they have asked."""
-    found = AskedQuestion.objects.filter(user=user)
-    groups = _groups_of(found if request_id is None else found.filter(request_id=request_id))
-    (found if request_id is None else found.filter(request_id=request_id)).delete()
+    which = {} if request_id is None else {"request_id": request_id}
+    found = AskedQuestion.objects.filter(user=user, **which)
+    groups = _groups_of(found)
+    found.delete()
+    Mark.objects.filter(user=user, **which).delete()
     recount(groups)
 
 

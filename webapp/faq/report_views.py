@@ -38,8 +38,8 @@ class KeptForm(forms.ModelForm[Collection]):
         fields = ("keeps_questions", "kept_days")
         labels = {"keeps_questions": "Keep what people ask", "kept_days": "For how many days"}
         help_texts = {
-            "keeps_questions": "Without it there is no review, and the report only counts. What is kept now is deleted "
-            "at once when you save.",
+            "keeps_questions": "Without it there is no review, and the report only counts. Switched off, all that is "
+            "kept now is deleted at once.",
         }
 
 

@@ -27,6 +27,7 @@ OF_LATE = 3_000  # groups that a question may belong to
 MEMBERS = 10_000  # questions of these that are compared, the latest
 BACKGROUND = 3_000  # texts of the collection that tell which words are rare
 ON_A_PAGE = 20  # groups
+LIKELY = 0.5  # of probability on average: a suggestion from here on is chosen beforehand
 WORDINGS = 8  # of a group that are shown
 SUGGESTED = 3  # entries
 MOST_ACCEPTED = 50  # phrasings at once
@@ -156,6 +157,13 @@ class Item:
     @property
     def text(self) -> str:
         return self.wordings[0].text if self.wordings else ""
+
+    @property
+    def chosen(self) -> str:
+        """The id of the entry that is chosen beforehand, "" where nothing speaks for one."""
+        best = next(iter(self.suggestions), None)
+        likely = best and (best.said_right or (best.probability >= LIKELY and not self.wrong))
+        return best.entry.external_id if best and likely else ""
 
 
 @dataclass(frozen=True)

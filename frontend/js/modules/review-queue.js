@@ -6,6 +6,7 @@ const FIELDS = "input[type=text], input[type=search], textarea, select, [content
 /** The review queue by keyboard; what is decided goes without loading the page, and can be undone. */
 export function mount(list) {
   let last = null; // {item, next}: what was decided last, and what followed it
+  const done = list.parentElement.querySelector("[data-done]");
   const items = () => [...list.querySelectorAll(".review-item")];
   const current = () => document.activeElement?.closest?.(".review-item");
 
@@ -55,7 +56,7 @@ export function mount(list) {
     item.remove();
     if (focused) (next ?? list.lastElementChild ?? document.getElementById("main")).focus();
     toast(last ? `${said} U undoes it.` : said);
-    if (!list.children.length) location.reload(); // the next page, or the word that nothing is left
+    done.hidden = list.children.length > 0;
   });
 
   async function undo() {
@@ -67,6 +68,7 @@ export function mount(list) {
     const { said, problem } = await send(form, wish);
     if (problem) return toast(problem);
     list.insertBefore(item, next?.parentNode === list ? next : null);
+    done.hidden = true;
     item.focus();
     toast(said);
   }

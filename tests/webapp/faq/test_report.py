@@ -136,3 +136,5 @@ def test_what_accepted_phrasings_brought_is_told_by_what_was_asked_like_them(edi
         ("2", 1, 2, 0, 1)
     ]
     assert scoring.sent[-1].url.path == "/v2/models/faq-javascript/versions/2/infer"
+    for path in (REPORT, "/faq/javascript/publish/"):
+        assert "What accepted phrasings brought" in editor.get(path).text

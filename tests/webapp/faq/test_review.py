@@ -81,8 +81,11 @@ class TestWhatIsKept:
 
     def test_a_narrow_match_stands_there_too(self, editor, visitor, scoring):
         scoring.faq = NARROW
-        ask(visitor, "how to bake bread")
+        page = ask(visitor, "how to bake bread")
         assert "Narrow" in editor.get(QUEUE).text
+        assert editor.get(QUEUE).context["queue"].items[0].chosen == "js-1"
+        mark(visitor, page, "wrong js-1")
+        assert editor.get(QUEUE).context["queue"].items[0].chosen == ""
 
     def test_a_mark_that_is_there_before_its_question_is_not_lost(self, editor, visitor, scoring):
         scoring.faq = SURE
@@ -128,6 +131,13 @@ class TestWhatIsKept:
             ask(visitor, text, live="1", typing="abc")
         ask(visitor, "how to bake bread", typing="abc")
         assert list(AskedQuestion.objects.values_list("text", "live")) == [("how to bake bread", False)]
+        assert QuestionDay.objects.get().none == 1
+
+    def test_a_page_that_is_loaded_again_asks_nothing_new_and_can_be_marked(self, editor):
+        ask(editor, "how to bake bread")
+        mark(editor, ask(editor, "how to bake bread"), "nothing ")
+        ask(editor, "how to bake bread")
+        assert list(AskedQuestion.objects.values_list("text", "verdict")) == [("how to bake bread", "wrong")]
         assert QuestionDay.objects.get().none == 1
 
     def test_what_is_still_being_typed_waits(self, editor, visitor):
@@ -177,10 +187,11 @@ class TestWhatIsKept:
         theirs = Client()
         theirs.force_login(person)
         for question in ("first of mine", "second of mine", "a third"):
-            ask(theirs, question)
+            mark(theirs, ask(theirs, question), "nothing ")
         record = person.scoring_records.get(subject="a third")
         theirs.post(f"/history/{record.pk}/delete")
         assert not AskedQuestion.objects.filter(text="a third").exists()
+        assert Mark.objects.count() == 2
         theirs.post("/history/delete")
         assert not AskedQuestion.objects.exists()
         ask(theirs, "once more")
@@ -244,6 +255,7 @@ class TestTheQueue:
         mark(visitor, ask(visitor, "how to bake bread"), "right js-2")
         item = editor.get(QUEUE).context["queue"].items[0]
         assert [each.entry.external_id for each in item.suggestions] == ["js-2", "js-1"]
+        assert item.chosen == "js-2"
         assert "called right once" in editor.get(QUEUE).text
 
     def test_another_entry_is_found_by_its_words(self, editor, visitor):
