@@ -48,13 +48,12 @@ def gather_all() -> None:
 
 def gather(collection: Collection) -> int:
     """Puts the oldest questions that are in no group yet into one each; returns how many these were."""
-    if _has_unsettled(collection):
-        marks.settle_rest(collection)
-    if not _waiting(collection).exists():
+    if not (_waiting(collection).exists() or _has_unsettled(collection)):
         return 0
     with transaction.atomic():
         # Whoever gathers at the same moment waits here, and then finds nothing left.
         Collection.objects.select_for_update(no_key=True).get(pk=collection.pk)
+        marks.settle_rest(collection)
         fresh = list(_waiting(collection).order_by("pk")[:AT_ONCE])
         if fresh:
             _put_into_groups(collection, fresh)
