@@ -207,7 +207,8 @@ def asking(collection: Any) -> Iterator[Count]:
 @contextmanager
 def pod() -> Iterator[None]:
     env = {**os.environ, "SCORING_POOL": "cpu", "SCORING_PORT": str(PORT), "SCORING_NOT_READY_S": "0"}
-    with subprocess.Popen([sys.executable, "-m", "scoring_service", "serve"], env=env) as process:
+    serve = [sys.executable, "-m", "scoring_service", "serve"]
+    with subprocess.Popen(serve, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             yield
         finally:
