@@ -144,7 +144,8 @@ def _write_all(asked: Sequence[Asking]) -> None:
             if before is not None:
                 new.remove(before)
             new.append(row)
-        recent.append(row)
+        if row.typing or row.user_id:
+            recent.append(row)
     AskedQuestion.objects.bulk_create(new)
     _count(days)
 

@@ -22,7 +22,7 @@ from webapp.faq.models import AskedQuestion, Collection, Entry, Phrasing, Questi
 from webapp.faq.similar import Groups, Weights
 from webapp.usage.services import LIVE_FOR
 
-AT_ONCE = 2_000  # questions that are gathered in one transaction
+AT_ONCE = 300  # questions that are gathered in one transaction, on SQLite for about a second
 OF_LATE = 3_000  # groups that a question may belong to
 MEMBERS = 10_000  # questions of these that are compared, the latest
 BACKGROUND = 3_000  # texts of the collection that tell which words are rare
