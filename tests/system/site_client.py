@@ -21,3 +21,12 @@ def make_key(product: Product, name: str, *scopes: str, person: str = "demo") ->
         answer = client.post("/keys/", data=form)
     assert answer.status_code == 201, answer.text
     return re.search(r"sp_\w+_[\w-]+", answer.text).group()
+
+
+def make_collection(product: Product, slug: str) -> None:
+    """A FAQ besides the sample, without entries, made in the admin."""
+    with httpx.Client(base_url=product.url, follow_redirects=True) as client:
+        sign_in(client, "admin@example.com", product.secrets["ADMIN_PASSWORD"])
+        form = {"name": slug.title(), "slug": slug, "language": "en", "visibility": "signed-in", "kept_days": "90"}
+        answer = client.post("/admin/faq/collection/add/", data={**form, "csrfmiddlewaretoken": client.cookies["csrf"]})
+        assert "was added successfully" in answer.text, answer.text

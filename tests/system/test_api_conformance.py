@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx2 as httpx
 
 from tests.product import ROOT, Product
-from tests.system.site_client import make_key, sign_in
+from tests.system.site_client import make_collection, make_key
 from tests.worker import wait_until
 from webapp import apidocs
 
@@ -73,7 +73,7 @@ def things_that_are_there(product: Product, key: str) -> dict[str, str]:
             wait_until(lambda path=f"/batches/{each}": api.get(path).json()["status"] == "completed")
         entries = "/faq/collections/javascript/entries"
         entry = {"question": "Is there anything?", "answer": "Yes.", "state": "draft"}
-        make_handbook(product)
+        make_collection(product, "handbook")
         api.post("/faq/collections/handbook/entries", json={**entry, "state": "live"}).raise_for_status()
         there, going = (api.post(entries, json=entry).raise_for_status().json()["id"] for _ in range(2))
     return {
@@ -88,15 +88,6 @@ def things_that_are_there(product: Product, key: str) -> dict[str, str]:
         "DELETE webhook_id": spare,
         "DELETE batch_id": to_delete,
     }
-
-
-def make_handbook(product: Product) -> None:
-    """A collection besides the sample, made in the admin."""
-    with httpx.Client(base_url=product.url, follow_redirects=True) as client:
-        sign_in(client, "admin@example.com", product.secrets["ADMIN_PASSWORD"])
-        form = {"name": "Handbook", "slug": "handbook", "language": "en", "visibility": "signed-in"}
-        answer = client.post("/admin/faq/collection/add/", data={**form, "csrfmiddlewaretoken": client.cookies["csrf"]})
-        assert "was added successfully" in answer.text, answer.text
 
 
 def a_batch(api: httpx.Client, *questions: str) -> str:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from django.conf import settings
 from PIL import Image
 
 from tests.product import Product
-from tests.system.site_client import make_key
+from tests.system.site_client import make_collection, make_key
 from webapp import apidocs, guide
 from webapp.apidocs import Operation
 from webapp.calls import Call
@@ -138,10 +139,18 @@ def new_webhook(api: httpx.Client) -> str:
     return api.post("/webhooks", json={"url": NOBODY_LISTENS}).raise_for_status().json()["id"]
 
 
-def new_entry(api: httpx.Client, key: str) -> str:
+def new_collection(product: Product, api: httpx.Client, key: str) -> str:
+    """One that nobody publishes at the moment, with an entry."""
+    slug = f"faq-{uuid.uuid4().hex[:8]}"
+    make_collection(product, slug)
+    new_entry(api, key, slug)
+    return slug
+
+
+def new_entry(api: httpx.Client, key: str, slug: str = "javascript") -> str:
     entry = {"question": "Is this an example?", "answer": "Yes.", "state": "live"}
     headers = {"Authorization": f"Bearer {key}"}
-    return api.post("/faq/collections/javascript/entries", json=entry, headers=headers).raise_for_status().json()["id"]
+    return api.post(f"/faq/collections/{slug}/entries", json=entry, headers=headers).raise_for_status().json()["id"]
 
 
 # What an example uses up is made for it: that of change_webhook disables one.
@@ -166,6 +175,8 @@ def code_of(
                 known = USED_UP[operation.id](api) if operation.id in USED_UP else made[each.name]
                 if each.name == "entry_id" and operation.method != "GET":
                     known = new_entry(api, keys["admin"])
+                if operation.id == "publish_faq":
+                    known = new_collection(product, api, keys["admin"])
                 adapted = adapted.replace(each.value, known)
         return adapted
 

@@ -11,19 +11,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
-from django.db import IntegrityError, transaction
+from django.db import DatabaseError, OperationalError, transaction
 from django.db.models import Count, F, Max, OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
 
 from webapp.accounts.models import User
 from webapp.counting import Accumulator
 from webapp.faq.masking import masked
-from webapp.faq.models import AskedQuestion, Collection, Mark, QuestionDay, QuestionGroup
+from webapp.faq.models import EXACT, AskedQuestion, Collection, Mark, QuestionDay, QuestionGroup
 from webapp.faq.similar import words_of
+from webapp.usage.models import ScoringRecord
 from webapp.usage.services import LIVE_FOR, SAME_FOR, continues
 
 LONGEST = 1_000  # characters that are kept of a question
-NARROWLY = 0.1  # of probability: a match this near to the threshold, or to the next one, is a narrow one
+NARROWLY = 0.1  # of probability: a match this near to the threshold, or to the next one, is a narrow one; to a high
+# threshold half of what is above it
 CANDIDATES = 3
 DAYS_KEPT_FOR = timedelta(days=750)
 AT_ONCE = 500  # rows that are deleted in one statement
@@ -53,8 +55,11 @@ class Asking:
         likely = [probability for _, probability in self.scores if probability >= self.threshold]
         if not likely:
             return Outcome.NONE
-        next_best = likely[1] if len(likely) > 1 else self.threshold
-        return Outcome.NARROW if likely[0] - next_best < NARROWLY else Outcome.ANSWERED
+        if likely[0] >= EXACT:
+            return Outcome.ANSWERED
+        just_reached = likely[0] - self.threshold < min(NARROWLY, (1 - self.threshold) / 2)
+        close = len(likely) > 1 and likely[0] - likely[1] < NARROWLY
+        return Outcome.NARROW if just_reached or close else Outcome.ANSWERED
 
     def row(self) -> AskedQuestion:
         text = masked(self.text)[:LONGEST]
@@ -104,12 +109,16 @@ def _write(waiting: Mapping[str, Waiting]) -> None:
     asked = sorted(itertools.chain.from_iterable(each.asked for each in waiting.values()), key=lambda each: each.at)
     try:
         _write_all(asked)
-    except IntegrityError:
-        # An account or a collection is deleted meanwhile; the others' questions shall not go with it.
+    except OperationalError:  # the database is away: all of it is tried again later
+        raise
+    except DatabaseError:
+        # An account, a collection or a question is deleted meanwhile; the others' questions shall not go with it.
         for asking in asked:
             try:
                 _write_all([asking])
-            except IntegrityError:
+            except OperationalError:
+                raise
+            except DatabaseError:
                 continue
 
 
@@ -125,6 +134,8 @@ def _write_all(asked: Sequence[Asking]) -> None:
             days[asking.collection_id, day, asking.outcome] += 0 if asking.live else 1
             continue
         row = asking.row()
+        if row.live and any(_goes_on(row, later) for later in recent):
+            continue  # another process had the next key press before this one
         before = _continued(recent, row) or _repeated(recent, asking, row)
         if before is not None and before.digest == row.digest and (before.verdict or not before.live):
             # Asked once more, perhaps by a page that is loaded again: what is said next is said of that answer.
@@ -158,7 +169,7 @@ def _recent(asked: Sequence[Asking]) -> list[AskedQuestion]:
     typing = {each.typing for each in kept if each.typing}
     people = {each.user_id for each in kept if each.user_id}
     since = min(each.at for each in kept) - max(LIVE_FOR, SAME_FOR)
-    who = Q(typing__in=typing, live=True) | Q(user__in=people)
+    who = Q(typing__in=typing) | Q(user__in=people)
     return list(AskedQuestion.objects.filter(who, at__gte=since).order_by("at", "pk"))
 
 
@@ -166,6 +177,11 @@ def _same_asker(before: AskedQuestion, row: AskedQuestion) -> bool:
     if before.collection_id != row.collection_id or before.user_id != row.user_id:
         return False
     return before.typing == row.typing and bool(row.typing or row.user_id)
+
+
+def _goes_on(row: AskedQuestion, later: AskedQuestion) -> bool:
+    """Whether what was typed went on to be the later one."""
+    return _same_asker(later, row) and row.at < later.at <= row.at + LIVE_FOR and continues(row.text, later.text)
 
 
 def _continued(recent: Iterable[AskedQuestion], row: AskedQuestion) -> AskedQuestion | None:
@@ -241,13 +257,21 @@ def note(
 # Forgetting -----------------------------------------------------------------------------------------------------------
 
 
-def forget_request(user: User, request_id: str | None) -> None:
-    """Deletes what the person asked in that request; None: whatever they have asked."""
-    which = {} if request_id is None else {"request_id": request_id}
-    found = AskedQuestion.objects.filter(user=user, **which)
+def forget_asked(user: User, record: ScoringRecord | None) -> None:
+    """Deletes the question of that row of the person's history, and what was said of its answer; None: all of them."""
+    theirs = AskedQuestion.objects.filter(user=user)
+    found = theirs
+    if record is not None:
+        # A page that is loaded again is the same row, but the question goes by the id of what was shown last.
+        again = Q(
+            digest=digest_of(masked(record.subject)[:LONGEST]),
+            at__gte=record.created_at - SAME_FOR,
+            at__lte=record.created_at + SAME_FOR,
+        )
+        found = theirs.filter(Q(request_id=record.request_id) | again)
     groups = _groups_of(found)
     found.delete()
-    Mark.objects.filter(user=user, **which).delete()
+    Mark.objects.filter(user=user).exclude(request_id__in=theirs.values("request_id")).delete()
     recount(groups)
 
 

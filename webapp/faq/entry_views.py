@@ -240,7 +240,11 @@ def history(request: HttpRequest, collection: Collection) -> HttpResponse:
     """What happened to the entries, newest first; with `entry`, an id, to that one; with `import`, a number, by it."""
     external_id = request.GET.get("entry", "").replace("\0", "")
     number = request.GET.get("import", "")
-    act = queries.import_of(collection, int(number)) if number.isascii() and number.isdecimal() else None
+    act = (
+        queries.import_of(collection, int(number))
+        if number.isascii() and number.isdecimal() and len(number) < 19
+        else None
+    )
     page = queries.history_of(collection, external_id=external_id, act=act, cursor=request.GET.get("before"))
     behind = {} if act or external_id else queries.imports_behind(page.items)
     asked = {"entry": external_id} if external_id else {"import": act.pk} if act else {}

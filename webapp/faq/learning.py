@@ -5,6 +5,7 @@ were matched when they were asked is known, and the new version is asked once mo
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import structlog
 from django.db.models import Max
@@ -12,7 +13,7 @@ from django.utils import timezone
 
 from webapp.errors import ScoringError
 from webapp.faq.asked import digest_of
-from webapp.faq.models import AskedQuestion, Collection, Learned, Phrasing, QuestionGroup
+from webapp.faq.models import AskedQuestion, Collection, Learned, Phrasing, Publication, QuestionGroup
 from webapp.registry.models import Version
 from webapp.scoring.client import scoring_client
 
@@ -38,11 +39,12 @@ def measure_all() -> None:
 def measure(collection: Collection, version: Version) -> Learned:
     """Asks the version what was asked like the phrasings that it is the first to know. Raises ScoringError."""
     before = Learned.objects.filter(collection=collection).aggregate(at=Max("trained_at"))["at"]
+    trained_at = _trained_at(version)
     groups = QuestionGroup.objects.filter(
         collection=collection,
         state=QuestionGroup.State.ACCEPTED,
         phrasings__gt=0,
-        closed_at__lt=version.registered_at,
+        closed_at__lt=trained_at,
         **({"closed_at__gte": before} if before else {}),
     )
     entry_of = dict(groups.values_list("pk", "entry_id"))
@@ -53,7 +55,7 @@ def measure(collection: Collection, version: Version) -> Learned:
         collection=collection,
         version=version.name,
         defaults={
-            "trained_at": version.registered_at,
+            "trained_at": trained_at,
             "at": timezone.now(),
             "phrasings": sum(groups.values_list("phrasings", flat=True)),
             "questions": len(questions),
@@ -62,6 +64,12 @@ def measure(collection: Collection, version: Version) -> Learned:
         },
     )
     return learned
+
+
+def _trained_at(version: Version) -> datetime:
+    """When the entries were read that it was trained on."""
+    published = Publication.objects.filter(version=version).exclude(snapshot_at=None).first()
+    return published.snapshot_at if published and published.snapshot_at else version.registered_at
 
 
 def _others(collection: Collection, entry_of: dict[int, str]) -> list[AskedQuestion]:

@@ -40,9 +40,9 @@ def _note(sender: object, *, user: User | None, judged: Judged, item: str, right
     settle(user.pk if user else None, judged.request_id)
 
 
-def _forget(sender: object, *, user: User, request_id: str | None, **_more: object) -> None:
+def _forget(sender: object, *, user: User, record: ScoringRecord | None, **_more: object) -> None:
     asked.write()
-    asked.forget_request(user, request_id)
+    asked.forget_asked(user, record)
 
 
 def settle(user_id: int | None, request_id: str) -> bool:

@@ -3,8 +3,8 @@
 import re
 
 EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+")
-# Six digits in a row, or seven and more with single separators between, as in phone, card and account numbers.
-NUMBER = re.compile(r"(?<!\d)\+?\(?\d(?:[ \-./()]{0,2}\d){6,}(?!\d)|(?<!\d)\d{6,}(?!\d)")
+# Six digits in a row, or seven and more with blanks, dots or dashes between, as in phone, card and account numbers.
+NUMBER = re.compile(r"(?<!\d)\+?\(?\d(?:[\s\-./()_\u2010-\u2015\u2212]{0,3}\d){6,}(?!\d)|(?<!\d)\d{6,}(?!\d)")
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}|\d{1,2}[./]\d{1,2}[./]\d{4}")
 
 

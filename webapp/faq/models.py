@@ -16,6 +16,8 @@ language_tag = RegexValidator(
     r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*\Z", "Write the language as a tag, such as en, de or pt-BR."
 )
 
+EXACT = 0.99  # from which probability on an entry has the question word for word: no other reaches it
+
 
 class Collection(models.Model):
     """Entries that belong together and are matched by one model of the pods, which is theirs alone."""
@@ -218,7 +220,7 @@ class AskedQuestion(models.Model):
             models.Index(fields=["user", "request_id"], name="faq_asked_by_request"),
             models.Index(fields=["request_id"], condition=models.Q(user=None), name="faq_asked_by_visitor"),
             # asked.write: what goes on being typed
-            models.Index(fields=["typing"], condition=models.Q(live=True), name="faq_asked_live"),
+            models.Index(fields=["typing", "at"], name="faq_asked_typing"),
             # review.gather: what is in no group yet
             models.Index(
                 fields=["collection", "id"], condition=models.Q(for_review=True, group=None), name="faq_asked_to_group"

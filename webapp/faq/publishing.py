@@ -71,7 +71,7 @@ def promote_anyway(publication: Publication, *, by: User, reason: str) -> None:
     with transaction.atomic():
         version = _asked_about(publication)
         rollout = registry.promote(version, by=by, reason=reason)
-        _become(publication, State.PROMOTING, rollout=rollout, problem="", detail="Pods load it.")
+        _require(_become(publication, State.PROMOTING, rollout=rollout, problem="", detail="Pods load it."))
 
 
 def drop(publication: Publication, *, by: User) -> None:
@@ -169,7 +169,7 @@ def _weigh(publication: Publication, version: Version, check: Check) -> None:
         return
     with transaction.atomic():
         rollout = registry.promote(version, by=actor, reason=verdict.passed_over)
-        _become(publication, State.PROMOTING, rollout=rollout, detail="Pods load it.")
+        _require(_become(publication, State.PROMOTING, rollout=rollout, detail="Pods load it."))
 
 
 def _follow_rollout(publication: Publication) -> None:
@@ -197,6 +197,12 @@ def _become(publication: Publication, state: Publication.State, **fields: object
         return False
     publication.refresh_from_db()
     return True
+
+
+def _require(ours: bool) -> None:
+    """Raises Conflict, which undoes a promotion in the same transaction."""
+    if not ours:
+        raise Conflict("Somebody else has decided meanwhile. Look at the page again.")
 
 
 def fail(publication: Publication, problem: str) -> None:

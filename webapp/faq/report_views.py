@@ -9,7 +9,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from webapp.accounts.models import User
 from webapp.faq import asked, queries, report, review
 from webapp.faq.entry_views import for_editors
-from webapp.faq.models import Collection
+from webapp.faq.models import AskedQuestion, Collection
 
 PERIODS = (7, 30, 90)
 DAYS = 30  # by default
@@ -39,17 +39,20 @@ class KeptForm(forms.ModelForm[Collection]):
         labels = {"keeps_questions": "Keep what people ask", "kept_days": "For how many days"}
         help_texts = {
             "keeps_questions": "Without it there is no review, and the report only counts. Switched off, all that is "
-            "kept now is deleted at once.",
+            "kept now is deleted.",
         }
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @for_editors
 def kept(request: HttpRequest, collection: Collection) -> HttpResponse:
-    """Whether, and how long, what people ask is kept."""
+    """Whether, and how long, what people ask is kept. sure: posted when what is kept may be deleted."""
     form = KeptForm(request.POST if request.method == "POST" else None, instance=collection)
     if request.method == "POST" and form.is_valid():
-        form.save()
+        count = AskedQuestion.objects.filter(collection=collection).count()
+        if not collection.keeps_questions and count and "sure" not in request.POST:
+            return render(request, "faq/review/kept_off.html", {"collection": collection, "count": count})
+        collection.save(update_fields=form.fields.keys())
         if collection.keeps_questions:
             messages.success(request, f"Saved. Questions are deleted after {collection.kept_days} days.")
         else:

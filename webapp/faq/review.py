@@ -11,14 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from django.db import connection, transaction
-from django.db.models import Count, Max, Min, Q, QuerySet
+from django.db.models import Count, Exists, Max, Min, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from webapp.accounts.models import User
 from webapp.errors import Conflict, InvalidInput, NotFound
 from webapp.faq import asked, editing, marks
 from webapp.faq.editing import Content, EditedMeanwhile
-from webapp.faq.models import AskedQuestion, Collection, Entry, Phrasing, QuestionGroup
+from webapp.faq.models import AskedQuestion, Collection, Entry, Mark, Phrasing, QuestionGroup
 from webapp.faq.similar import Groups, Weights
 from webapp.usage.services import LIVE_FOR
 
@@ -40,8 +40,9 @@ Outcome = AskedQuestion.Outcome
 
 def gather_all() -> None:
     """Has the questions of all collections sorted into groups. May run any number of times, also twice at once."""
-    waiting = Q(asked_questions__for_review=True, asked_questions__group=None) | Q(marks__settled=False)
-    for collection in Collection.objects.filter(waiting).distinct():
+    fresh = AskedQuestion.objects.filter(collection=OuterRef("pk"), for_review=True, group=None)
+    unsettled = Mark.objects.filter(collection=OuterRef("pk"), settled=False)
+    for collection in Collection.objects.filter(Exists(fresh) | Exists(unsettled)):
         while gather(collection) == AT_ONCE:
             pass
 
@@ -100,7 +101,8 @@ def _put_into_groups(collection: Collection, fresh: Sequence[AskedQuestion]) -> 
     QuestionGroup.objects.bulk_create(known[place] for place in joined if known[place].pk is None)
     for place in joined:
         if known[place].pk in place_of:
-            known[place].save(update_fields=["asked", "last_at"])
+            group = known[place]  # unless it is deleted meanwhile
+            QuestionGroup.objects.filter(pk=group.pk).update(asked=group.asked, last_at=group.last_at)
     with connection.cursor() as cursor:  # a statement for each row, far cheaper here than one for all with its cases
         table = connection.ops.quote_name(AskedQuestion._meta.db_table)
         pairs = [(known[place].pk, question.pk) for place, questions in joined.items() for question in questions]

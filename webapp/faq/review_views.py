@@ -30,7 +30,7 @@ def queue(request: HttpRequest, collection: Collection) -> HttpResponse:
     found = review.queue(
         collection,
         state=state if state in State.values else State.OPEN,
-        number=int(number) if number.isascii() and number.isdecimal() and 0 < int(number) < 10**6 else 1,
+        number=max(1, int(number)) if number.isascii() and number.isdecimal() and len(number) < 7 else 1,
     )
     return render(request, "faq/review/queue.html", {"collection": collection, "queue": found})
 
@@ -66,6 +66,8 @@ def _decide(request: HttpRequest, collection: Collection, group: QuestionGroup) 
             return "Dismissed. The like will not come up again."
         case "reopen":
             review.reopen(group)
+            if group.phrasings:
+                return "Back in the queue. Its phrasings stay with the entry, whose history can take them back."
             return "Back in the queue."
         case "accept":
             name = request.POST.get("entry", "").replace("\0", "")

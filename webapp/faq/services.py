@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 
 from webapp.errors import InvalidInput, ScoringError, ScoringRefused, ScoringTimeout, ScoringUnavailable
 from webapp.faq import asked
-from webapp.faq.models import Collection, Entry, Revision
+from webapp.faq.models import EXACT, Collection, Entry, Revision
 from webapp.faq.queries import lacks_model
 from webapp.faq.rendering import answer_html, marked_html
 from webapp.keys.principal import Principal, Visitor
@@ -34,7 +34,6 @@ NO_MODEL_YET = (
 )
 SPARE = 50  # entries that are asked for besides where some of the best are not shown
 CLOSE = 0.1  # a second match so little less probable than the first may as well be what was meant
-EXACT = 0.99  # from which probability on an entry has the question word for word
 KEPT_IN_HISTORY = 3  # matches with their questions; of the others only the ids, for what may be said of them
 
 

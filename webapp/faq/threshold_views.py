@@ -25,7 +25,7 @@ def threshold(request: HttpRequest, collection: Collection) -> HttpResponse:
     given = request.GET.get("t", "")
     page = ThresholdPage(collection, _share(given) if given else None)
     context = {"collection": collection, "page": page, "most": round(MOST * 100)}
-    return render_page(request, "faq/threshold/page.html", "faq/threshold/_part.html", context)
+    return render_page(request, "faq/threshold/page.html", "faq/threshold/_answer.html", context)
 
 
 def _share(text: str) -> float:

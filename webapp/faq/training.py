@@ -38,6 +38,7 @@ State = Publication.State
 BEAT = 2.0  # seconds between two words to the database
 MOST_TESTED = 2_000  # questions that a version is measured with; of more, some spread evenly over all
 KEPT_LINES = 20
+MOST_DESCRIBED = 2_000  # characters of the collection's description that go into the manifest
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "PYTHONUNBUFFERED", "OMP_NUM_THREADS")
 # What the process says it does, and how far it is then.
 MARKS = (
@@ -144,7 +145,8 @@ class _Training:
     def _train(self, entries: Path, scratch: Path) -> None:
         command = [sys.executable, "-m", "scoring_service", "train-faq", "--entries", str(entries)]
         command += ["--store", str(scratch), "--model", self.model.name]
-        command += ["--title", self.model.label, "--description", self.collection.description or self.collection.name]
+        command += [f"--title={self.model.label}"]
+        command += [f"--description={(self.collection.description or self.collection.name)[:MOST_DESCRIBED]}"]
         environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         said: list[str] = []
         with subprocess.Popen(

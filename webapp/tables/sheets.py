@@ -215,7 +215,7 @@ class _Styles:
             number = float(text)
         except ValueError:
             return text
-        kind = self._kinds[int(style)] if style.isdecimal() and int(style) < len(self._kinds) else ""
+        kind = self._kinds[int(style)] if style.isdecimal() and len(style) < 9 and int(style) < len(self._kinds) else ""
         if kind == "%":
             return f"{number * 100:.10g}%"
         with suppress(OverflowError, ValueError):  # later than the year 9999, or no number
@@ -345,7 +345,7 @@ def _value(cell: Cell, texts: _Texts, styles: _Styles) -> str:
         case "s":
             if not text.strip().isdecimal():
                 raise Damaged(f"a cell names the text {text!r:.50}")
-            return texts[int(text[:12])]
+            return texts[int(text.strip()[:12])]
         case "n":
             return styles.shown(text.strip(), style)
         case "b":

@@ -3,6 +3,7 @@
 What is wrong with the whole file is an InvalidInput that names the line and what to do.
 """
 
+import codecs
 import csv
 import re
 from array import array
@@ -36,10 +37,17 @@ def shown(text: str) -> str:
     return NO_TEXT.sub("\ufffd", text)
 
 
+def _has_byte_order(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
 @contextmanager
 def opened(path: Path, encoding: str) -> Iterator[IO[str]]:
     """The text, with its line ends. A byte that is none becomes half a surrogate pair, which spoils one row."""
     errors = "replace" if encoding.startswith("utf-16") else "surrogateescape"
+    if encoding == "utf-16" and not _has_byte_order(path):  # which Python would not read
+        encoding = "utf-16-le"
     with path.open(encoding=encoding, errors=errors, newline="") as text:
         yield text
 

@@ -28,7 +28,7 @@ class FeedbackView(ApiView):
         summary="Say whether an answer was right",
         description=(
             "About an answer that you got by API, by its `request_id`. A later verdict about the same answer takes the "
-            "place of the earlier one. Verdicts count for the version that had answered."
+            "place of the earlier one. Verdicts on a match count for the version that had answered."
         ),
         request=FeedbackAskSerializer,
         responses={200: FeedbackSerializer},

@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 LIVE_FOR = timedelta(seconds=30)  # a pause longer than this begins a new row of the history
 SAME_FOR = timedelta(seconds=30)  # a question asked again within this is a page loaded again
-# Sent with user and request_id, None for all: somebody has deleted it from the history.
+# Sent with user and record, None for all: somebody has deleted it from the history.
 forgotten = Signal()
 
 
@@ -238,12 +238,12 @@ def delete(user: User, record_id: int) -> bool:
     if record is None:
         return False
     record.delete()
-    forgotten.send(ScoringRecord, user=user, request_id=record.request_id)
+    forgotten.send(ScoringRecord, user=user, record=record)
     return True
 
 
 def delete_all(user: User) -> int:
     """Deletes the whole history of the person; returns the number of records."""
     deleted, _ = ScoringRecord.objects.filter(user=user).delete()
-    forgotten.send(ScoringRecord, user=user, request_id=None)
+    forgotten.send(ScoringRecord, user=user, record=None)
     return deleted

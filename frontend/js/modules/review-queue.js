@@ -7,12 +7,15 @@ const FIELDS = "input[type=text], input[type=search], textarea, select, [content
 export function mount(list) {
   let last = null; // {item, next}: what was decided last, and what followed it
   const done = list.parentElement.querySelector("[data-done]");
+  const more = list.parentElement.querySelector("a[rel=next]");
   const items = () => [...list.querySelectorAll(".review-item")];
   const current = () => document.activeElement?.closest?.(".review-item");
 
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches(FIELDS)) return;
-    if (press(event.key.toLowerCase())) event.preventDefault();
+    const key = event.key.toLowerCase();
+    if (event.repeat && key !== "j" && key !== "k") return; // a key held down decides once
+    if (press(key)) event.preventDefault();
   });
 
   /** Whether the key means something here. */
@@ -55,8 +58,10 @@ export function mount(list) {
     last = event.submitter.value === "reopen" ? null : { item, next };
     item.remove();
     if (focused) (next ?? list.lastElementChild ?? document.getElementById("main")).focus();
-    toast(last ? `${said} U undoes it.` : said);
+    if (last && matchMedia("(hover: hover)").matches) toast(`${said} U puts it back into the queue.`);
+    else toast(said);
     done.hidden = list.children.length > 0;
+    if (more) more.search = location.search; // what follows has moved up to this page
   });
 
   async function undo() {
@@ -66,7 +71,10 @@ export function mount(list) {
     const wish = new FormData(form);
     wish.set("do", "reopen");
     const { said, problem } = await send(form, wish);
-    if (problem) return toast(problem);
+    if (problem) {
+      last = { item, next };
+      return toast(problem);
+    }
     list.insertBefore(item, next?.parentNode === list ? next : null);
     done.hidden = true;
     item.focus();

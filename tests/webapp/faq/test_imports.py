@@ -200,6 +200,15 @@ def test_columns_and_encoding_can_be_chosen_otherwise(editor, upload, work):
     assert (line.content["question"], line.content["answer"]) == ("Привет?", "Да")
 
 
+def test_another_encoding_than_the_files_own_refuses_lines_and_breaks_nothing(editor, upload, work):
+    which = upload(TABLE)
+    form = page_of(editor, which).context["form"]
+    sent = {name: form[name].value() or "" for name in form.fields} | {"encoding": "utf-16"}
+    assert editor.post(f"{IMPORTS}{which.pk}/read/", sent).status_code in {302, 422}
+    work()
+    assert page_of(editor, which).status_code == 200
+
+
 def test_a_column_cannot_hold_two_fields(editor, upload):
     which = upload(TABLE)
     form = page_of(editor, which).context["form"]

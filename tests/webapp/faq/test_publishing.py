@@ -1,5 +1,6 @@
 """From the editor's button to what visitors get: trained in a process of its own, checked and served by a real pod."""
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -124,6 +125,16 @@ def best(client: Client, question: str) -> tuple[str, float, str]:
     """Id, probability and version of the first match on the search page."""
     outcome = client.get("/faq/javascript/", {"q": question}).context["outcome"]
     return outcome.scored[0].id, outcome.scored[0].probability, outcome.version
+
+
+def test_the_page_is_sent_again_only_when_it_has_changed(editor, collection):
+    write(collection, "copy", "How do I copy an array?")
+    editor.post(PAGE, {"do": "start"})
+    part = editor.get(PAGE, headers={"HX-Request": "true"})
+    seen = re.search(r"\?seen=(\w+)", part.text)[1]
+    assert editor.get(PAGE, {"seen": seen}, headers={"HX-Request": "true"}).status_code == 204
+    Publication.objects.update(detail="Reads the entries.")
+    assert editor.get(PAGE, {"seen": seen}, headers={"HX-Request": "true"}).status_code == 200
 
 
 def test_one_entry_without_phrasings_is_published_and_not_measured(editor, collection):

@@ -81,7 +81,9 @@ def test_a_report_on_nothing_says_so(editor):
 def test_an_editor_has_nothing_kept_and_what_was_kept_deleted(editor, ask):
     ask("how to bake bread", verdict="nothing ")
     editor.get(REPORT)
-    page = editor.post(KEPT, {"kept_days": "90"}, follow=True)
+    assert "Delete 1 question?" in editor.post(KEPT, {"kept_days": "90"}).text
+    assert AskedQuestion.objects.exists()
+    page = editor.post(KEPT, {"kept_days": "90", "sure": "yes"}, follow=True)
     assert "Nothing is kept from now on, and 1 question deleted." in page.text
     assert not AskedQuestion.objects.exists()
     assert not QuestionGroup.objects.exists()

@@ -87,6 +87,17 @@ class TestWhatIsKept:
         mark(visitor, page, "wrong js-1")
         assert editor.get(QUEUE).context["queue"].items[0].chosen == ""
 
+    @pytest.mark.parametrize(
+        ("threshold", "probabilities"), [(0.5, (0.995, 0.97)), (0.97, (0.995, 0.5)), (0.9, (0.96, 0.5))]
+    )
+    def test_who_has_the_question_itself_or_is_well_above_a_high_threshold_matches_not_narrowly(
+        self, editor, visitor, scoring, threshold, probabilities
+    ):
+        Collection.objects.update(threshold=threshold)
+        scoring.faq = [(f"js-{n}", f"js-{n}-a", each, NO_TERMS) for n, each in enumerate(probabilities, 1)]
+        ask(visitor, "how to bake bread")
+        assert groups(editor) == []
+
     def test_a_mark_that_is_there_before_its_question_is_not_lost(self, editor, visitor, scoring):
         scoring.faq = SURE
         mark(visitor, visitor.get("/faq/", {"q": "how to bake bread"}), "nothing ")
@@ -140,6 +151,13 @@ class TestWhatIsKept:
         assert list(AskedQuestion.objects.values_list("text", "verdict")) == [("how to bake bread", "wrong")]
         assert QuestionDay.objects.get().none == 1
 
+    def test_a_key_press_that_another_process_tells_late_changes_nothing(self, visitor):
+        ask(visitor, "how to bake bread", live="1", typing="abc")
+        AskedQuestion.objects.update(at=timezone.now() + timedelta(seconds=2))
+        ask(visitor, "how to", live="1", typing="abc")
+        assert list(AskedQuestion.objects.values_list("text", flat=True)) == ["how to bake bread"]
+        assert QuestionDay.objects.get().none == 1
+
     def test_what_is_still_being_typed_waits(self, editor, visitor):
         ask(visitor, "how to bake", live="1", typing="abc")
         assert groups(editor) == []
@@ -153,6 +171,7 @@ class TestWhatIsKept:
             ("card 4111 1111 1111 1111 refused", "card [number] refused"),
             ("call +49 (170) 123-4567 on 2026-11-27", "call [number] on 2026-11-27"),
             ("order 123456 of 2026 in ES6", "order [number] of 2026 in ES6"),
+            ("card 4111\u00a01111\u00a01111\u00a01111, call 555 - 123 - 4567", "card [number], call [number]"),
             ("a@" * 3000, ("a@" * 3000)[:1000]),
         ],
     )
@@ -189,6 +208,7 @@ class TestWhatIsKept:
         for question in ("first of mine", "second of mine", "a third"):
             mark(theirs, ask(theirs, question), "nothing ")
         record = person.scoring_records.get(subject="a third")
+        mark(theirs, ask(theirs, "a third"), "nothing ")  # loaded again, which is the same row of the history
         theirs.post(f"/history/{record.pk}/delete")
         assert not AskedQuestion.objects.filter(text="a third").exists()
         assert Mark.objects.count() == 2

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from webapp.errors import AppError
+from webapp.errors import AppError, Conflict
 from webapp.faq.imports import files, services
 from webapp.faq.imports.checking import compared
 from webapp.faq.imports.reading import Line
@@ -91,4 +91,5 @@ def _look_over(which: Import, lines: Iterable[Line]) -> dict[str, int]:
 
 
 def _hold(which: Import, changes: dict[str, object]) -> None:
-    Import.objects.filter(pk=which.pk).update(created_at=timezone.now(), **changes)
+    if not Import.objects.filter(pk=which.pk).update(created_at=timezone.now(), **changes):
+        raise Conflict("Somebody has discarded it on the site meanwhile, so nothing was imported.")
