@@ -4,6 +4,8 @@ import re
 
 from playwright.sync_api import Page, expect
 
+from tests.browser.test_accessibility import look_over
+
 QUEUE = "/faq/javascript/review/"
 QUESTION = "zebra crossing paint thickness"
 
@@ -23,6 +25,7 @@ def test_a_question_is_asked_marked_reviewed_and_accepted_by_keyboard(admin_page
         admin_page.wait_for_timeout(300)
         admin_page.reload()
     expect(group).to_be_visible()
+    look_over(admin_page)
     for _ in range(100):  # until the page listens to keys, and then to the group
         admin_page.keyboard.press("j")
         if group.evaluate("item => item === document.activeElement"):
