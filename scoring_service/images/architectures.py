@@ -60,7 +60,7 @@ def build(library: Library, architecture: str, *, classes: int, drawn: bool = Tr
     try:
         with nullcontext() if drawn else _Undrawn():
             if library == "timm":
-                import timm  # noqa: PLC0415 - takes a second, which networks of torchvision need not wait for
+                import timm  # noqa: PLC0415  # takes a second, which torchvision's networks need not wait for
 
                 network = timm.create_model(architecture, pretrained=False, num_classes=classes)
             elif architecture in _SMALL_RESNETS:

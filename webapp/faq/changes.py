@@ -81,7 +81,7 @@ def champion_of(collection: Collection) -> Version | None:
 def has_changes(collection: Collection) -> bool:
     """Whether anything was written since what serves was published from here. Quick; `changes_of` says what."""
     champion = champion_of(collection)
-    published = _publication_of(champion)
+    published = publication_of(champion)
     revisions = Revision.objects.filter(collection=collection)
     if published is None or published.snapshot_at is None:
         return champion is None and Entry.objects.filter(collection=collection, state=Entry.State.LIVE).exists()
@@ -145,7 +145,7 @@ def _compared(collection: Collection, champion: Version | None) -> Changes:
 
 def _touched(collection: Collection, champion: Version) -> set[str] | None:
     """Ids of the entries written since the version's snapshot; None: too many, or it was not published from here."""
-    published = _publication_of(champion)
+    published = publication_of(champion)
     if published is None or published.snapshot_at is None:
         return None
     since = Revision.objects.filter(collection=collection, at__gte=published.snapshot_at - OVERLAP)
@@ -153,7 +153,8 @@ def _touched(collection: Collection, champion: Version) -> set[str] | None:
     return found if len(found) <= FEW else None
 
 
-def _publication_of(version: Version | None) -> Publication | None:
+def publication_of(version: Version | None) -> Publication | None:
+    """The way the version came into service by; None where it came by another."""
     return Publication.objects.filter(version=version).first() if version else None
 
 

@@ -13,7 +13,8 @@ from django.utils import timezone
 
 from webapp.errors import ScoringError
 from webapp.faq.asked import digest_of
-from webapp.faq.models import AskedQuestion, Collection, Learned, Phrasing, Publication, QuestionGroup
+from webapp.faq.changes import champion_of, publication_of
+from webapp.faq.models import AskedQuestion, Collection, Learned, Phrasing, QuestionGroup
 from webapp.registry.models import Version
 from webapp.scoring.client import scoring_client
 
@@ -28,7 +29,7 @@ def measure_all() -> None:
     """Measures each version that has begun to serve a collection since phrasings were accepted. May run twice."""
     accepted = QuestionGroup.objects.filter(state=QuestionGroup.State.ACCEPTED, phrasings__gt=0)
     for collection in Collection.objects.filter(pk__in=accepted.values("collection")):
-        version = Version.objects.filter(model__name=collection.model_name, role=Version.Role.CHAMPION).first()
+        version = champion_of(collection)
         if version and not Learned.objects.filter(collection=collection, version=version.name).exists():
             try:
                 measure(collection, version)
@@ -68,7 +69,7 @@ def measure(collection: Collection, version: Version) -> Learned:
 
 def _trained_at(version: Version) -> datetime:
     """When the entries were read that it was trained on."""
-    published = Publication.objects.filter(version=version).exclude(snapshot_at=None).first()
+    published = publication_of(version)
     return published.snapshot_at if published and published.snapshot_at else version.registered_at
 
 

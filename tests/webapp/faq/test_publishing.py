@@ -15,13 +15,12 @@ from django.utils import timezone
 from tests.factories import bearer, make_key, make_user
 from tests.pods import Pod, start_pod
 from tests.webapp.answers import assert_problem
+from tests.webapp.connections import site_with
 from tests.worker import run_waiting_tasks
 from webapp.faq import changes, editing, publishing
 from webapp.faq.editing import Content
 from webapp.faq.models import Collection, Entry, Publication
 from webapp.registry.models import Rollout, Version
-from webapp.scoring import fleet
-from webapp.scoring.client import scoring_client
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PAGE = "/faq/javascript/publish/"
@@ -40,19 +39,8 @@ def pod(tmp_path_factory) -> Iterator[Pod]:
 
 @pytest.fixture(autouse=True)
 def store(settings, pod) -> Iterator[Path]:
-    settings.MODEL_STORE, settings.SCORING_CPU_URL, settings.SCORING_CPU_PODS = pod.store, pod.url, []
-    forget_connections()
-    yield pod.store
-    forget_connections()
-
-
-def forget_connections() -> None:
-    """Closes those of this process; the next ones go where the settings then say."""
-    scoring_client().close()
-    scoring_client.cache_clear()
-    for kept in (True, False):
-        fleet._client(kept=kept).close()
-    fleet._client.cache_clear()
+    with site_with(pod, settings) as store:
+        yield store
 
 
 @pytest.fixture

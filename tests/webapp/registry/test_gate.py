@@ -19,11 +19,10 @@ from tests.product import ROOT, free_ports
 from tests.scoring_service import obedient
 from tests.scoring_service.asking import metric
 from tests.scoring_service.conftest import OBEDIENT
+from tests.webapp.connections import forget_connections, site_with
 from webapp import celery
 from webapp.registry import evaluation_sets, gate, publishing, services
 from webapp.registry.models import Check, Event, ScoringModel, Version
-from webapp.scoring import fleet
-from webapp.scoring.client import scoring_client
 
 pytestmark = pytest.mark.django_db
 NUMBERS = count(1)
@@ -40,19 +39,8 @@ def pod(tmp_path_factory) -> Iterator[Pod]:
 
 @pytest.fixture(autouse=True)
 def store(settings, pod) -> Iterator[Path]:
-    settings.MODEL_STORE, settings.SCORING_CPU_URL, settings.SCORING_CPU_PODS = pod.store, pod.url, []
-    forget_connections()
-    yield pod.store
-    forget_connections()
-
-
-def forget_connections() -> None:
-    """Closes those of this process; the next ones go where the settings then say."""
-    scoring_client().close()
-    scoring_client.cache_clear()
-    for kept in (True, False):
-        fleet._client(kept=kept).close()
-    fleet._client.cache_clear()
+    with site_with(pod, settings) as store:
+        yield store
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ from tests.pods import start_pod
 from tests.product import ROOT
 from tests.scoring_service.faq.library import ENTRIES, MODEL, UNANSWERABLE, train, write_lines
 from tests.scoring_service.runtimes.asking import add_script, spec
-from tests.webapp.registry.test_gate import checked, forget_connections, serve
+from tests.webapp.connections import forget_connections
+from tests.webapp.registry.test_gate import checked, serve
 from webapp.registry import evaluation_sets, services
 from webapp.registry.models import Check, ScoringModel
 

@@ -3,7 +3,7 @@
 import httpx2 as httpx
 import pytest
 
-from tests.webapp.registry.test_gate import forget_connections
+from tests.webapp.connections import forget_connections
 from webapp.registry.models import ScoringModel
 from webapp.registry.podwatch import PodWatch, Unfit
 
