@@ -47,6 +47,7 @@ made["key"] = keys.create(owner, name="client", scopes=["batch"]).secret
 print(json.dumps(made))
 """
 
+AT_WORK = "SELECT count(*) FROM batch_chunk WHERE state = 'running'"
 HOW_FAR = "SELECT count(*), sum(CASE WHEN state IN ('completed', 'cancelled') THEN 1 ELSE 0 END) FROM batch_job"
 
 READ = """
@@ -256,10 +257,7 @@ def test_with_redis_and_postgresql_every_row_is_scored_once(model, tmp_path):
                 lambda site: lose_postgresql(site, postgresql),
                 lose_pods,
             ]
-            site.chance.shuffle(blows)
-            for blow in blows:
-                site.pause(0.5, 3)
-                blow(site)
+            strike(site, blows)
 
 
 def test_on_one_machine_every_row_is_scored_once(model, tmp_path):
@@ -267,14 +265,39 @@ def test_on_one_machine_every_row_is_scored_once(model, tmp_path):
         cluster(tmp_path / "var", model, workers=2, BATCH_OPEN_JOBS="1000") as running,
         jobs_at_work(running, 40, tmp_path) as site,
     ):
-        blows = [*(_kill_worker(name) for name in ("worker", "worker-2", "worker", *PODS)), lose_pods]
-        site.chance.shuffle(blows)
-        for blow in blows:
-            site.pause(0.5, 3)
-            blow(site)
+        blows = [*(_kill_worker(name) for name in (*WORKERS, "worker", *PODS)), lose_pods]
+        strike(site, blows)
 
 
 Blow = Callable[[Site], None]
+WORKERS = ("worker", "worker-2")
+
+
+def strike(site: Site, blows: list[Blow]) -> None:
+    """First one that is sure to hit; then the blows, in an order that the seed decides."""
+    lose_workers_at_work(site)
+    site.chance.shuffle(blows)
+    for blow in blows:
+        site.pause(0.5, 3)
+        blow(site)
+
+
+def lose_workers_at_work(site: Site) -> None:
+    """All workers are gone while one of them has a chunk."""
+
+    def at_work() -> bool:
+        return site.cluster.rows(AT_WORK) != [(0,)]
+
+    def hit() -> bool:
+        if not at_work():
+            return False
+        site.note("kill -9 all workers")
+        site.cluster.kill(*WORKERS)
+        lost = at_work()  # the chunk that was seen may have been done just before
+        site.cluster.start(*WORKERS)
+        return lost
+
+    wait_until("a worker was killed while it had a chunk", hit)
 
 
 def _kill_worker(name: str) -> Blow:

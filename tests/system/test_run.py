@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
-from tests.product import free_ports, running, started
+from tests.product import READY_WITHIN, free_ports, running, started
 from tests.system.site_client import sign_in
 from tests.worker import wait_until
 from webapp import embedded
@@ -112,7 +112,7 @@ def test_what_is_killed_as_a_whole_leaves_nothing_behind_and_starts_again(var):
 
 def test_it_goes_on_though_nobody_reads_what_it_prints_and_stops_when_told(var):
     with started(var, read=1) as product:
-        wait_until(lambda: ready(product.url, "/health/ready"))
+        wait_until(lambda: ready(product.url, "/health/ready"), within=READY_WITHIN)
         wait_until(lambda: last_watched(var))
         product.process.send_signal(signal.SIGTERM)
         assert product.process.wait(timeout=30) == 0

@@ -72,7 +72,7 @@ def versions(site: Cluster, operator: Operator, tmp_path_factory: pytest.TempPat
 
 def toy(folder: Path, **parameters: object) -> bytes:
     """A version that does what its parameters and the questions say, as an artifact to upload."""
-    answers = {question: [["js-020", 0.9]] for question in (*QUESTIONS, "sleep 200")}
+    answers = {question: [["js-020", 0.9]] for question in (*QUESTIONS, "sleep 1000")}
     manifest = obedient.write(folder, MODEL, champion=False, parameters={"answers": answers, **parameters})
     return zipped(folder / MODEL / manifest.version)
 
@@ -162,7 +162,7 @@ def test_a_canary_gets_its_share_of_the_callers_each_of_whom_stays_with_one_vers
 
 
 def test_a_canary_that_is_too_slow_ends_by_itself(site, operator, versions, traffic):
-    traffic.questions = ("sleep 200",)
+    traffic.questions = ("sleep 1000",)
     before = operator.kinds(versions.toy).count("canary_aborted")
     operator.do("canary", versions.toy, percent=40, reason="A try.")
     operator.wait_for("canary_aborted", versions.toy, times=before + 1)
