@@ -9,7 +9,9 @@ class FaqConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from webapp.faq import marks  # noqa: PLC0415  # once all apps are loaded
+        from webapp.faq import marks, queries  # noqa: PLC0415  # once all apps are loaded
+        from webapp.registry import discretion  # noqa: PLC0415
 
         GUARDS.put_back_after_migrations(self)
         marks.listen()
+        discretion.hide(queries.hidden_models)

@@ -37,6 +37,13 @@ def visible_to(person: User | None) -> QuerySet[Collection]:
     return found.filter(~Q(visibility=Collection.Visibility.GROUPS) | among_them | _edits(person))
 
 
+def hidden_models(person: User) -> set[str]:
+    """The names of the models of collections that the person may not ask."""
+    seen = visible_to(person)
+    hidden = Collection.objects.exclude(pk__in=seen.order_by().values("pk"))
+    return set(hidden.values_list("model_name", flat=True)) - set(seen.values_list("model_name", flat=True))
+
+
 def edited_by(person: User) -> QuerySet[Collection]:
     """The collections whose entries the person may change: as one of their editors, or all of them by right.
 

@@ -7,7 +7,7 @@ from webapp.accounts.roles import may_see_history
 from webapp.errors import InvalidInput, NotAllowed, NotFound, ScoringUnavailable
 from webapp.keys.api import ApiRequest, ApiView, in_path, page_answer
 from webapp.keys.models import Scope
-from webapp.registry import queries
+from webapp.registry import discretion, queries
 from webapp.registry.models import ScoringModel
 from webapp.registry.serializers import HistoryAskSerializer, HistorySerializer, ModelsSerializer
 from webapp.scoring.client import scoring_client
@@ -84,16 +84,26 @@ class ModelsView(ApiView):
         operation_id="models",
         tags=["Models"],
         summary="List the models",
-        description="All models with their versions: which one answers, and the state of each.",
+        description=(
+            "The models with their versions: which one answers, and the state of each. Those of FAQ collections that "
+            "you may not see are left out."
+        ),
         responses={200: ModelsSerializer},
         examples=[MODELS_EXAMPLE],
     )
-    def get(self, _request: ApiRequest) -> Response:
+    def get(self, request: ApiRequest) -> Response:
         found = scoring_client().models()
         if found.unreachable and not found.models:
             raise ScoringUnavailable(" ".join(found.unreachable), retry_after=2)
-        rows = {model.name: model for model in ScoringModel.objects.prefetch_related("versions")}
-        told = [{**vars(model), "versions": _versions(rows.pop(model.name, None))} for model in found.models]
+        hidden = discretion.hidden_from(request.auth_principal.user)
+        rows = {
+            model.name: model for model in ScoringModel.objects.exclude(name__in=hidden).prefetch_related("versions")
+        }
+        told = [
+            {**vars(model), "versions": _versions(rows.pop(model.name, None))}
+            for model in found.models
+            if model.name not in hidden
+        ]
         untold = [_not_loaded(model) for model in rows.values()]
         return Response(ModelsSerializer({"models": told + untold, "unreachable": found.unreachable}).data)
 

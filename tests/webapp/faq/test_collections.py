@@ -4,6 +4,7 @@ import re
 
 import pytest
 from django.contrib.auth.models import Group
+from django.core.cache import cache
 
 from tests.factories import bearer, make_collection, make_key, make_member, make_model, make_service, make_version
 from tests.webapp.answers import assert_problem
@@ -113,6 +114,27 @@ def test_a_member_of_the_group_may_ask_and_so_may_a_service_account_of_theirs(cl
 def test_whoever_sees_collections_in_the_admin_may_ask_all_of_them(client, staff_only):
     client.force_login(make_member("viewer"))
     assert client.get("/faq/handbook/").status_code == 200
+
+
+@pytest.mark.parametrize("within", ["outside", "inside"])
+def test_its_model_is_named_to_those_who_may_ask_it_and_to_nobody_else(owner_client, owner, owner_key, pods, within):
+    collection = make_collection(slug="handbook", model_name="faq-handbook", visibility="groups")
+    collection.groups.add(Group.objects.create(name="staff"))
+    if within == "inside":
+        owner.groups.add(Group.objects.get(name="staff"))
+    make_version(make_model("faq-handbook", title="Handbook"), "1", "champion")
+    pods.models["cpu"] = [
+        {"name": "faq-handbook", "kind": "faq", "title": "Handbook", "state": "UNAVAILABLE", "reason": "broken"}
+    ]
+    pods.states["cpu"] = {"ready": False, "reason": "version 1 of faq-handbook cannot be loaded"}
+    cache.clear()  # what two seconds ago was is kept
+    told = [
+        owner_client.get("/status").text,
+        owner_client.get("/api/v1/models", headers=bearer(owner_key)).text,
+    ]
+    for each in told:
+        assert ("handbook" in each.lower()) == (within == "inside")
+    assert "resnet152" in told[1]
 
 
 def test_a_batch_for_a_hidden_collection_is_refused_as_for_none(client, owner, staff_only):
