@@ -33,12 +33,16 @@ def test_a_question_is_asked_marked_reviewed_and_accepted_by_keyboard(admin_page
         admin_page.wait_for_timeout(50)
     expect(group).to_be_focused()
 
+    open_groups = admin_page.get_by_role("navigation", name="State").get_by_role("link", name=re.compile("^Open"))
+    count = int(re.sub(r"\D", "", open_groups.inner_text()))
     admin_page.keyboard.press("d")
     expect(group).to_have_count(0)
+    expect(open_groups).to_have_text(f"Open {count - 1}")
     expect(admin_page.get_by_role("status").filter(has_text="Dismissed")).to_be_visible()
 
     admin_page.keyboard.press("u")
     expect(group).to_be_focused()
+    expect(open_groups).to_have_text(f"Open {count}")
     admin_page.keyboard.press("o")
     admin_page.get_by_label("Words of the entry that answers it").fill("closure")
     admin_page.keyboard.press("Enter")

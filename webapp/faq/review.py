@@ -184,10 +184,14 @@ def queue(collection: Collection, *, state: str = State.OPEN, number: int = 1) -
     order = ["-asked", "-last_at", "-pk"] if state == State.OPEN else ["-closed_at", "-pk"]
     first = (number - 1) * ON_A_PAGE
     groups = list(found.order_by(*order)[first : first + ON_A_PAGE + 1])
-    all_groups = QuestionGroup.objects.filter(collection=collection).order_by()
-    counts = dict.fromkeys(State.values, 0) | dict(all_groups.values_list("state").annotate(Count("pk")))
     items = items_of(collection, groups[:ON_A_PAGE])
-    return Queue(items, str(state), counts, number, len(groups) > ON_A_PAGE)
+    return Queue(items, str(state), counts_of(collection), number, len(groups) > ON_A_PAGE)
+
+
+def counts_of(collection: Collection) -> dict[str, int]:
+    """How many groups there are of each state."""
+    groups = QuestionGroup.objects.filter(collection=collection).order_by()
+    return dict.fromkeys(State.values, 0) | dict(groups.values_list("state").annotate(Count("pk")))
 
 
 def item_of(collection: Collection, pk: int) -> Item:

@@ -41,7 +41,7 @@ def group(request: HttpRequest, collection: Collection, pk: int) -> HttpResponse
     """One group, with a search for the entry that was meant; a post says what is to become of it.
 
     do: "accept" with `entry`, an id, and `wording`, the digests of those that are to be phrasings; "dismiss", "reopen".
-    A script gets an empty answer where it has worked, to put in the group's place.
+    A script is told what was done, and how many groups there are now.
     """
     if request.method != "POST":
         q = request.GET.get("q", "").strip()[:200]
@@ -52,7 +52,9 @@ def group(request: HttpRequest, collection: Collection, pk: int) -> HttpResponse
     except AppError as error:
         return _group_page(request, collection, pk, error=error)
     if wants_part(request):
-        return HttpResponse(said, content_type="text/plain; charset=utf-8")
+        counts = review.counts_of(collection)
+        context = {"collection": collection, "said": said, "counts": counts, "state": request.POST.get("state", "")}
+        return render(request, "faq/review/_decided.html", context)
     messages.success(request, said)
     return redirect(_back(request, collection))
 

@@ -90,10 +90,14 @@ async function send(form, wish) {
   } catch {
     return { problem: "The site cannot be reached. Try again in a moment." };
   }
-  const text = await answer.text();
-  if (answer.ok && answer.headers.get("Content-Type")?.startsWith("text/plain")) return { said: text };
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const said = page.querySelector("[data-said]");
+  if (answer.ok && said) {
+    const states = "review-states";
+    document.getElementById(states).replaceWith(page.getElementById(states));
+    return { said: said.textContent };
+  }
   // Signed out meanwhile, the answer is the sign-in page.
-  const page = new DOMParser().parseFromString(text, "text/html");
   const detail = answer.redirected ? "Sign in again first." : page.querySelector("[data-detail]")?.textContent.trim();
   return { problem: detail || "It could not be saved. Try again in a moment." };
 }
