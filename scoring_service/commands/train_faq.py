@@ -9,6 +9,7 @@ from scoring_service import store
 from scoring_service.commands import add_store_argument
 from scoring_service.faq.entries import read_collection
 from scoring_service.faq.registration import EVALUATION, evaluation_set, register
+from scoring_service.faq.training import PRUNED_FROM
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--champion",
         action="store_true",
         help="let it serve, where pods run without the site; the first version does in any case",
+    )
+    parser.add_argument(
+        "--pruned-from",
+        type=int,
+        default=PRUNED_FROM,
+        metavar="ENTRIES",
+        help="from how many entries on a question is compared with some of them only (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0, help="the same seed and entries give the same matcher")
 
@@ -43,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         source=", ".join(path.name for path in args.entries),
         progress=report,
+        pruned_from=args.pruned_from,
     )
     questions = evaluation_set(collection)
     if questions and store.keep_evaluation_set(args.store, args.model, EVALUATION, questions):

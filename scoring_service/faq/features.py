@@ -43,11 +43,11 @@ FEATURES = (
 _MARGIN = SCORERS.index("margin")
 _BY_ENTRY = ((0, ENTRY), (1, ENTRY), (0, ANSWER), (1, ANSWER), (1, WHOLE))  # words or runs, of what
 # What a candidate is found by, and how much its rank there counts. A collection without a classifier has no margins.
-_RETRIEVERS = {"margin": 2.0, "all_grams": 1.0, "entry_words": 1.0, "closest_words": 1.0}
+RETRIEVERS = {"margin": 2.0, "all_grams": 1.0, "entry_words": 1.0, "closest_words": 1.0}
 _RANK_OFFSET = 10.0
 _RANKED = 50  # places of each retriever that count
-_PINNED = 10.0  # above every fused score
-_TAIL = 1e-3  # of the scores themselves: they order what has equal ranks
+PINNED = 10.0  # above every fused score
+TAIL = 1e-3  # of the scores themselves: they order what has equal ranks
 _SHARPNESS = 3.0  # of the softmax over margins
 
 
@@ -68,7 +68,7 @@ class Candidates:
 
     def fused(self, row: int) -> Doubles:
         """A score of every entry for one of the questions, by which those outside the candidates are ordered."""
-        fused: Doubles = self.ranks[row] + _TAIL * np.tanh(self.found[:, row]).sum(axis=0)
+        fused: Doubles = self.ranks[row] + TAIL * np.tanh(self.found[:, row]).sum(axis=0)
         return fused
 
 
@@ -81,12 +81,12 @@ def candidates_of(
     """
     encoded = index.vocabulary.encode(questions)
     by_text, scores = _scores(index, encoded)
-    retrievers = {name: weight for name, weight in _RETRIEVERS.items() if name != "margin" or index.classifier}
+    retrievers = {name: weight for name, weight in RETRIEVERS.items() if name != "margin" or index.classifier}
     found = scores[[SCORERS.index(name) for name in retrievers]]
-    ranks = _ranks(found, np.array(list(retrievers.values())))
+    ranks = ranks_of(found, np.array(list(retrievers.values())))
     for row, numbers in pinned.items():
-        ranks[row, list(numbers)] += _PINNED
-    entries = _best(ranks, found)
+        ranks[row, list(numbers)] += PINNED
+    entries = best_of(ranks, found)
     closest = _closest_texts(by_text, index, entries)
     return Candidates(entries, closest, _features(index, encoded, scores, entries, closest), ranks, found)
 
@@ -108,7 +108,7 @@ def _scores(index: Index, questions: Encoded) -> tuple[Floats, Floats]:
     return by_text, scores
 
 
-def _ranks(found: Floats, weights: Doubles) -> Doubles:
+def ranks_of(found: Floats, weights: Doubles) -> Doubles:
     """What each entry's ranks count for: reciprocal rank fusion (Cormack, Clarke and Büttcher 2009).
 
     found: scores (retrievers, n, entries); weights: of the retrievers. Returns (n, entries).
@@ -124,7 +124,7 @@ def _ranks(found: Floats, weights: Doubles) -> Doubles:
     return binned(best.ravel(), gains.ravel(), size * entries).reshape(size, entries)
 
 
-def _best(ranks: Doubles, found: Floats) -> Numbers:
+def best_of(ranks: Doubles, found: Floats) -> Numbers:
     """The candidates by their ranks, equal ones by what they were found by, then by their number: (n, k)."""
     size, entries = ranks.shape
     rows = np.arange(size)[:, None]
@@ -133,30 +133,58 @@ def _best(ranks: Doubles, found: Floats) -> Numbers:
         pool.sort(axis=1)
     else:
         pool = np.arange(entries)[None].repeat(size, axis=0)
-    fused = ranks[rows, pool] + _TAIL * np.tanh(found[:, rows, pool]).sum(axis=0)
+    fused = ranks[rows, pool] + TAIL * np.tanh(found[:, rows, pool]).sum(axis=0)
     best: Numbers = pool[rows, (-fused).argsort(axis=1, kind="stable")[:, :CANDIDATES]]
     return best
 
 
 def _features(index: Index, questions: Encoded, scores: Floats, entries: Numbers, closest: Numbers) -> Floats:
+    word_cosine, gram_cosine, shared = _compared(index, questions, closest)
+    weight = questions.weight[:, None]
+    compared = Compared(
+        word_cosine,
+        gram_cosine,
+        shared / weight,
+        shared / index.text_weight[closest],
+        questions.known_weight[:, None] / weight,
+        np.log1p(questions.length)[:, None],
+    )
+    return features_of(scores, entries, compared)
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """n questions beside the closest texts of their candidates: (n, k) each, or (n, 1); see FEATURES."""
+
+    word_cosine: Floats
+    gram_cosine: Floats
+    question_covered: Floats | Doubles
+    text_covered: Floats | Doubles
+    known_share: Doubles
+    length: Doubles
+
+
+def features_of(scores: Floats, entries: Numbers, compared: Compared) -> Floats:
+    """The features of candidates: (n, k, len(FEATURES)).
+
+    scores: each scorer's opinion of all that were found, (scorers, n, found); entries: places of the candidates there.
+    """
     rows = np.arange(len(entries))[:, None]
     own = scores[:, rows, entries]
     leads, best = _leads(own, scores)
     margins = scores[_MARGIN]
     sharpened = np.exp(_SHARPNESS * (margins - best[_MARGIN]))
-    word_cosine, gram_cosine, shared = _compared(index, questions, closest)
-    weight = questions.weight[:, None]
     rest = (
         sharpened[rows, entries] / sharpened.sum(axis=1, keepdims=True),
         best[_MARGIN],
         best[SCORERS.index("all_grams")],
-        word_cosine,
-        gram_cosine,
-        _leads(gram_cosine, gram_cosine)[0],
-        shared / weight,
-        shared / index.text_weight[closest],
-        questions.known_weight[:, None] / weight,
-        np.log1p(questions.length)[:, None],
+        compared.word_cosine,
+        compared.gram_cosine,
+        _leads(compared.gram_cosine, compared.gram_cosine)[0],
+        compared.question_covered,
+        compared.text_covered,
+        compared.known_share,
+        compared.length,
     )
     size = len(SCORERS)
     features = np.empty((*entries.shape, len(FEATURES)), dtype=np.float32)

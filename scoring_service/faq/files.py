@@ -7,13 +7,21 @@ word_idf.npy gram_idf.npy first_text.npy classifier_bias.npy topics*.npy trees_*
 <matrix>_{data,indices,indptr}.npy  sparse matrices by rows (CSR)
 <matrix>_heads.npy                  the rows of frequent terms once more, dense
 
+Large collections (large.py) have, in place of entries.json, vocabulary.json and the matrices:
+
+entries.jsonl entries_starts.npy    the entries, one a line, and where each line begins, in bytes
+<name>.npy                          the arrays of `LargeIndex` by their names
+<name>_{starts,items}.npy           its lists of numbers
+
 Older versions have files for each searchable field (field_<name>_*.npy) and no heads. They are put together when such a
 version is loaded, in memory that processes do not share.
 """
 
+import mmap
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import msgspec
 import numpy as np
@@ -25,8 +33,11 @@ from scoring_service.contract import studied
 from scoring_service.faq.bm25 import Field, Fields
 from scoring_service.faq.classifier import Classifier
 from scoring_service.faq.index import Index
+from scoring_service.faq.large import LargeIndex
 from scoring_service.faq.latent import Latent
+from scoring_service.faq.lookup import Keys, Rows
 from scoring_service.faq.reranker import Logistic, Reranker, Trees
+from scoring_service.faq.searching import AnyIndex
 from scoring_service.faq.sparse import Postings
 from scoring_service.faq.vocabulary import Vocabulary
 
@@ -61,18 +72,126 @@ class _Reranker(Struct):
     trees_base: float | None
 
 
-def write(folder: Path, entries: Sequence[StoredEntry], index: Index, reranker: Reranker) -> None:
+def write(folder: Path, entries: Sequence[StoredEntry], index: AnyIndex, reranker: Reranker) -> None:
     """Writes the matcher's files into an empty folder."""
-    vocabulary, trees = index.vocabulary, reranker.trees
-    documents = {
-        "entries": list(entries),
-        "vocabulary": _Vocabulary(list(vocabulary.words), list(vocabulary.grams), vocabulary.text_count),
-        "reranker": _Reranker(
-            reranker.logistic.to_json(), reranker.slope, reranker.intercept, trees.base if trees else None
-        ),
-    }
-    for name, document in documents.items():
-        (folder / f"{name}.json").write_bytes(msgspec.json.encode(document))
+    if isinstance(index, LargeIndex):
+        _write_lines(folder, entries)
+        arrays = _large_parts(index)
+    else:
+        _write_json(folder, "entries", list(entries))
+        arrays = _write_index(folder, index)
+    if index.latent:
+        latent = index.latent
+        arrays |= {"topics_row_of": latent.row_of, "topics": latent.topics, "topics_centres": latent.centres}
+    trees = reranker.trees
+    if trees:
+        arrays |= {"trees_feature": trees.feature, "trees_threshold": trees.threshold, "trees_leaf": trees.leaf}
+    logistic = reranker.logistic.to_json()
+    ranking = _Reranker(logistic, reranker.slope, reranker.intercept, trees.base if trees else None)
+    _write_json(folder, "reranker", ranking)
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array, allow_pickle=False)
+
+
+def read(folder: Path) -> tuple[Sequence[StoredEntry], AnyIndex, Reranker]:
+    """The matcher in the folder. Raises OSError, ValueError or msgspec.MsgspecError when files are missing or odd."""
+    ranking = msgspec.json.decode((folder / "reranker.json").read_bytes(), type=_Reranker)
+    latent = None
+    if (folder / "topics.npy").exists():
+        latent = Latent(_array(folder, "topics_row_of"), _array(folder, "topics"), _array(folder, "topics_centres"))
+    trees = None
+    if ranking.trees_base is not None:
+        trees = Trees(
+            _array(folder, "trees_feature"),
+            _array(folder, "trees_threshold"),
+            _array(folder, "trees_leaf"),
+            ranking.trees_base,
+        )
+    reranker = Reranker(Logistic.from_json(ranking.logistic), trees, ranking.slope, ranking.intercept)
+    entries: Sequence[StoredEntry]
+    if (folder / "entries.jsonl").exists():
+        index = _read_large(folder, latent)
+        entries = Lines(folder / "entries.jsonl", _array(folder, "entries_starts"))
+        if len(entries) != index.entry_count:
+            raise ValueError(f"entries.jsonl has {len(entries):,} lines, the index {index.entry_count:,} entries")
+        return entries, index, reranker
+    entries = msgspec.json.decode((folder / "entries.json").read_bytes(), type=list[StoredEntry])
+    return entries, _read_index(folder, entries, latent), reranker
+
+
+class Lines(Sequence[StoredEntry]):
+    """Entries in a file that is mapped, each read when it is asked for."""
+
+    def __init__(self, path: Path, starts: npt.NDArray[np.int64]) -> None:
+        """starts: where each line begins, and where the last one ends. Raises ValueError where that is not so."""
+        with path.open("rb") as file:
+            self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._starts = starts
+        self._decoder = msgspec.json.Decoder(StoredEntry)
+        if len(self._content) != starts[-1]:
+            raise ValueError(f"{path.name} has {len(self._content):,} bytes, not {starts[-1]:,}")
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    @overload
+    def __getitem__(self, number: int) -> StoredEntry: ...
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[StoredEntry]: ...
+    def __getitem__(self, number: int | slice) -> StoredEntry | Sequence[StoredEntry]:
+        if isinstance(number, slice):
+            return [self[each] for each in range(*number.indices(len(self)))]
+        if not -len(self) <= number < len(self):
+            raise IndexError(number)
+        first, last = self._starts[number % len(self) :][:2].tolist()
+        return self._decoder.decode(self._content[first:last])
+
+
+def _write_json(folder: Path, name: str, document: object) -> None:
+    (folder / f"{name}.json").write_bytes(msgspec.json.encode(document))
+
+
+def _write_lines(folder: Path, entries: Sequence[StoredEntry]) -> None:
+    encoder = msgspec.json.Encoder()
+    ends = [0]
+    with (folder / "entries.jsonl").open("wb") as file:
+        for each in entries:
+            ends.append(ends[-1] + file.write(encoder.encode(each) + b"\n"))
+    np.save(folder / "entries_starts.npy", np.array(ends, dtype=np.int64), allow_pickle=False)
+
+
+def _large_parts(index: LargeIndex) -> dict[str, npt.NDArray[Any]]:
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for each in fields(index):
+        value = getattr(index, each.name)
+        if isinstance(value, Rows):
+            arrays |= {f"{each.name}_starts": value.starts, f"{each.name}_items": value.items}
+        elif isinstance(value, Keys):
+            arrays[each.name] = value.hashes
+        elif isinstance(value, np.ndarray):
+            arrays[each.name] = value
+    return arrays
+
+
+def _read_large(folder: Path, latent: Latent | None) -> LargeIndex:
+    parts: dict[str, Any] = {"latent": latent}
+    for each in fields(LargeIndex):
+        if each.type is Rows:
+            starts, items = (_array(folder, f"{each.name}_{part}") for part in ("starts", "items"))
+            if starts[-1] != len(items):
+                raise ValueError(f"{each.name}_items.npy has {len(items):,} numbers, not {starts[-1]:,}")
+            parts[each.name] = Rows(starts, items)
+        elif each.name != "latent":
+            array = _array(folder, each.name)
+            parts[each.name] = Keys(array) if each.type is Keys else array
+    return LargeIndex(**parts)
+
+
+def _write_index(folder: Path, index: Index) -> dict[str, npt.NDArray[Any]]:
+    """Writes the vocabulary; returns the arrays."""
+    vocabulary = index.vocabulary
+    terms = _Vocabulary(list(vocabulary.words), list(vocabulary.grams), vocabulary.text_count)
+    _write_json(folder, "vocabulary", terms)
     arrays: dict[str, npt.NDArray[Any]] = {
         "word_idf": vocabulary.word_idf,
         "gram_idf": vocabulary.gram_idf,
@@ -85,20 +204,11 @@ def write(folder: Path, entries: Sequence[StoredEntry], index: Index, reranker: 
     }
     if index.classifier:
         arrays |= {"classifier_bias": index.classifier.bias, **_postings_parts("classifier", index.classifier.weights)}
-    if index.latent:
-        latent = index.latent
-        arrays |= {"topics_row_of": latent.row_of, "topics": latent.topics, "topics_centres": latent.centres}
-    if trees:
-        arrays |= {"trees_feature": trees.feature, "trees_threshold": trees.threshold, "trees_leaf": trees.leaf}
-    for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array, allow_pickle=False)
+    return arrays
 
 
-def read(folder: Path) -> tuple[list[StoredEntry], Index, Reranker]:
-    """The matcher in the folder. Raises OSError, ValueError or msgspec.MsgspecError when files are missing or odd."""
-    entries = msgspec.json.decode((folder / "entries.json").read_bytes(), type=list[StoredEntry])
+def _read_index(folder: Path, entries: Sequence[StoredEntry], latent: Latent | None) -> Index:
     stored = msgspec.json.decode((folder / "vocabulary.json").read_bytes(), type=_Vocabulary)
-    ranking = msgspec.json.decode((folder / "reranker.json").read_bytes(), type=_Reranker)
     words, grams, texts = len(stored.words), len(stored.grams), sum(len(entry.texts) for entry in entries)
     vocabulary = Vocabulary(
         _numbered(stored.words),
@@ -111,10 +221,7 @@ def read(folder: Path) -> tuple[list[StoredEntry], Index, Reranker]:
     if (folder / "classifier_bias.npy").exists():
         weights = _postings(folder, "classifier", (words + grams, len(entries)))
         classifier = Classifier(weights, _array(folder, "classifier_bias"))
-    latent = None
-    if (folder / "topics.npy").exists():
-        latent = Latent(_array(folder, "topics_row_of"), _array(folder, "topics"), _array(folder, "topics_centres"))
-    index = Index(
+    return Index(
         vocabulary,
         _fields(folder, stored, texts, len(entries)),
         _array(folder, "first_text"),
@@ -123,15 +230,6 @@ def read(folder: Path) -> tuple[list[StoredEntry], Index, Reranker]:
         classifier,
         latent,
     )
-    trees = None
-    if ranking.trees_base is not None:
-        trees = Trees(
-            _array(folder, "trees_feature"),
-            _array(folder, "trees_threshold"),
-            _array(folder, "trees_leaf"),
-            ranking.trees_base,
-        )
-    return entries, index, Reranker(Logistic.from_json(ranking.logistic), trees, ranking.slope, ranking.intercept)
 
 
 def _numbered(terms: Sequence[str]) -> Mapping[str, int]:

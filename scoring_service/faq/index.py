@@ -90,6 +90,11 @@ class Index:
         idf = self.vocabulary.single_word_idf[words.indices]
         return np.bincount(owner, idf, minlength=words.shape[0]).astype(np.float32)
 
+    def holding(self, word: str) -> int:
+        """How many entries have the word in their texts."""
+        number = self.vocabulary.words.get(word)
+        return 0 if number is None else self.fields.holding(ENTRY, number)
+
 
 def _fields(vocabulary: Vocabulary, entries: Sequence[EntryWords]) -> Fields:
     single = [each for entry in entries for each in entry.texts]

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from scoring_service.faq import files, text
-from scoring_service.faq.features import candidates_of
 from scoring_service.faq.files import StoredEntry
-from scoring_service.faq.index import Index
+from scoring_service.faq.large import LargeIndex
+from scoring_service.faq.lookup import joined
 from scoring_service.faq.reranker import Reranker
+from scoring_service.faq.searching import AnyIndex, candidates_of
 from scoring_service.faq.vocabulary import Words
 
 EXACT_PROBABILITY = 0.99  # at least, of an entry that has the question word for word
@@ -37,7 +38,7 @@ class Matches:
 @dataclass(frozen=True, eq=False)
 class Matcher:
     entries: Sequence[StoredEntry]
-    index: Index
+    index: AnyIndex
     reranker: Reranker
 
     @classmethod
@@ -50,7 +51,7 @@ class Matcher:
 
     def match(self, questions: Sequence[Words], top_k: Sequence[int]) -> list[Matches]:
         """The entries for each question (as words, at least one each): its `top_k` best, or all where that is 0."""
-        exact = {row: found for row, words in enumerate(questions) if (found := self._exact.get(" ".join(words)))}
+        exact = {row: found for row, words in enumerate(questions) if (found := self._same(words))}
         candidates = candidates_of(self.index, questions, pinned=exact)
         probabilities = np.minimum(self.reranker.probabilities(candidates.features), OTHER_PROBABILITY)
         matches = []
@@ -78,13 +79,17 @@ class Matcher:
         most = min(float(least), _OUTSIDE_PROBABILITY)
         return outside, most * (1 - np.arange(1, len(outside) + 1) / (len(outside) + 1))
 
+    def _same(self, words: Words) -> Sequence[int]:
+        """The entries that have a text of just these words: usually none."""
+        return self.index.same(words) if isinstance(self.index, LargeIndex) else self._exact.get(joined(words), ())
+
     @cached_property
     def _exact(self) -> dict[str, list[int]]:
         """Entries by their folded texts: usually one."""
         found: dict[str, list[int]] = defaultdict(list)
         for number, entry in enumerate(self.entries):
             for each in entry.texts:
-                same = found[" ".join(text.words(each))]
+                same = found[joined(text.words(each))]
                 if number not in same:
                     same.append(number)
         return dict(found)

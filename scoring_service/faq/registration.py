@@ -40,12 +40,14 @@ def register(
     seed: int,
     source: str,
     progress: Progress,
+    pruned_from: int = training.PRUNED_FROM,
 ) -> Manifest:
     """Trains a matcher, measures it and writes it into the store `folder` as the next version of the model.
 
-    source: where the collection comes from, for people.
+    source: where the collection comes from, for people. pruned_from: entries, from which on a question is compared
+    with some of them only.
     """
-    trained = training.train(collection, seed=seed, progress=progress)
+    trained = training.train(collection, seed=seed, pruned_from=pruned_from, progress=progress)
     entries = [
         StoredEntry(entry.id, entry.answer_id, [entry.question, *entry.phrasings], entry.answer)
         for entry in collection.entries
@@ -94,8 +96,8 @@ def evaluation_set(collection: Collection) -> bytes | None:
 
 
 def memory_for(folder: Path) -> int:
-    """Bytes that loading the matcher's files takes: what becomes Python's, and the arrays, which are mapped."""
-    mapped = sum(path.stat().st_size for path in folder.glob("*.npy"))
+    """Bytes that loading the matcher's files takes: what becomes Python's, and what is mapped."""
+    mapped = sum(path.stat().st_size for path in (*folder.glob("*.npy"), *folder.glob("entries.jsonl")))
     tracemalloc.start()
     try:
         Matcher.load(folder)

@@ -11,7 +11,7 @@ from itertools import chain
 import numpy as np
 
 LEAST_LENGTH = 4  # shorter words are alike by chance
-_ALIKE = 0.6
+ALIKE = 0.6  # Dice coefficient from which on one word is read as another
 _REMEMBERED = 20_000
 
 
@@ -50,7 +50,7 @@ class Spelling:
         shared = np.bincount(np.concatenate(holding), minlength=len(self._words))
         alike = 2 * shared / (len(own) + self._counts)
         best = len(alike) - 1 - int(alike[::-1].argmax())  # of equals, the last in the alphabet
-        return self._words[best] if alike[best] >= _ALIKE else word
+        return self._words[best] if alike[best] >= ALIKE else word
 
 
 @functools.lru_cache(maxsize=16_384)

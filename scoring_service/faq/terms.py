@@ -4,7 +4,7 @@ import functools
 from collections.abc import Sequence
 
 from scoring_service.faq import text
-from scoring_service.faq.index import ENTRY, Index
+from scoring_service.faq.searching import AnyIndex
 from scoring_service.faq.spelling import LEAST_LENGTH, short_runs
 
 _COMMON = 0.25  # a word that this share of the entries has explains nothing
@@ -12,7 +12,7 @@ _LEAST_ENTRIES = 8  # below, shares say little
 _ALIKE = 0.5  # Dice coefficient of the character runs of two words that count as one ("closre", "closure")
 
 
-def matching_terms(index: Index, question: str, entry_texts: Sequence[str]) -> dict[str, list[str]]:
+def matching_terms(index: AnyIndex, question: str, entry_texts: Sequence[str]) -> dict[str, list[str]]:
     """The words that the question and the entry's texts share, or that are spelt alike.
 
     Returns {"question": […], "entry": […]}: the words as typed, each once, in the order of their text.
@@ -57,8 +57,5 @@ def _pairs(asked: set[str], held: set[str]) -> set[tuple[str, str]]:
     return pairs
 
 
-def _is_common(index: Index, word: str) -> bool:
-    number = index.vocabulary.words.get(word)
-    if number is None or index.entry_count < _LEAST_ENTRIES:
-        return False
-    return index.fields.holding(ENTRY, number) > _COMMON * index.entry_count
+def _is_common(index: AnyIndex, word: str) -> bool:
+    return index.entry_count >= _LEAST_ENTRIES and index.holding(word) > _COMMON * index.entry_count

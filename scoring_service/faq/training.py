@@ -7,6 +7,7 @@ of a new question will be. A large collection has questions enough in two rounds
 """
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,16 +19,19 @@ import numpy as np
 import numpy.typing as npt
 
 from scoring_service.faq import text
+from scoring_service.faq.corpus import Corpus
 from scoring_service.faq.entries import Collection, Entry
 from scoring_service.faq.evaluation import Asked, Outcome, best_threshold
-from scoring_service.faq.features import candidates_of
 from scoring_service.faq.index import EntryWords, Index
+from scoring_service.faq.large import LargeIndex
 from scoring_service.faq.reranker import Logistic, Reranker, Trees, fit_logistic
+from scoring_service.faq.searching import AnyIndex, candidates_of
 from scoring_service.faq.sparse import Doubles, Floats
 from scoring_service.faq.vocabulary import Words
 
 FOLDS = 5
 LARGE = 20_000  # entries, from which on two rounds hold out as many questions as five would
+PRUNED_FROM = 20_000  # entries, from which on a question is compared with some of them only
 BATCH = 128
 
 # What questions without an answer weigh of all questions: in learning, where more of them tell them apart better; in
@@ -77,27 +81,36 @@ class Trained:
     """outcome: of the held-out questions, each scored by a re-ranker that did not learn from it; None when there are
     too few to learn from. asked: the same questions one by one."""
 
-    index: Index
+    index: AnyIndex
     reranker: Reranker
     threshold: float
     outcome: Outcome | None
     asked: Sequence[Asked]
 
 
-def train(collection: Collection, *, seed: int, progress: Progress = lambda _: None) -> Trained:
-    """A matcher for the collection. The same collection and seed give the same matcher."""
+def train(
+    collection: Collection, *, seed: int, pruned_from: int = PRUNED_FROM, progress: Progress = lambda _: None
+) -> Trained:
+    """A matcher for the collection. The same collection and seed give the same matcher.
+
+    pruned_from: entries, from which on a question is compared with some of them only.
+    """
     # Imported here: a pod that only scores needs no scikit-learn in memory.
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):  # the threads of such small tasks mostly wait for each other
-        return _train(collection, seed=seed, progress=progress)
+        return _train(collection, seed=seed, pruned_from=pruned_from, progress=progress)
 
 
-def _train(collection: Collection, *, seed: int, progress: Progress) -> Trained:
+def _train(collection: Collection, *, seed: int, pruned_from: int, progress: Progress) -> Trained:
     entries = [_Prepared.of(entry) for entry in collection.entries]
     progress(f"{len(entries)} entries with {sum(len(entry.phrasings) for entry in entries)} phrasings")
     unanswerable = [_Question(each, text.words(each)) for each in collection.unanswerable]
-    held_out = hold_out(entries, unanswerable, seed=seed, progress=progress)
+    corpus = None
+    if len(entries) >= pruned_from:
+        whole = (entry.with_phrasings(entry.phrasings) for entry in entries)
+        corpus = Corpus.of((each.texts, each.answer) for each in whole)
+    held_out = hold_out(entries, unanswerable, corpus, seed=seed, progress=progress)
     reranker = Reranker(general_logistic(), None)
     outcome = None
     asked: Sequence[Asked] = ()
@@ -109,7 +122,8 @@ def _train(collection: Collection, *, seed: int, progress: Progress) -> Trained:
         weight = _weights(held_out.answerable, UNANSWERABLE_THRESHOLD)
         threshold = best_threshold(outcome, weight) or DEFAULT_THRESHOLD
     progress("building the index of all entries")
-    index = Index.build([entry.with_phrasings(entry.phrasings) for entry in entries], seed=seed)
+    everything = [range(len(entry.phrasings)) for entry in entries]
+    index = _index_of(entries, corpus, range(len(entries)), everything, seed=seed)
     return Trained(index, reranker, round(threshold, 3), outcome, asked)
 
 
@@ -151,10 +165,10 @@ class _Prepared:
     @classmethod
     def of(cls, entry: Entry) -> "_Prepared":
         return cls(
-            _Question(entry.question, text.words(entry.question)),
-            [_Question(each, text.words(each)) for each in entry.phrasings],
+            _Question(entry.question, _kept(text.words(entry.question))),
+            [_Question(each, _kept(text.words(each))) for each in entry.phrasings],
             list(chain.from_iterable(text.words(tag) for tag in entry.tags)),
-            text.words(entry.answer, keep_code=True),
+            _kept(text.words(entry.answer, keep_code=True)),
         )
 
     def with_phrasings(self, phrasings: Sequence[_Question]) -> EntryWords:
@@ -162,10 +176,49 @@ class _Prepared:
         return EntryWords(texts, [*self.answer, *self.tags])
 
 
+def _kept(words: Words) -> Words:
+    """The words, each of them in memory once however many texts have it."""
+    return list(map(sys.intern, words))
+
+
+def _index_of(
+    entries: Sequence[_Prepared],
+    corpus: Corpus | None,
+    numbers: Sequence[int],
+    known: Sequence[Sequence[int]],
+    *,
+    seed: int,
+) -> AnyIndex:
+    """An index of some of the entries, each with some of its phrasings, both by their places, ascending.
+
+    corpus: of all entries, where a question is to be compared with some of them only.
+    """
+    if corpus is None:
+        chosen = ((entries[number], places) for number, places in zip(numbers, known, strict=True))
+        return Index.build(
+            [each.with_phrasings([each.phrasings[at] for at in places]) for each, places in chosen], seed=seed
+        )
+    first = corpus.first_text.tolist()
+    texts = [
+        first[number] + at
+        for number, places in zip(numbers, known, strict=True)
+        for at in (0, *(1 + place for place in places))
+    ]
+    return LargeIndex.build(corpus.chosen(np.array(numbers), np.array(texts)), seed=seed)
+
+
 def hold_out(
-    entries: Sequence[_Prepared], unanswerable: Sequence[_Question], *, seed: int, progress: Progress
+    entries: Sequence[_Prepared],
+    unanswerable: Sequence[_Question],
+    corpus: Corpus | None = None,
+    *,
+    seed: int,
+    progress: Progress,
 ) -> HeldOut | None:
-    """The held-out questions of all rounds; None when there are too few for anything to be learnt."""
+    """The held-out questions of all rounds; None when there are too few for anything to be learnt.
+
+    corpus: as `_index_of` has it.
+    """
     random = np.random.default_rng(seed)
     size = len(entries)
     phrasings = sum(len(entry.phrasings) for entry in entries)
@@ -181,30 +234,29 @@ def hold_out(
     for fold in range(rounds_count):
         progress(f"round {fold + 1} of {rounds_count}: holding out questions")
         bare = random.random(size) < bare_share
-        visible: list[EntryWords] = []
         numbers: list[int] = []  # of the visible entries
+        visible: list[list[int]] = []  # their phrasings that are not held out
         questions: list[_Question] = []
         answers: list[int] = []
         sources: list[int] = []
         for number, entry in enumerate(entries):
-            held = fold_of[number][: len(entry.phrasings)] == fold
+            held = (fold_of[number][: len(entry.phrasings)] == fold).tolist()
             asked = [each for each, out in zip(entry.phrasings, held, strict=True) if out and random.random() < kept]
             hidden = hidden_in[number] == fold
             if hidden and not entry.phrasings:
                 asked = [entry.question]
             questions += asked
-            answers += [-1 if hidden else len(visible)] * len(asked)
+            answers += [-1 if hidden else len(numbers)] * len(asked)
             sources += [number] * len(asked)
             if not hidden:
                 numbers.append(number)
-                known = [each for each, out in zip(entry.phrasings, held, strict=True) if not out]
-                visible.append(entry.with_phrasings([] if bare[number] else known))
+                visible.append([] if bare[number] else [place for place, out in enumerate(held) if not out])
         for each in unanswerable[fold::rounds_count]:
             questions.append(each)
             answers.append(-1)
             sources.append(-1)
         if questions:
-            index = Index.build(visible, seed=seed)
+            index = _index_of(entries, corpus, numbers, visible, seed=seed)
             come_from = {"sources": np.array(sources), "numbers": np.array(numbers)}
             rounds.append(_seen_by(index, questions, np.array(answers), **come_from, fold=fold))
     together = _concatenated(rounds)
@@ -247,7 +299,7 @@ def general_logistic() -> Logistic:
 
 
 def _seen_by(
-    index: Index,
+    index: AnyIndex,
     questions: Sequence[_Question],
     answers: npt.NDArray[np.int64],
     *,
@@ -265,9 +317,10 @@ def _seen_by(
         found = candidates_of(index, [each.words for each in some])
         is_right = found.entries == answer[:, None]
         target = np.where(is_right.any(axis=1), is_right.argmax(axis=1), -1)
-        fused = np.stack([found.fused(row) for row in range(len(answer))])
-        own = fused[np.arange(len(answer)), answer][:, None]
-        rank = np.where(answer >= 0, 1 + (fused > own).sum(axis=1), 0)
+        rank = np.zeros(len(answer), dtype=np.int64)
+        for row in (answer >= 0).nonzero()[0].tolist():
+            fused = found.fused(row)
+            rank[row] = 1 + (fused > fused[answer[row]]).sum()
         texts = [each.written for each in some]
         folds = np.full(len(answer), fold)
         parts.append(HeldOut(texts, source, numbers[found.entries], folds, target, rank, found.features))

@@ -68,7 +68,7 @@ class Vocabulary:
         for each in texts:
             _count(dict.fromkeys(word_grams(each)), words, word_df)
         grams, gram_df = _counted_runs(texts)
-        return cls(words, grams, _idf(word_df, len(texts)), _idf(gram_df, len(texts)), len(texts))
+        return cls(words, grams, smooth_idf(word_df, len(texts)), smooth_idf(gram_df, len(texts)), len(texts))
 
     def encode(self, questions: Sequence[Words]) -> Encoded:
         """The questions, given as words, over this vocabulary."""
@@ -108,14 +108,14 @@ class Vocabulary:
         numbers = [[known[term] for term in word_grams(each) if term in known] for each in texts]
         lengths = [len(each) for each in numbers]
         flat = np.fromiter(chain.from_iterable(numbers), dtype=np.int64, count=sum(lengths))
-        return _tf_idf(flat, np.array(lengths, dtype=np.int64), self.word_idf)
+        return tf_idf(flat, np.array(lengths, dtype=np.int64), self.word_idf)
 
     def gram_vectors(self, texts: Sequence[Words]) -> csr_array:
         """TF-IDF of character runs within words, rows of length 1 or 0: float32 (texts, grams)."""
         pieces = [[self._grams_of(word) for word in each] for each in texts]
         lengths = np.array([sum(map(len, each)) for each in pieces], dtype=np.int64)
         flat = np.concatenate([_NOTHING, *chain.from_iterable(pieces)]) - len(self.words)
-        return _tf_idf(flat, lengths, self.gram_idf)
+        return tf_idf(flat, lengths, self.gram_idf)
 
     def terms(self, words: Words) -> list[int]:
         """Numbers of the known terms BM25 looks up, repeats kept: words, and pairs in scripts without spaces."""
@@ -153,7 +153,7 @@ class Vocabulary:
 
         The words of a text are together of length 1, and so are its runs.
         """
-        row, column, counts = _counted(numbers, lengths, len(self._all_idf))
+        row, column, counts = counted(numbers, lengths, len(self._all_idf))
         values = (1 + np.log(counts)) * self._all_idf[column]
         part = 2 * row + (column >= len(self.words))
         values /= np.sqrt(np.bincount(part, values * values))[part]
@@ -226,11 +226,11 @@ def _counted_runs(texts: Sequence[Words]) -> tuple[dict[str, int], Numbers]:
     return grams, holding
 
 
-def _idf(counts: Sequence[int] | Numbers, texts: int) -> Floats:
+def smooth_idf(counts: Sequence[int] | Numbers, texts: int) -> Floats:
     return (np.log((1 + texts) / (1 + np.array(counts, dtype=np.float64))) + 1).astype(np.float32)
 
 
-def _counted(numbers: Integers, lengths: Numbers, size: int) -> tuple[Numbers, Numbers, Numbers]:
+def counted(numbers: Integers, lengths: Numbers, size: int) -> tuple[Numbers, Numbers, Numbers]:
     """Row, column and count of each different number below `size` of n texts, given one after the other."""
     if len(lengths) == 1:
         column = np.sort(numbers).astype(np.int64)
@@ -249,9 +249,9 @@ def _counted(numbers: Integers, lengths: Numbers, size: int) -> tuple[Numbers, N
     return row, column, counts
 
 
-def _tf_idf(numbers: Integers, lengths: Numbers, idf: Floats) -> csr_array:
+def tf_idf(numbers: Integers, lengths: Numbers, idf: Floats) -> csr_array:
     """Rows of (1 + ln count) * idf, scaled to length 1, from the numbers of n texts' terms, one after the other."""
-    row, column, counts = _counted(numbers, lengths, len(idf))
+    row, column, counts = counted(numbers, lengths, len(idf))
     starts = np.searchsorted(row, np.arange(len(lengths) + 1))
     values = (1 + np.log(counts)) * idf[column]
     values /= np.sqrt(np.bincount(row, values * values, minlength=len(lengths)))[row]

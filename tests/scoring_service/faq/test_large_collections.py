@@ -19,25 +19,31 @@ def things() -> list[str]:
     return random.Random(0).sample(names, 500)
 
 
+TOPICS = {
+    "buy": ("Where can I buy a {}?", ["shop to buy the {}", "buy a used {}"]),
+    "fix": ("How do I repair a broken {}?", ["repair my {}", "who can repair the {} for me"]),
+    "feed": ("What food does a {} eat?", ["best food for the {}", "how much food a {} needs"]),
+    "wash": ("How do I wash a {}?", ["wash a dirty {} by hand", "wash stains from my {}"]),
+    "send": ("Can I send a {} by post?", ["send a {} abroad", "what it costs to send the {}"]),
+}
+
+
 @pytest.fixture(scope="module")
-def version(tmp_path_factory, things):
+def lines(things):
     """2,500 entries: five questions about each of 500 things."""
-    topics = {
-        "buy": ("Where can I buy a {}?", ["shop to buy the {}", "buy a used {}"]),
-        "fix": ("How do I repair a broken {}?", ["repair my {}", "who can repair the {} for me"]),
-        "feed": ("What food does a {} eat?", ["best food for the {}", "how much food a {} needs"]),
-        "wash": ("How do I wash a {}?", ["wash a dirty {} by hand", "wash stains from my {}"]),
-        "send": ("Can I send a {} by post?", ["send a {} abroad", "what it costs to send the {}"]),
-    }
-    lines = [
+    return [
         {
             "id": f"{topic}-{thing}",
             "question": question.format(thing),
             "phrasings": [each.format(thing) for each in phrasings],
         }
         for thing in things
-        for topic, (question, phrasings) in topics.items()
+        for topic, (question, phrasings) in TOPICS.items()
     ]
+
+
+@pytest.fixture(scope="module")
+def version(tmp_path_factory, lines):
     return library.train(tmp_path_factory.mktemp("large"), lines)
 
 
