@@ -9,9 +9,7 @@ pauses as people do. wrk makes the load, on the same machine.
 """
 
 import json
-import shutil
 import statistics
-import sys
 import tempfile
 import threading
 import time
@@ -21,22 +19,11 @@ from pathlib import Path
 
 import httpx2 as httpx
 
-from bench.serving import (
-    MODELS,
-    POD_PORT,
-    PORTS,
-    TOP_K,
-    WARM_UP,
-    Target,
-    load,
-    parse_arguments,
-    pod_requests,
-    prepare_models,
-    product,
-    report,
-    write_requests,
-)
+from bench import wrk
+from bench.pods import MODELS, TOP_K, prepare_store
+from bench.serving import POD_PORT, PORTS, WARM_UP, parse_arguments, pod_requests, product, report
 from bench.workloads import pictures, questions
+from bench.wrk import Target, load, write_requests
 from scoring_service.contract import LOW_PRIORITY, InferRequest, RequestedOutput, Tensor, encode_request
 
 NORMAL_PRIORITY = 1
@@ -49,11 +36,10 @@ OUTPUTS = {"faq": ("faq_id", "answer_id"), "images": ("label_id", "label")}
 
 def main() -> None:
     options = parse_arguments(__doc__)
-    if not shutil.which("wrk"):
-        sys.exit("This needs wrk: apt-get install wrk")
+    wrk.required()
     with tempfile.TemporaryDirectory(prefix="scorepod-bench-") as folder:
         var = Path(folder)
-        prepare_models(var / "models")
+        prepare_store(var / "models", ["faq", "images"])
         rows = []
         with product(var) as token:
             for subject in options.only.split(","):

@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import re
-import shutil
 import statistics
 import subprocess
 import sys
@@ -29,9 +28,12 @@ from typing import Any
 
 import httpx2 as httpx
 
+from bench import wrk
 from bench.batch import NORMAL_PRIORITY, batch_requests
-from bench.serving import PORTS, WARM_UP, Target, load, make_key, prepare_models, product, report, secret
+from bench.pods import prepare_store
+from bench.serving import PORTS, WARM_UP, make_key, product, report, secret
 from bench.workloads import questions
+from bench.wrk import Target, load
 
 SITE = f"http://127.0.0.1:{PORTS['PORT']}"
 ROWS_A_REQUEST = 200  # as in a chunk
@@ -50,11 +52,10 @@ def main() -> None:
     options = parser.parse_args()
     if options.apart and len(os.sched_getaffinity(0)) == 1:
         sys.exit("--apart needs two cores.")
-    if not shutil.which("wrk"):
-        sys.exit("This needs wrk: apt-get install wrk")
+    wrk.required()
     with tempfile.TemporaryDirectory(prefix="scorepod-bench-") as folder:
         var = Path(folder)
-        prepare_models(var / "models")
+        prepare_store(var / "models", ["faq", "images"])
         with product(var, options.apart) as token:
             if options.apart:
                 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[1:])  # wrk's core, too

@@ -5,7 +5,7 @@ import re
 import statistics
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import cast
@@ -145,6 +145,17 @@ class Load:
                     await self.answered.wait()
         for connection in [*self.idle]:
             connection.transport.close()
+
+
+def as_sent(path: str, headers: Mapping[str, str], body: bytes) -> bytes:
+    """A POST request as it goes over a connection."""
+    lines = [
+        f"POST {path} HTTP/1.1",
+        "Host: 127.0.0.1",
+        f"Content-Length: {len(body)}",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
+    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 def closed_loop(port: int, requests: Sequence[bytes], connections: int, seconds: float) -> list[Answer]:

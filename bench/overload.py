@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.client import Answer, closed_loop, open_loop, percentile
-from bench.pods import POOLS, Pod, prepare_store, requests_for, running_pod, write_json
+from bench.pods import POOLS, Server, prepare_store, requests_for, running_pod, write_json
 
 CONNECTIONS = 64  # at capacity
 WARM_UP = 3  # seconds
@@ -100,7 +100,7 @@ def recovered(calm: Sequence[Answer], target: float) -> float:
 
 
 @contextmanager
-def watched(pod: Pod) -> Iterator[list[float]]:
+def watched(pod: Server) -> Iterator[list[float]]:
     """The pod's memory in MB, now, each second meanwhile, and at the end."""
     seen = [pod.use()["pss_mb"]]
     done = threading.Event()

@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import re
-import shutil
 import statistics
 import subprocess
 import sys
@@ -20,13 +19,14 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2 as httpx
 
-from bench import random_resnet152
+from bench import wrk
+from bench.pods import MODELS, TOP_K, prepare_store
 from bench.workloads import pictures, questions
+from bench.wrk import Target, load, write_requests
 from scoring_service.contract import InferRequest, Tensor, encode_request
 from scoring_service.loading import load_version
 from scoring_service.runtimes.base import Row, Runtime
@@ -35,25 +35,21 @@ from webapp.embedded import (
     not_ready_yet,
     read_or_make_secrets,
     services,
-    train_missing_samples,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
 PORTS = {"PORT": 18000, "SCORING_CPU_PORT": 18001, "SCORING_GPU_PORT": 18002}
 CONNECTIONS = (1, 8, 32)
 WARM_UP = 2  # seconds
-TOP_K = 5
-MODELS = {"faq": "faq-javascript", "images": "resnet152"}
 POD_PORT = {"faq": "SCORING_CPU_PORT", "images": "SCORING_GPU_PORT"}
 
 
 def main() -> None:
     options = parse_arguments(__doc__)
-    if not shutil.which("wrk"):
-        sys.exit("This needs wrk: apt-get install wrk")
+    wrk.required()
     with tempfile.TemporaryDirectory(prefix="scorepod-bench-") as folder:
         var = Path(folder)
-        prepare_models(var / "models")
+        prepare_store(var / "models", ["faq", "images"])
         rows = []
         for subject in options.only.split(","):
             rows += in_a_loop(subject, var / "models", options.seconds)
@@ -76,23 +72,6 @@ def parse_arguments(about: str) -> argparse.Namespace:
 
 
 # What is measured -----------------------------------------------------------------------------------------------------
-
-
-def prepare_models(store: Path) -> None:
-    """The sample models, from var/models when `make run` has trained them already, and a ResNet-152."""
-    for model in ("faq-javascript", "digits"):
-        if (ROOT / "var" / "models" / model).exists():
-            shutil.copytree(ROOT / "var" / "models" / model, store / model)
-    train_missing_samples({**os.environ, "MODEL_STORE": str(store)})
-    random_resnet152.main(store)
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where wrk sends its requests, and the folder it reads them from."""
-
-    address: str
-    folder: Path
 
 
 @contextmanager
@@ -227,28 +206,6 @@ def site_requests(subject: str, folder: Path, key: str) -> Target:
     return write_requests(folder / subject, PORTS["PORT"], path, {"Authorization": f"Bearer {key}"}, bodies)
 
 
-def write_requests(
-    folder: Path, port: int, path: str, headers: dict[str, str], bodies: list[tuple[bytes, dict[str, str]]]
-) -> Target:
-    folder.mkdir(parents=True)
-    lines = []
-    for number, (body, own) in enumerate(bodies):
-        (folder / f"{number}.body").write_bytes(body)
-        lines.append(f"{{file={lua(f'{number}.body')}, headers={lua_table(own)}}}")
-    (folder / "requests.lua").write_text(
-        f"return {{path={lua(path)}, headers={lua_table(headers)}, bodies={{{', '.join(lines)}}}}}\n"
-    )
-    return Target(f"http://127.0.0.1:{port}", folder)
-
-
-def lua(text: str) -> str:
-    return json.dumps(text)  # for the plain ASCII we write, a JSON string is a Lua string
-
-
-def lua_table(values: dict[str, str]) -> str:
-    return "{" + ", ".join(f"[{lua(name)}]={lua(value)}" for name, value in values.items()) + "}"
-
-
 def over_http(what: str, subject: str, target: Target, seconds: int) -> list[dict[str, object]]:
     rows = []
     for connections in CONNECTIONS:
@@ -264,15 +221,6 @@ def over_http(what: str, subject: str, target: Target, seconds: int) -> list[dic
             }
         )
     return rows
-
-
-def load(target: Target, connections: int, seconds: int) -> dict[str, float]:
-    script = Path(__file__).with_name("load.lua")
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "60s", "-s", str(script), target.address]
-    env = {**os.environ, "LOAD_FOLDER": str(target.folder)}
-    said = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
-    figures: dict[str, float] = json.loads(said.strip().splitlines()[-1])
-    return figures
 
 
 def report(rows: list[dict[str, object]]) -> None:
