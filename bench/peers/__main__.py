@@ -27,7 +27,7 @@ import httpx2 as httpx
 from bench import pods, wrk
 from bench.client import as_sent, closed_loop, percentile
 from bench.peers import loop, workloads
-from bench.peers.servers import CPUS, HERE, PEERS, Asked, Best, Place, Way, ours, prepare
+from bench.peers.servers import CPUS, HERE, PEERS, Asked, Best, Place, Server, Way, ours, prepare
 from bench.workloads import pictures
 
 CONNECTIONS = {"faq": (1, 8, 32), "image": (1, 8)}
@@ -74,14 +74,20 @@ class Questions:
 def main() -> None:
     options = parse_arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the server that runs is ended
-    plan = Plan(2, 1, 1, True) if options.quick else Plan(options.seconds, WARM_UP, 2, False)
+    plan = (
+        Plan(2, 1, 1, True)
+        if options.quick
+        else Plan(options.seconds, min(WARM_UP, options.seconds // 2), options.starts, False)
+    )
     figures: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory(prefix="scorepod-peers-") as folder:
-        for workload in options.only:
-            figures += measured(workload, Path(folder) / workload, options, plan)
-    if options.json:
-        about = {"cpus": CPUS, "python": platform.python_version(), "load": "wrk" if wrk.installed() else "own client"}
-        pods.write_json(options.json, {**about, "seconds": plan.seconds, "figures": figures})
+    try:
+        with tempfile.TemporaryDirectory(prefix="scorepod-peers-") as folder:
+            for workload in options.only:
+                measure(workload, Path(folder) / workload, options, plan, figures)
+    finally:  # what there is when somebody stops it
+        if options.json:
+            about = {"cpus": CPUS, "python": platform.python_version(), "load": "wrk" if wrk.installed() else "own"}
+            pods.write_json(options.json, {**about, "seconds": plan.seconds, "figures": figures})
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -92,6 +98,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--only", type=some_of(CONNECTIONS), default=[*CONNECTIONS], help="faq, image (default both)")
     parser.add_argument("--servers", type=some_of(SERVERS), default=SERVERS, help=f"of {', '.join(SERVERS)}")
     parser.add_argument("--seconds", type=int, default=10, help="of each measurement; pictures twice (default 10)")
+    parser.add_argument("--starts", type=int, default=2, help="of each server; the fastest counts (default 2)")
     parser.add_argument("--quick", action="store_true", help="two seconds of each, with the most connections only")
     parser.add_argument("--json", type=Path, help="write the figures as JSON, too")
     return parser.parse_args()
@@ -109,8 +116,10 @@ def some_of(known: Iterable[str]) -> Callable[[str], list[str]]:
     return read
 
 
-def measured(workload: str, folder: Path, options: argparse.Namespace, plan: Plan) -> list[dict[str, Any]]:
-    """Prints the workload's table and returns what is in it."""
+def measure(
+    workload: str, folder: Path, options: argparse.Namespace, plan: Plan, figures: list[dict[str, Any]]
+) -> None:
+    """Adds the workload's figures, one by one, and prints its table."""
     folder.mkdir()
     inputs: list[Any] = workloads.asked_questions() if workload == "faq" else pictures(4 if plan.most_only else 20)
     questions = Questions(workload, inputs, loop.answers(workload, inputs))
@@ -119,25 +128,29 @@ def measured(workload: str, folder: Path, options: argparse.Namespace, plan: Pla
         prepare(folder / "store", workload)
         servers += ours(folder / "store", workload)
     servers += [server for server in (peer(workload) for peer in PEERS) if server.package in options.servers]
-    rows = []
-    for number, server in enumerate(servers):
-        row = {"workload": workload, "server": server.name, "settings": server.way.settings}
-        environment = (options.home or Path()).resolve() / (server.package or "")
-        if server.package and not (options.home and (environment / "bin" / "python").exists()):
-            rows.append({**row, "left_out": "not installed"})
-            continue
-        if server.package:
-            row["version"] = version(environment, server.package)
-        print(f"{workload}: {server.name} …", flush=True)
-        try:
-            rows.append({**row, **figures_of(server.way, environment, folder / str(number), questions, plan)})
-        except pods.NotReady as error:
-            print(error)
-            rows.append({**row, "left_out": "did not start"})
-    if "loop" in options.servers:
-        rows += loops(questions, plan)
-    report(workload, rows, plan)
-    return rows
+    try:
+        for number, server in enumerate(servers):
+            figures.append(row_of(server, folder / str(number), options.home, questions, plan))
+        if "loop" in options.servers:
+            figures += loops(questions, plan)
+    finally:
+        report(workload, [row for row in figures if row["workload"] == workload], plan)
+
+
+def row_of(server: Server, folder: Path, home: Path | None, questions: Questions, plan: Plan) -> dict[str, Any]:
+    """What is measured of the server, or why nothing is."""
+    row = {"workload": questions.workload, "server": server.name, "settings": server.way.settings}
+    environment = (home or Path()).resolve() / (server.package or "")
+    if server.package:
+        if home is None or not (environment / "bin" / "python").exists():
+            return {**row, "left_out": "not installed"}
+        row["version"] = version(environment, server.package)
+    print(f"{questions.workload}: {server.name} …", flush=True)
+    try:
+        return {**row, **figures_of(server.way, environment, folder, questions, plan)}
+    except pods.NotReady as error:
+        print(error)
+        return {**row, "left_out": "did not start"}
 
 
 def version(environment: Path, package: str) -> str:
