@@ -255,7 +255,10 @@ def loops(questions: Questions, plan: Plan) -> list[dict[str, Any]]:
 
 def report(workload: str, rows: Sequence[Mapping[str, Any]], plan: Plan) -> None:
     counts = [str(count) for count in plan.connections(workload)]
-    heads = [f"{UNITS[workload]} (p50 / p99 ms)", *(f"{count} connections" for count in counts)]
+    heads = [
+        f"{UNITS[workload]} (p50 / p99 ms)",
+        *(f"{count} connection{'' if count == '1' else 's'}" for count in counts),
+    ]
     print("\n" + line(*heads, "cold start s", "memory MB", "wrong answers"))
     print("|" + "---|" * (len(counts) + 4))
     for row in rows:
