@@ -1,6 +1,7 @@
 """Runs the application on uvicorn, with a shutdown that loses no request."""
 
 import asyncio
+import gc
 import os
 import resource
 import signal
@@ -24,6 +25,9 @@ log = structlog.get_logger()
 # Seconds until a thread that computes in Python lets another one in; Python's own are 0.005. An answer passes through
 # several threads, each of which would wait so long for one that loads a version.
 SWITCH = 0.001
+# New objects after which Python looks for cycles among them; its own 700 are fewer than the requests of one batch bring
+# along, so that it would look at each of them while it is being answered, in vain.
+COLLECT_AFTER = 50_000
 LAST_WAIT = 5.0  # seconds after the drain for models to end their call and let go of what they hold
 
 
@@ -149,5 +153,6 @@ def serve(app: Starlette, settings: Settings, room: Room | None = None) -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # the soft one is often 1024, whatever the machine can do
     tracing.start(settings.traces_endpoint, f"scorepod-scoring-{settings.pool}")
     sys.setswitchinterval(SWITCH)
+    gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
     server.run()
     return 0 if server.started else 1
