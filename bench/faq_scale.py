@@ -1,20 +1,23 @@
 """How the FAQ matcher grows: time a question, memory and time to build, for collections of any size.
 
-    python -m bench.faq_scale [SIZE …] [--out FILE]
+    python -m bench.faq_scale [SIZE …] [--pruned-from ENTRIES] [--out FILE]
 
 The entries are generated: made-up words, few of them frequent and most rare as in a language, a question of 5 to
 12 words, another phrasing that keeps two words in three, and an answer of 10 to 20. A question asked is a phrasing with
 a third of its words changed. Each size is built and asked in a process of its own. The index is built, stored, and read
-back as a pod reads it; the re-ranker is the general one, for what is measured does not depend on its weights.
+back as a pod reads it; the re-ranker is the general one, for what is measured does not depend on its weights. Below
+--pruned-from entries (20,000 if not given, as in training) a question is compared with all of them.
 
 Times are processor time of one thread, for questions one by one, and a row in batches of 32. Memory is what the process
-that answers holds (resident), and what of it is its own: the rest are files, which processes share.
+that answers holds (resident), and what of it is its own: the rest are files, which processes share; and the most that
+the process that builds held.
 """
 
 import argparse
 import json
 import multiprocessing
 import random
+import resource
 import sys
 import tempfile
 import time
@@ -24,11 +27,13 @@ from typing import Any
 
 import numpy as np
 
+from scoring_service.faq.corpus import Corpus
 from scoring_service.faq.files import StoredEntry, write
 from scoring_service.faq.index import EntryWords, Index
+from scoring_service.faq.large import LargeIndex
 from scoring_service.faq.matcher import Matcher
 from scoring_service.faq.reranker import Reranker
-from scoring_service.faq.training import general_logistic
+from scoring_service.faq.training import PRUNED_FROM, general_logistic
 from scoring_service.runtimes.base import Row
 from scoring_service.runtimes.faq import FaqRuntime
 
@@ -40,12 +45,14 @@ COLUMNS = {
     "ms_p50": "ms p50",
     "ms_p99": "ms p99",
     "ms_batched": "ms in 32",
+    "first": "first",
     "found": "top-10",
     "build_s": "build s",
     "load_s": "load s",
     "files_mb": "files MB",
     "resident_mb": "resident MB",
     "private_mb": "own MB",
+    "peak_mb": "peak MB",
 }
 
 
@@ -83,19 +90,24 @@ def entries_of(count: int) -> Iterator[tuple[list[str], list[str], list[str]]]:
         yield question, language.reworded(question), language.sentence(10, 20)
 
 
-def build(count: int, folder: str) -> None:
-
-    made = list(entries_of(count))
-    index = Index.build([EntryWords([question, phrasing], answer) for question, phrasing, answer in made], seed=0)
-    stored = [
+def build(count: int, folder: str, pruned_from: int, results: Any) -> None:
+    made = entries_of(count)
+    index: Index | LargeIndex
+    if count >= pruned_from:
+        index = LargeIndex.build(
+            Corpus.of(([question, phrasing], answer) for question, phrasing, answer in made), seed=0
+        )
+    else:
+        index = Index.build([EntryWords([question, phrasing], answer) for question, phrasing, answer in made], seed=0)
+    stored = (
         StoredEntry(str(number), str(number), [" ".join(question), " ".join(phrasing)], " ".join(answer))
-        for number, (question, phrasing, answer) in enumerate(made)
-    ]
+        for number, (question, phrasing, answer) in enumerate(entries_of(count))
+    )
     write(Path(folder), stored, index, Reranker(general_logistic(), None))
+    results.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def ask(count: int, folder: str, results: Any) -> None:
-
     language = Language(count, seed=count)
     wanted = {int(place * count / QUESTIONS) for place in range(QUESTIONS)}
     chosen = [(number, words) for number, (words, _, _) in enumerate(entries_of(count)) if number in wanted]
@@ -105,11 +117,12 @@ def ask(count: int, folder: str, results: Any) -> None:
     rows = [row for _, row in asked]
     runtime.score(rows[:1])  # what is made for the first question
     loaded = time.perf_counter() - started
-    times, found = [], 0
+    times, first, found = [], 0, 0
     for identity, row in asked:
         before = time.thread_time()
         [result] = runtime.score([row])
         times.append((time.thread_time() - before) * 1_000)
+        first += identity == result["faq_id"][0]
         found += identity in result["faq_id"]
     before = time.thread_time()
     for at in range(0, len(rows), BATCH):
@@ -121,6 +134,7 @@ def ask(count: int, folder: str, results: Any) -> None:
             "ms_p50": float(np.percentile(times, 50)),
             "ms_p99": float(np.percentile(times, 99)),
             "ms_batched": batched,
+            "first": first / len(asked),
             "found": found / len(asked),
             "load_s": loaded,
             "resident_mb": held["Rss"],
@@ -135,17 +149,18 @@ def memory() -> dict[str, float]:
     return {name.rstrip(":"): int(size) / 1024 for name, size, *_ in map(str.split, lines)}
 
 
-def measured(count: int) -> dict[str, Any]:
+def measured(count: int, pruned_from: int) -> dict[str, Any]:
     """All figures of one size. Raises RuntimeError when a process ended badly, such as for want of memory."""
     spawn = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
+        results = spawn.SimpleQueue()
         started = time.perf_counter()
-        in_process(spawn.Process(target=build, args=(count, folder)))
+        in_process(spawn.Process(target=build, args=(count, folder, pruned_from, results)))
         seconds = time.perf_counter() - started
         size = sum(path.stat().st_size for path in Path(folder).iterdir()) / 2**20
-        results = spawn.SimpleQueue()
+        peak = results.get()
         in_process(spawn.Process(target=ask, args=(count, folder, results)))
-        return {"entries": count, "build_s": seconds, "files_mb": size, **results.get()}
+        return {"entries": count, "build_s": seconds, "files_mb": size, "peak_mb": peak, **results.get()}
 
 
 def in_process(process: Any) -> None:
@@ -158,13 +173,19 @@ def in_process(process: Any) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the FAQ matcher for collections of growing size.")
     parser.add_argument("sizes", type=int, nargs="*", default=SIZES, help="numbers of entries")
+    parser.add_argument(
+        "--pruned-from",
+        type=int,
+        default=PRUNED_FROM,
+        help="entries from which on only some are compared (%(default)s)",
+    )
     parser.add_argument("--out", type=Path, help="write the figures to this file, as JSON")
     args = parser.parse_args()
     print("".join(f"{name:>12}" for name in COLUMNS.values()), flush=True)
     report = []
     for size in args.sizes:
         try:
-            figures = measured(size)
+            figures = measured(size, args.pruned_from)
         except RuntimeError as error:
             print(f"{size:>12,}  {error}", file=sys.stderr)
             continue

@@ -18,7 +18,7 @@ version is loaded, in memory that processes do not share.
 """
 
 import mmap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, overload
@@ -72,7 +72,7 @@ class _Reranker(Struct):
     trees_base: float | None
 
 
-def write(folder: Path, entries: Sequence[StoredEntry], index: AnyIndex, reranker: Reranker) -> None:
+def write(folder: Path, entries: Iterable[StoredEntry], index: AnyIndex, reranker: Reranker) -> None:
     """Writes the matcher's files into an empty folder."""
     if isinstance(index, LargeIndex):
         _write_lines(folder, entries)
@@ -151,7 +151,7 @@ def _write_json(folder: Path, name: str, document: object) -> None:
     (folder / f"{name}.json").write_bytes(msgspec.json.encode(document))
 
 
-def _write_lines(folder: Path, entries: Sequence[StoredEntry]) -> None:
+def _write_lines(folder: Path, entries: Iterable[StoredEntry]) -> None:
     encoder = msgspec.json.Encoder()
     ends = [0]
     with (folder / "entries.jsonl").open("wb") as file:
