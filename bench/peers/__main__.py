@@ -6,8 +6,9 @@
 of 640×480, three classes. Each server starts afresh; how long until its first right answer is its cold start. Then its
 answers are compared with the model's own, and then so many connections ask, each again as soon as it is answered.
 DIR holds an environment for each peer (README.md beside this file says how to make them); those that are not there are
-left out, all of them without --home. Load is made by wrk where it is installed, otherwise by our own client, which
-takes more of the machine they share. --quick: some two minutes, less of each, for a look whether all of it works.
+left out, all of them without --home. Questions are asked by wrk where it is installed, otherwise by our own client,
+which takes more of the machine they share; pictures always by our own, for wrk drops what is under way when time is up,
+and pictures are few. --quick: some minutes, less of each, for a look whether all of it works.
 """
 
 import argparse
@@ -201,6 +202,7 @@ def figures_of(way: Way, environment: Path, folder: Path, questions: Questions, 
                     connections,
                     seconds=plan.seconds * TIMES[questions.workload],
                     warm_up=plan.warm_up,
+                    by_wrk=questions.workload == "faq" and wrk.installed(),
                 )
                 for connections in plan.connections(questions.workload)
             }
@@ -215,10 +217,10 @@ def figures_of(way: Way, environment: Path, folder: Path, questions: Questions, 
 
 
 def load(
-    way: Way, place: Place, asked: Sequence[Asked], connections: int, *, seconds: int, warm_up: int
+    way: Way, place: Place, asked: Sequence[Asked], connections: int, *, seconds: int, warm_up: int, by_wrk: bool
 ) -> Mapping[str, float]:
     """What comes of so many connections, each asking again as soon as it is answered."""
-    if wrk.installed():
+    if by_wrk:
         target = wrk.write_requests(place.folder / f"load-{connections}", place.port, way.path, {}, list(asked))
         wrk.load(target, connections, warm_up)
         figures = wrk.load(target, connections, seconds)
