@@ -330,7 +330,7 @@ def _found(index: LargeIndex, asked: _Asked, pinned: Sequence[int]) -> Numbers:
 
 def _read(
     rows: Rows, impacts: npt.NDArray[np.float16], terms: Numbers, weights: Doubles, budget: int
-) -> tuple[Integers, npt.NDArray[np.floating]]:
+) -> tuple[Integers, Floats]:
     """The entries that the lists of the terms begin with, and what each of them adds: the short lists as a whole."""
     starts = rows.starts[terms]
     lengths = rows.starts[terms + 1] - starts
@@ -338,16 +338,19 @@ def _read(
     for waiting, place in zip(range(len(terms), 0, -1), lengths.argsort(kind="stable").tolist(), strict=True):
         taken[place] = min(int(lengths[place]), left // waiting)
         left -= int(taken[place])
-    places = ranges(starts, taken)
-    return rows.items[places], impacts[places] * weights.astype(np.float32).repeat(taken)
+    # Whole slices are read in their order: to gather places takes several times as long.
+    parts = [slice(start, start + count) for start, count in zip(starts.tolist(), taken.tolist(), strict=True) if count]
+    if not parts:
+        return np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.float32)
+    entries = np.concatenate([rows.items[part] for part in parts])
+    found = np.concatenate([impacts[part] for part in parts])
+    return entries, found * weights.astype(np.float32).repeat(taken)
 
 
-def _highest(
-    index: LargeIndex, entries: Integers, values: npt.NDArray[np.floating], most: int
-) -> tuple[Numbers, Doubles]:
+def _highest(index: LargeIndex, entries: Integers, values: Floats, most: int) -> tuple[Numbers, Floats]:
     """The entries with the highest sums of their values, ascending, and the sums."""
-    sums = _scratch(index, "sums", index.entry_count, np.float64)
-    np.add.at(sums, entries, values.astype(np.float64))
+    sums = _scratch(index, "sums", index.entry_count, np.float32)
+    np.add.at(sums, entries, values)
     reached = sums[entries]
     sums[entries] = 0
     if len(entries) > 8 * most:  # an entry stands there once for each of its terms: eight times is more than enough
