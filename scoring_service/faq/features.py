@@ -47,7 +47,7 @@ RETRIEVERS = {"margin": 2.0, "all_grams": 1.0, "entry_words": 1.0, "closest_word
 _RANK_OFFSET = 10.0
 _RANKED = 50  # places of each retriever that count
 PINNED = 10.0  # above every fused score
-TAIL = 1e-3  # of the scores themselves: they order what has equal ranks
+_TAIL = 1e-3  # of the scores themselves: they order what has equal ranks
 _SHARPNESS = 3.0  # of the softmax over margins
 
 
@@ -68,8 +68,7 @@ class Candidates:
 
     def fused(self, row: int) -> Doubles:
         """A score of every entry for one of the questions, by which those outside the candidates are ordered."""
-        fused: Doubles = self.ranks[row] + TAIL * np.tanh(self.found[:, row]).sum(axis=0)
-        return fused
+        return fused_of(self.ranks[row], self.found[:, row])
 
 
 def candidates_of(
@@ -108,6 +107,12 @@ def _scores(index: Index, questions: Encoded) -> tuple[Floats, Floats]:
     return by_text, scores
 
 
+def fused_of(ranks: Doubles, found: Floats) -> Doubles:
+    """One score from what the ranks count for (…) and what they were given by (retrievers, …)."""
+    fused: Doubles = ranks + _TAIL * np.tanh(found).sum(axis=0)
+    return fused
+
+
 def ranks_of(found: Floats, weights: Doubles) -> Doubles:
     """What each entry's ranks count for: reciprocal rank fusion (Cormack, Clarke and Büttcher 2009).
 
@@ -133,7 +138,7 @@ def best_of(ranks: Doubles, found: Floats) -> Numbers:
         pool.sort(axis=1)
     else:
         pool = np.arange(entries)[None].repeat(size, axis=0)
-    fused = ranks[rows, pool] + TAIL * np.tanh(found[:, rows, pool]).sum(axis=0)
+    fused = fused_of(ranks[rows, pool], found[:, rows, pool])
     best: Numbers = pool[rows, (-fused).argsort(axis=1, kind="stable")[:, :CANDIDATES]]
     return best
 

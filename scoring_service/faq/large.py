@@ -94,6 +94,7 @@ class LargeIndex:
         del entry_terms, answer_terms
 
         run_counts = _long_runs(run_length, word_runs)
+        held_by = _holders(word_runs, len(runs))
         run_lengths = [_totals(rows, run_counts) for rows in (entries, answers)]
         average_runs = [float(each.mean()) for each in (*run_lengths, run_lengths[0] + run_lengths[1])]
         pairs, pair_count = _pairs_of((texts, answers), is_word)
@@ -105,9 +106,9 @@ class LargeIndex:
             runs=runs,
             run_length=run_length,
             word_runs=word_runs,
-            run_words=_holders(word_runs, run_length == LONG),
+            run_words=held_by.only(run_length == LONG),
             term_documents=holding,
-            run_documents=_run_documents(word_runs, len(runs), holding, (len(texts), size)),
+            run_documents=_run_documents(held_by, holding, (len(texts), size)),
             average_terms=np.array([max(np.diff(rows.starts).mean(), 1.0) for rows in (texts, entries, answers)]),
             average_runs=np.maximum(average_runs, 1.0),
             pairs=pairs,
@@ -264,25 +265,23 @@ def _summed(values: Integers, starts: Numbers) -> Numbers:
     return total
 
 
-def _holders(word_runs: Rows, chosen: npt.NDArray[np.bool_]) -> Rows:
-    """The terms that hold each of the chosen runs; none for the others."""
-    inside = chosen[word_runs.items]
-    keys = word_runs.items[inside].astype(np.int64) * len(word_runs) + owners_of(word_runs)[inside]
-    keys.sort()
-    run, term = np.divmod(keys[first_of_each(keys)], max(len(word_runs), 1))
-    return Rows.of(np.bincount(run, minlength=len(chosen)), term)
-
-
-def _run_documents(word_runs: Rows, runs: int, holding: Ints, sizes: tuple[int, int]) -> Floats:
+def _holders(word_runs: Rows, runs: int) -> Rows:
+    """The terms that hold each run."""
     keys = word_runs.items.astype(np.int64) * len(word_runs) + owners_of(word_runs)
     keys.sort()
     run, term = np.divmod(keys[first_of_each(keys)], max(len(word_runs), 1))
+    return Rows.of(np.bincount(run, minlength=runs), term)
+
+
+def _run_documents(held_by: Rows, holding: Ints, sizes: tuple[int, int]) -> Floats:
+    """As `LargeIndex.run_documents`. sizes: how many texts and entries there are."""
+    run, term = owners_of(held_by), held_by.items
     texts, entries = sizes
     lacking = []
     for row, size in ((ENTRY, entries), (ANSWER, entries), (TEXT, texts)):
         with np.errstate(divide="ignore"):
             share = np.log1p(-holding[row] / size)
-        lacking.append(np.exp(np.bincount(run, share[term], minlength=runs)))
+        lacking.append(np.exp(np.bincount(run, share[term], minlength=len(held_by))))
     in_entries, in_answers, in_texts = (1 - each for each in lacking)
     whole = 1 - lacking[0] * lacking[1]
     seen = in_texts * texts + in_answers * entries

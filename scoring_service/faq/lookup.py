@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 import numpy as np
+import numpy.typing as npt
 
 from scoring_service.faq.sparse import Integers, Numbers, ranges
 
@@ -50,6 +51,11 @@ class Rows:
         starts = self.starts[rows]
         lengths = self.starts[rows + 1] - starts
         return self.items[ranges(starts, lengths)], lengths
+
+    def only(self, chosen: npt.NDArray[np.bool_]) -> "Rows":
+        """The same, but that the rows that are not chosen have no items."""
+        lengths = np.diff(self.starts)
+        return Rows.of(lengths * chosen, self.items[chosen.repeat(lengths)])
 
     @classmethod
     def of(cls, lengths: Integers, items: Integers) -> "Rows":

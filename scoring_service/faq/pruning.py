@@ -22,10 +22,10 @@ from scoring_service.faq.features import (
     PINNED,
     RETRIEVERS,
     SCORERS,
-    TAIL,
     Compared,
     best_of,
     features_of,
+    fused_of,
     ranks_of,
 )
 from scoring_service.faq.large import (
@@ -118,8 +118,7 @@ def _candidates(
     closest = np.array([by_words.best_text(place) for place in places[0].tolist()])
     features = features_of(scores, places, _compared(index, asked, closest))
     features[:, :, FEATURES.index("margin_share")] = 1 / index.entry_count  # of margins that are all the same
-    fused = ranks[0] + TAIL * np.tanh(by[:, 0]).sum(axis=0)
-    return found[places[0]], closest, features, found, fused
+    return found[places[0]], closest, features, found, fused_of(ranks[0], by[:, 0])
 
 
 @dataclass(frozen=True, eq=False)
